@@ -1,0 +1,44 @@
+# Every target does the set-up it needs: `make reproduce` and `make test` work in a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce test lint format notebooks lab clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## create .venv and install ovss with the versions in constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ovss needs Python 3.11 or newer; set PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster,app]'
+	touch $@
+
+reproduce: $(STAMP) ## run the study on the embedded model and build reports/tiny/index.html
+	$(BIN)/ovss reproduce
+
+test: $(STAMP) lint ## lint, type-check and run every test
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+lint: $(STAMP) ## ruff and pyright, notebooks too
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(STAMP) ## let ruff format everything
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+notebooks: $(STAMP) ## execute the walkthroughs in place and normalise their outputs
+	$(BIN)/python -m ovss.notebooks
+
+lab: $(STAMP) ## open the notebooks in JupyterLab (loopback only, with its token)
+	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 notebooks
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,79 @@
+"""Measurements on `Tokens`: each returns a tidy frame (image, layer, head, measure, value) or an array; none draws.
+
+Blocks and heads are numbered from 1, hidden states from 0 (the input of block 1) to L. Values are kept per head
+wherever a head has one; averaging is the caller's choice.
+"""
+
+from ovss.analysis.attention import (
+    attention,
+    attention_of,
+    attention_statistics,
+    between_patches,
+    entropy,
+    global_patches,
+    global_statistics,
+    mass_within,
+    mean_distance,
+    overlap,
+    patch_distances,
+    rollout,
+    top_patches,
+)
+from ovss.analysis.coherence import (
+    coherence,
+    in_class_mass,
+    in_class_statistics,
+    neighbourhood,
+    self_correlation_statistics,
+    value_contamination,
+)
+from ovss.analysis.frames import patch_labels
+from ovss.analysis.layers import (
+    cka,
+    cluster_patches,
+    layer_miou,
+    layer_read_out,
+    linear_cka,
+    pca_rgb,
+    read_out_labels,
+    stream_norms,
+)
+from ovss.analysis.mixing import method_attention
+from ovss.analysis.outliers import anomaly_scores, anomaly_statistics
+from ovss.analysis.quality import link_to_quality, rank_correlation
+
+__all__ = [
+    "anomaly_scores",
+    "anomaly_statistics",
+    "attention",
+    "attention_of",
+    "attention_statistics",
+    "between_patches",
+    "cka",
+    "cluster_patches",
+    "coherence",
+    "entropy",
+    "global_patches",
+    "global_statistics",
+    "in_class_mass",
+    "in_class_statistics",
+    "layer_miou",
+    "layer_read_out",
+    "linear_cka",
+    "link_to_quality",
+    "mass_within",
+    "mean_distance",
+    "method_attention",
+    "neighbourhood",
+    "overlap",
+    "patch_distances",
+    "patch_labels",
+    "pca_rgb",
+    "rank_correlation",
+    "read_out_labels",
+    "rollout",
+    "self_correlation_statistics",
+    "stream_norms",
+    "top_patches",
+    "value_contamination",
+]

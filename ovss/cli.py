@@ -1,0 +1,114 @@
+"""The command line: one subcommand per task, errors in one line."""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn, TextIO
+
+from ovss import __version__
+from ovss.errors import InputError, suggest
+
+COMMANDS = {
+    "segment": ("ovss.commands.segment", "label every pixel of your images with your words"),
+    "evaluate": ("ovss.commands.evaluate", "measure methods on a data set under a protocol"),
+    "rescore": ("ovss.commands.rescore", "judge kept scores under other thresholds and words"),
+    "reproduce": ("ovss.study.command", "run the study's notebooks and build its report"),
+    "report": ("ovss.report.command", "build the report, or the README's table, from results"),
+    "methods": ("ovss.methods.show", "list the methods, or one method's parameters and source"),
+    "protocols": ("ovss.protocols.show", "list the evaluation protocols, or show one"),
+    "vocabularies": ("ovss.vocabularies.show", "list the class vocabularies, or show one"),
+    "datasets": ("ovss.datasets.show", "say which data sets are where, or check one"),
+    "ledger": ("ovss.ledger.show", "compare published with measured numbers"),
+    "bench": ("ovss.bench", "measure what each method costs beside plain encode_image"),
+    "train-tiny": ("ovss.tiny.train", "train the embedded model by its recipe"),
+    "doctor": ("ovss.commands.doctor", "check this installation"),
+}
+BAD_INPUT, INTERNAL, INTERRUPTED = 2, 3, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message, name the help, exit with code 2."""
+        self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    Args:
+        argv: Arguments without the program's name; None takes those of the process.
+
+    Returns:
+        Exit code: 0 done, 1 done in part, 2 bad input, 3 an error of the program, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    warnings.showwarning = _one_line_warning
+    try:
+        return _run(arguments)
+    except InputError as error:
+        return _fail(error, debug, str(error), BAD_INPUT)
+    except KeyboardInterrupt:
+        print("ovss: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) has gone; a second error while Python flushes at exit is kept quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        named = f"'{error.filename}': " if error.filename else ""
+        return _fail(error, debug, f"{named}{error.strerror or error}", BAD_INPUT)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error} (an error of ovss itself; --debug shows where)"
+        return _fail(error, debug, text, INTERNAL)
+
+
+def _run(arguments: list[str]) -> int:
+    top = Parser(prog="ovss", description="Training-free open-vocabulary semantic segmentation with CLIP.")
+    top.add_argument("--version", action="version", version=f"ovss {__version__}")
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+    top.formatter_class = argparse.RawDescriptionHelpFormatter
+    top.epilog = "commands:\n" + "\n".join(lines) + "\n\novss COMMAND --help shows the options of a command."
+    top.add_argument("command", nargs="?", metavar="COMMAND")
+    if not arguments or arguments[0].startswith("-"):
+        top.parse_args([argument for argument in arguments if argument != "--debug"])
+        top.print_help()
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    if command not in COMMANDS:
+        raise InputError(f"command '{command}' is unknown.{suggest(command, COMMANDS)}")
+    module_name, text = COMMANDS[command]
+    module = import_module(module_name)
+    parser = Parser(prog=f"ovss {command}", description=text[0].upper() + text[1:] + ".")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(rest)) or 0)
+
+
+def _fail(error: BaseException, debug: bool, text: str, code: int) -> int:
+    if debug:
+        raise error
+    print(f"ovss: error: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+def _one_line_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    if issubclass(category, UserWarning):
+        print(f"ovss: warning: {' '.join(str(message).split())}", file=file or sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""The same evaluation on many processes or machines, through a Dask scheduler: shards are tasks, each worker holds one
+model.
+
+A worker that dies costs the shard it was at; the scheduler gives that shard to another one. Records come back to the
+process that called `evaluate`, which alone writes them, so workers need no common folder for results (but each must
+find the data set and the weights under the same paths).
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ovss.backbone import Backbone, load_backbone
+from ovss.errors import InputError
+from ovss.pipeline import Job, Pipeline
+from ovss.records import Record, Shard
+
+try:
+    import distributed
+    from distributed.diagnostics.plugin import WorkerPlugin as _Plugin
+except ModuleNotFoundError as missing:
+    raise InputError(
+        f"evaluation on a cluster needs Dask ({missing.name} is not installed): pip install 'ovss[cluster]'"
+    ) from missing
+
+CONNECT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """How a worker gets the model.
+
+    Attributes:
+        model: First argument of `load_backbone`.
+        pretrained: Second argument; files as absolute paths.
+        device: "cpu", "cuda" or "mps".
+        dtype: Number format.
+        weights_hash: What the weights must turn out to be.
+    """
+
+    model: str
+    pretrained: str | None
+    device: str
+    dtype: str
+    weights_hash: str
+
+    @classmethod
+    def of(cls, backbone: Backbone, device: str | None = None) -> "ModelSource":
+        """The source of a loaded model.
+
+        Args:
+            backbone: From `load_backbone`.
+            device: Kind of device of the workers; None: as the backbone's.
+
+        Raises:
+            InputError: The model was not made by `load_backbone`, so nobody else can load it.
+        """
+        if backbone.origin is None:
+            raise InputError("workers load the model themselves; on a cluster it must come from load_backbone")
+        model, pretrained = backbone.origin
+        dtype = str(backbone.dtype).removeprefix("torch.")
+        return cls(model, _absolute(pretrained), device or backbone.device.type, dtype, backbone.weights_hash)
+
+    def load(self, worker: int = 0) -> Backbone:
+        """Load the model in a worker.
+
+        Args:
+            worker: Number of the worker on its machine; chooses among several GPUs.
+
+        Raises:
+            InputError: Other weights than the caller has, or no such device.
+        """
+        device = self.device
+        if device == "cuda" and torch.cuda.device_count() > 1:
+            device = f"cuda:{worker % torch.cuda.device_count()}"
+        backbone = load_backbone(self.model, self.pretrained, device=device, dtype=self.dtype)
+        if backbone.weights_hash != self.weights_hash:
+            raise InputError(
+                f"a worker finds other weights for {self.model} {self.pretrained or ''} ({backbone.weights_hash[:12]}) "
+                f"than the caller ({self.weights_hash[:12]})"
+            )
+        return backbone
+
+
+class Evaluator(_Plugin):
+    """Lives in each worker, restarted ones included, and keeps the model between shards.
+
+    Args:
+        name: Under which the worker knows it.
+        job: What to evaluate.
+        source: How to load the model.
+        skip_bad: See `ovss.evaluate`.
+        threads: Threads for torch; None leaves the worker's own setting.
+    """
+
+    def __init__(self, name: str, job: Job, source: ModelSource, skip_bad: bool, threads: int | None) -> None:
+        self.name = name
+        self.job = job
+        self.source = source
+        self.skip_bad = skip_bad
+        self.threads = threads
+
+    def setup(self, worker: Any) -> None:
+        """Called by Dask when the worker gets this plugin."""
+        # Made here because neither a lock nor a model travels well; the lock keeps a worker with several threads from
+        # running the model twice at a time.
+        self.number = worker.name if isinstance(worker.name, int) else 0
+        self.lock = threading.Lock()
+        self.pipeline: Pipeline | None = None
+
+    def record(self, shard: Shard) -> Record:
+        """The record of a shard, made with the worker's own model."""
+        with self.lock:
+            if self.pipeline is None:
+                if self.threads is not None:
+                    torch.set_num_threads(self.threads)
+                self.pipeline = Pipeline(self.job, self.source.load(self.number), skip_bad=self.skip_bad)
+            return next(record for _, record in self.pipeline.run([shard]))
+
+
+def run_on_cluster(
+    where: str, job: Job, source: ModelSource, shards: Sequence[Shard], *, key: str, skip_bad: bool
+) -> Iterator[tuple[Shard, Record]]:
+    """Evaluate shards on the workers of a cluster.
+
+    Args:
+        where: "local:N" starts N worker processes on this machine for the time of the call (a script that does so needs
+            the usual `if __name__ == "__main__":`); an address such as "tcp://host:8786" uses a scheduler that runs.
+        job: What to evaluate.
+        source: How workers get the model.
+        shards: Which images.
+        key: Identity of the run.
+        skip_bad: See `ovss.evaluate`.
+
+    Yields:
+        Each shard with its record, in the order in which they are finished.
+
+    Raises:
+        InputError: No such cluster, an error in a picture or mask, or a shard that its workers do not survive.
+    """
+    if not shards:
+        return
+    name = f"ovss-{key[:16]}"
+    with ExitStack() as stack:
+        stack.enter_context(_quiet())
+        client, threads = _connect(where, stack)
+        client.register_plugin(Evaluator(name, job, source, skip_bad, threads))
+        stack.callback(client.unregister_worker_plugin, name)
+        futures = {client.submit(_record, name, shard, pure=False): shard for shard in shards}
+        stack.callback(client.cancel, list(futures), force=True)
+        for future in distributed.as_completed(list(futures)):
+            shard = futures.pop(future)
+            try:
+                record = future.result()
+            except distributed.KilledWorker as error:
+                raise InputError(
+                    f"images {shard.start} to {shard.stop - 1} ended every worker that tried them (out of memory?); "
+                    "try a smaller --batch-size, or fewer workers per machine"
+                ) from error
+            yield shard, record
+
+
+def worker_count(where: str) -> int | None:
+    """Number of processes that "local:N" asks for; None for a scheduler's address.
+
+    Raises:
+        InputError: It is neither.
+    """
+    kind, _, count = where.partition(":")
+    if kind == "local" and count.isdigit() and int(count) > 0:
+        return int(count)
+    if kind == "local" or "://" not in where:
+        raise InputError(f"cluster '{where}' must be local:N, as in local:4, or an address such as tcp://host:8786")
+    return None
+
+
+def _record(name: str, shard: Shard) -> Record:
+    worker: Any = distributed.get_worker()
+    return worker.plugins[name].record(Shard(*shard))
+
+
+def _connect(where: str, stack: ExitStack) -> tuple[Any, int | None]:
+    workers = worker_count(where)
+    if workers is not None:
+        # No limit of memory: Dask would pause workers that hold a large model. No dashboard: nothing listens outside.
+        options: dict[str, Any] = {"dashboard_address": None, "memory_limit": 0}
+        cluster = stack.enter_context(
+            distributed.LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **options)
+        )
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        return stack.enter_context(distributed.Client(cluster)), threads
+    try:
+        client = stack.enter_context(distributed.Client(where, timeout=CONNECT_SECONDS))
+        client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise InputError(f"no Dask scheduler with workers at '{where}' ({error or type(error).__name__})") from error
+    return client, None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Dask's notes on every connection kept off the screen; its warnings stay."""
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _absolute(pretrained: str | None) -> str | None:
+    """File names so that they mean the same in a worker's folder."""
+    if pretrained is None:
+        return None
+    tag, equals, path = pretrained.partition("=")
+    if equals and Path(path).is_file():
+        return f"{tag}={Path(path).resolve()}"
+    return str(Path(pretrained).resolve()) if Path(pretrained).is_file() else pretrained

@@ -1,0 +1,84 @@
+"""`ovss doctor`: does this installation work?"""
+
+import argparse
+import platform
+import time
+from collections.abc import Callable
+from importlib import metadata
+from importlib.util import find_spec
+
+from ovss.errors import InputError
+from ovss.files import atomic_write, cache_dir
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """No options beyond the common ones."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print one line per check; returns 0 when all required ones pass, else 1."""
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("python", lambda: platform.python_version()),
+        ("packages", _packages),
+        ("device", _device),
+        ("cache", _cache),
+        ("tiny", _tiny),
+        ("segment", _segment),
+    ]
+    failed = 0
+    for name, check in checks:
+        try:
+            print(f"[OK]   {name}: {check()}")
+        except (InputError, OSError, ImportError, RuntimeError) as error:
+            failed += 1
+            print(f"[FAIL] {name}: {error}")
+    for extra, module, purpose in (("cluster", "distributed", "Dask clusters"), ("app", "voila", "the playground")):
+        there = find_spec(module) is not None
+        print(f"[{'OK' if there else '--'}]   extra {extra}: {'installed' if there else f'not installed ({purpose})'}")
+    return 1 if failed else 0
+
+
+def _packages() -> str:
+    names = ("torch", "torchvision", "open_clip_torch", "numpy", "pandas", "papermill", "jupyterlab")
+    return ", ".join(f"{name} {metadata.version(name)}" for name in names)
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return f"cuda ({torch.cuda.get_device_name()})"
+    return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def _cache() -> str:
+    probe = cache_dir() / ".doctor"
+    with atomic_write(probe) as file:
+        file.write(b"ovss")
+    probe.unlink()
+    return str(cache_dir())
+
+
+def _tiny() -> str:
+    import json
+
+    from ovss import tiny
+    from ovss.files import file_digest
+
+    recorded = json.loads(tiny.RECORD.read_text(encoding="utf-8"))["weights"]["sha256"]
+    if file_digest(tiny.WEIGHTS) != recorded:
+        raise InputError(
+            f"'{tiny.WEIGHTS}' is not the file that its record {tiny.RECORD.name} describes; reinstall ovss"
+        )
+    return f"weights intact ({recorded[:12]})"
+
+
+def _segment() -> str:
+    import ovss
+
+    start = time.perf_counter()
+    dataset = ovss.load_dataset("scenes")
+    segmenter = ovss.Segmenter(ovss.load_backbone("tiny"), "naclip", "scenes")
+    sample = dataset[0]
+    agreement = float((segmenter(sample.image).labels == sample.labels).mean())
+    return f"a drawn scene labelled with {agreement:.0%} of pixels right in {time.perf_counter() - start:.1f} s"

@@ -1,0 +1,252 @@
+"""What a data set is: pictures with label maps, read one at a time from the files their authors distribute."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int64
+from PIL import Image, UnidentifiedImageError
+
+from ovss.errors import InputError
+from ovss.files import digest
+from ovss.images import load_image
+from ovss.vocabularies import read_table
+
+CODES: dict[str, list[int]] = json.loads((Path(__file__).parent / "codes.json").read_text(encoding="utf-8"))
+"""Label codes that are no plain sequence; see the modules that use them."""
+ILLEGAL = -1
+READING = 1
+"""Version of the way files are read; part of every fingerprint."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture with its ground truth.
+
+    Attributes:
+        image: RGB picture.
+        labels: Class indices (H, W), `Dataset.void` where nothing is known.
+        id: Name of the picture within the data set.
+    """
+
+    image: Image.Image
+    labels: Int64[np.ndarray, "H W"]
+    id: str
+
+
+class Dataset(ABC):
+    """Pictures with label maps, in a fixed order: the interface of all data sets.
+
+    Attributes:
+        name: Name of the data set.
+        split: Which part of it.
+        classes: The data set's own class names, in the order of the labels.
+        background: Index of the background class; None without one.
+        void: Label of pixels that count nowhere: 255, or 65535 where there are more than 255 classes.
+        vocabulary_name: What `ovss.load_vocabulary` makes this data set's words from.
+        ids: Names of the pictures, in order.
+        fingerprint: SHA-256 that changes when the pictures, the ground truth or the way they are read changes.
+    """
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    background: int | None
+    void: int
+    vocabulary_name: str
+    ids: tuple[str, ...]
+    fingerprint: str
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of pictures."""
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Sample:
+        """Read one picture."""
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[index] for index in range(len(self)))
+
+
+class Pair(NamedTuple):
+    """The two files of a picture."""
+
+    id: str
+    image: Path
+    labels: Path
+
+
+@dataclass(frozen=True, eq=False)
+class FileDataset(Dataset):
+    """A data set of picture files and label files; see `Dataset` for what its fields mean.
+
+    Attributes:
+        pairs: The files, in order.
+        decode: Reads a label file into integer codes (H, W).
+        table: Label of each code; `ILLEGAL` for codes that must not occur. Codes beyond its end are illegal, too.
+    """
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    background: int | None
+    void: int
+    vocabulary_name: str
+    pairs: tuple[Pair, ...] = field(repr=False)
+    decode: Callable[[Path], np.ndarray] = field(repr=False)
+    table: np.ndarray = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        pair = self.pairs[index]
+        image = load_image(pair.image)
+        labels = self.labels(index)
+        if labels.shape != (image.height, image.width):
+            raise InputError(
+                f"mask '{pair.labels}' is {labels.shape[1]}x{labels.shape[0]} pixels, "
+                f"but its image '{pair.image}' is {image.width}x{image.height}"
+            )
+        return Sample(image, labels, pair.id)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the pictures, in order."""
+        return tuple(pair.id for pair in self.pairs)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over ids, file sizes, classes and label table; file contents are not read."""
+        files = [(pair.id, _bytes(pair.image), _bytes(pair.labels)) for pair in self.pairs]
+        return digest([READING, self.name, self.split, self.classes, self.void, self.table.tolist(), files])
+
+    def codes(self, index: int) -> np.ndarray:
+        """What the label file holds, (H, W), before it becomes class indices."""
+        path = self.pairs[index].labels
+        if not path.is_file():
+            raise InputError(f"mask '{path}' is missing (picture '{self.pairs[index].id}' of {self.name})")
+        return self.decode(path)
+
+    def labels(self, index: int) -> Int64[np.ndarray, "H W"]:
+        """Label map of one picture.
+
+        Raises:
+            InputError: The file is missing or unreadable, or holds a code outside the list.
+        """
+        codes = self.codes(index)
+        labels = look_up(self.table, codes)
+        wrong = labels == ILLEGAL
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise InputError(
+                f"mask '{self.pairs[index].labels}' holds {int(wrong.sum())} pixels whose label is not in the list of "
+                f"{self.name}, the first at row {row}, column {column}: {codes[row, column]}"
+            )
+        return labels
+
+
+def look_up(table: np.ndarray, codes: np.ndarray) -> Int64[np.ndarray, "H W"]:
+    """Labels of codes; `ILLEGAL` for codes beyond the table."""
+    inside = (codes >= 0) & (codes < len(table))
+    return np.where(inside, table[np.where(inside, codes, 0)], ILLEGAL)
+
+
+def label_table(length: int, labels: dict[int, int], default: int = ILLEGAL) -> np.ndarray:
+    """Table (length,) from a dictionary of code to label; other codes get `default`."""
+    table = np.full(length, default, dtype=np.int64)
+    for code, label in labels.items():
+        table[code] = label
+    return table
+
+
+def void_label(classes: Sequence[Any]) -> int:
+    """The label of pixels that count nowhere."""
+    return 255 if len(classes) <= 255 else 65535
+
+
+def class_names(dataset: str) -> tuple[str, ...]:
+    """The data set's own class names, background first where it has one."""
+    table = read_table(dataset, "plain")
+    names = tuple(entry if isinstance(entry, str) else entry[0] for entry in table["classes"])
+    return ("background", *names) if "background" in table else names
+
+
+def open_image(path: Path) -> Image.Image:
+    """A label picture, decoded completely and otherwise untouched.
+
+    Raises:
+        InputError: The file is missing, no picture, or damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"mask '{path}' is missing")
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except UnidentifiedImageError as error:
+        raise InputError(f"mask '{path}' is not an image that can be read") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"mask '{path}' cannot be read: {error}") from error
+
+
+def read_index_png(path: Path) -> np.ndarray:
+    """Codes (H, W) of a palette, grey or 16-bit grey picture; palettes give their indices, not their colours.
+
+    Raises:
+        InputError: The picture has colour channels, or cannot be read.
+    """
+    image = open_image(path)
+    if image.mode not in ("P", "L", "1", "I", "I;16", "I;16B", "I;16L"):
+        raise InputError(f"mask '{path}' is a {image.mode} picture; a mask has one channel of class indices")
+    return np.asarray(image).astype(np.int64)
+
+
+def find(root: Path, what: str, *candidates: str) -> Path:
+    """The first of some paths under `root` that exists.
+
+    Raises:
+        InputError: None does; says what was expected and what is there.
+    """
+    for candidate in candidates:
+        if (root / candidate).exists():
+            return root / candidate
+    others = f" (or {', '.join(repr(c) for c in candidates[1:])} in its place)" if candidates[1:] else ""
+    raise InputError(f"{what} expected at '{root / candidates[0]}'{others}; {found_in(root)}")
+
+
+def found_in(folder: Path) -> str:
+    """What lies in a folder, for error messages."""
+    if not folder.is_dir():
+        return f"'{folder}' is {'a file' if folder.exists() else 'not there'}"
+    names = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir())
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return f"'{folder}' holds {shown}" if names else f"'{folder}' is empty"
+
+
+def read_list(path: Path) -> list[str]:
+    """Lines of a split file, blank ones left out.
+
+    Raises:
+        InputError: The file cannot be read or is empty.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"split file '{path}' cannot be read: {error}") from error
+    if not any(lines):
+        raise InputError(f"split file '{path}' is empty")
+    return [line for line in lines if line]
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise InputError(f"'{path}' is missing: {error.strerror}") from error

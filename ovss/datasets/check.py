@@ -1,0 +1,80 @@
+"""Does a data set on disk hold what it should? Counts, sizes, label values, missing files."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ovss.datasets.base import ILLEGAL, FileDataset, look_up
+from ovss.errors import InputError
+
+
+@dataclass
+class Inspection:
+    """What was found.
+
+    Attributes:
+        pictures: Pictures the data set lists.
+        read: Pictures whose two files were read.
+        sizes: Picture sizes (width, height) with their numbers.
+        pixels: Pixels of each class, int64 (C,).
+        void: Pixels that count nowhere.
+        problems: One line each: missing files, unreadable ones, sizes that differ, labels outside the list.
+    """
+
+    pictures: int
+    pixels: np.ndarray
+    read: int = 0
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    void: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def inspect(dataset: FileDataset, indices: Iterable[int] | None = None) -> Inspection:
+    """Read the label files and the headers of the pictures of a data set.
+
+    Args:
+        dataset: What to look at.
+        indices: Which pictures; None: all.
+    """
+    result = Inspection(pictures=len(dataset), pixels=np.zeros(len(dataset.classes), dtype=np.int64))
+    for index in range(len(dataset)) if indices is None else indices:
+        pair = dataset.pairs[index]
+        size = _size(dataset, index, result.problems)
+        try:
+            codes = dataset.codes(index)
+        except InputError as error:
+            result.problems.append(str(error))
+            continue
+        labels = look_up(dataset.table, codes)
+        wrong = np.unique(codes[labels == ILLEGAL])
+        if len(wrong):
+            values = ", ".join(map(str, wrong[:8]))
+            result.problems.append(f"mask '{pair.labels}' holds labels outside the list: {values}")
+        counts = np.bincount(labels[labels >= 0], minlength=dataset.void + 1)
+        result.pixels += counts[: len(dataset.classes)]
+        result.void += int(counts[dataset.void])
+        if size is not None:
+            result.read += 1
+            result.sizes[size] += 1
+            if labels.shape != (size[1], size[0]):
+                sizes = f"{labels.shape[1]}x{labels.shape[0]}, its image {size[0]}x{size[1]}"
+                result.problems.append(f"mask '{pair.labels}' is {sizes}")
+    return result
+
+
+def _size(dataset: FileDataset, index: int, problems: list[str]) -> tuple[int, int] | None:
+    """Size of a picture as it stands upright; None, and a problem, when it cannot be read."""
+    path = dataset.pairs[index].image
+    if not path.is_file():
+        problems.append(f"image '{path}' is missing (picture '{dataset.pairs[index].id}')")
+        return None
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(0x0112, 1) >= 5
+            return (image.height, image.width) if turned else (image.width, image.height)
+    except (UnidentifiedImageError, OSError) as error:
+        problems.append(f"image '{path}' cannot be read: {error}")
+        return None

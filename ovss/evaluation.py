@@ -1,0 +1,265 @@
+"""One run: backbone x methods x data set x protocol, resumable, on one machine or a cluster."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ovss.backbone import Backbone
+from ovss.datasets import Dataset, load_dataset
+from ovss.errors import InputError
+from ovss.files import digest
+from ovss.kept import FORMATS, scores_path
+from ovss.methods import Method
+from ovss.pipeline import Job, Pipeline, Stopwatch
+from ovss.protocols import Protocol
+from ovss.provenance import code_hash, library_versions
+from ovss.records import Record, Shard, Store, make_folder, make_shards
+from ovss.rescore import describe
+from ovss.results import Evaluation
+from ovss.segment import resolve_protocol
+from ovss.selection import resolve_methods
+from ovss.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary
+
+__all__ = ["Evaluation", "evaluate"]
+
+BATCH_SIZES = {"cuda": 64}
+BATCH_SIZE = 16
+SHARD_SIZE = 32
+
+
+def evaluate(
+    backbone: Backbone,
+    methods: str | Method | Sequence[str | Method] | Mapping[str, str | Method],
+    dataset: str | Dataset,
+    *,
+    protocol: str | Protocol | None = None,
+    out: str | Path | None = None,
+    limit: int | None = None,
+    cluster: str | None = None,
+    worker_device: str | None = None,
+    vocabulary: Vocabulary | None = None,
+    skip_bad: bool = False,
+    keep_scores: str | None = None,
+    keep_variants: Sequence[str] = (),
+    batch_size: int | None = None,
+    shard_size: int = SHARD_SIZE,
+    seed: int = 0,
+    progress: bool = False,
+) -> Evaluation:
+    """Measure methods on a data set, all of them on one backbone pass.
+
+    Args:
+        backbone: A model from `load_backbone`.
+        methods: A name, a `Method`, several of them, a dictionary label -> method, or "all".
+        dataset: A data set from `load_dataset`, or its name.
+        protocol: Name, file or `Protocol`; its overrides for the data set are applied here. None is "sclip", or "study"
+            for the embedded model.
+        out: Folder for records and tables. A run that was interrupted goes on there; what was made with another model,
+            protocol, vocabulary, data set or version of the code is not used. None keeps everything in memory.
+        limit: Number of images, from the first one; None takes all.
+        cluster: "local:N" for N worker processes, or the address of a Dask scheduler; None runs here.
+        worker_device: On a cluster, "cpu" or "cuda" where that is not the kind of device the backbone is on.
+        vocabulary: Other words than the data set's own under the protocol; classes must agree in number.
+        skip_bad: Leave out pictures and masks that cannot be read; every row says how many.
+        keep_scores: "float32" or "float16" to keep scores beside the records for `ovss.rescore`; needs `out`.
+        keep_variants: Other vocabulary variants of the data set whose scores are to be kept, too.
+        batch_size: Windows per backbone pass; None is 64 on CUDA, else 16.
+        shard_size: Images per record; what an interruption costs at most.
+        seed: Of the intervals.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The results; with `out` they are also there as files.
+
+    Raises:
+        InputError: Unknown names, a picture or mask that cannot be read, a folder that cannot be written, a method,
+            protocol and model that do not go together.
+    """
+    if worker_device is not None and cluster is None:
+        raise InputError(f"worker_device='{worker_device}' goes with a cluster; the backbone says where this run works")
+    data = load_dataset(dataset) if isinstance(dataset, str) else dataset
+    images = _image_count(data, limit)
+    chosen = resolve_methods(methods)
+    rules = resolve_protocol(protocol, backbone).for_dataset(data.name, backbone.name)
+    rules.geometry(backbone)
+    words = _words(data, rules, vocabulary)
+    _check_keeping(keep_scores, out, cluster, chosen)
+    device = worker_device or backbone.device.type
+    if cluster is not None:
+        _check_cluster(cluster, backbone, device)
+    job = Job(
+        methods=chosen,
+        vocabulary=words,
+        protocol=rules,
+        dataset=data,
+        batch_size=batch_size or BATCH_SIZES.get(device, BATCH_SIZE),
+        shard_size=shard_size,
+        extra_queries=_extra_queries(data, words, keep_variants) if keep_scores else (),
+        keep=keep_scores,
+    )
+    key = digest(_identity(job, backbone, device))
+    folder = None if out is None else Path(out)
+    store = Store(key, folder)
+    shards = make_shards(images, shard_size)
+    scores = None if folder is None or keep_scores is None else folder / "scores" / key[:16]
+    if scores is not None:
+        make_folder(scores)
+        describe(scores, job, backbone)
+    if device == backbone.device.type:
+        embed_vocabulary(backbone, job.scored, progress=progress)
+    run = _Run(job, backbone, device, store, shards, skip_bad, scores)
+    run.finish(cluster, progress)
+    evaluation = Evaluation(
+        store,
+        shards,
+        classes=words.classes,
+        methods={label: {"method_name": m.name, "parameters": m.parameters} for label, m in chosen.items()},
+        rule=rules.metric,
+        facts=_facts(job, backbone, device, key) | {"seed": seed},
+        seconds=run.stopwatch.seconds,
+    )
+    if folder is not None:
+        evaluation.save(folder)
+    return evaluation
+
+
+@dataclass
+class _Run:
+    """The part of `evaluate` that takes time."""
+
+    job: Job
+    backbone: Backbone
+    device: str
+    store: Store
+    shards: list[Shard]
+    skip_bad: bool
+    scores: Path | None
+
+    def __post_init__(self) -> None:
+        self.stopwatch = Stopwatch()
+
+    def finish(self, cluster: str | None, progress: bool) -> None:
+        """Make every record that is not there yet."""
+        pending = [shard for shard in self.shards if not self._is_done(shard)]
+        images = self.shards[-1].stop
+        done = images - sum(shard.stop - shard.start for shard in pending)
+        name = self.job.dataset.name
+        with tqdm(total=images, initial=done, desc=name, unit="image", disable=not progress) as bar:
+            records = self._here(pending, bar) if cluster is None else self._there(cluster, pending, bar)
+            for shard, record in records:
+                self.store.put(shard, record)
+
+    def _is_done(self, shard: Shard) -> bool:
+        record = self.store.get(shard)
+        if record is None or (record.skipped and not self.skip_bad):
+            return False
+        if self.scores is None:
+            return True
+        kept = [index for index in range(*shard) if scores_path(self.scores, index).is_file()]
+        return len(kept) >= len(record.ids)
+
+    def _here(self, pending: list[Shard], bar: "tqdm[Any]") -> Iterator[tuple[Shard, Record]]:
+        pipeline = Pipeline(
+            self.job, self.backbone, skip_bad=self.skip_bad, scores_folder=self.scores, stopwatch=self.stopwatch
+        )
+        yield from pipeline.run(pending, bar.update)
+
+    def _there(self, cluster: str, pending: list[Shard], bar: "tqdm[Any]") -> Iterator[tuple[Shard, Record]]:
+        from ovss.cluster import ModelSource, run_on_cluster
+
+        source = ModelSource.of(self.backbone, self.device)
+        records = run_on_cluster(cluster, self.job, source, pending, key=self.store.key, skip_bad=self.skip_bad)
+        for shard, record in records:
+            yield shard, record
+            bar.update(shard.stop - shard.start)
+
+
+def _image_count(data: Dataset, limit: int | None) -> int:
+    if limit is not None and limit < 1:
+        raise InputError(f"limit must be at least 1 image, not {limit}")
+    images = len(data) if limit is None else min(limit, len(data))
+    if not images:
+        raise InputError(f"data set '{data.name}' has no images")
+    return images
+
+
+def _words(data: Dataset, protocol: Protocol, vocabulary: Vocabulary | None) -> Vocabulary:
+    words = vocabulary or load_vocabulary(data.vocabulary_name, protocol.variant)
+    if protocol.background == "channel":
+        words = words.without_background_words()
+    if len(words.classes) != len(data.classes):
+        raise InputError(
+            f"vocabulary '{words.name}' has {len(words.classes)} classes and data set '{data.name}' "
+            f"{len(data.classes)}; they must be the same classes in the same order"
+        )
+    return words.with_templates(protocol.templates)
+
+
+def _extra_queries(data: Dataset, words: Vocabulary, variants: Sequence[str]) -> tuple[str, ...]:
+    wanted = [query for variant in variants for query in load_vocabulary(data.vocabulary_name, variant).queries]
+    return tuple(query for query in dict.fromkeys(wanted) if query not in words.queries)
+
+
+def _check_cluster(cluster: str, backbone: Backbone, device: str) -> None:
+    """Find out before any work whether workers can be had and can load the model."""
+    from ovss.cluster import ModelSource, worker_count
+
+    worker_count(cluster)
+    ModelSource.of(backbone, device)
+
+
+def _check_keeping(
+    keep_scores: str | None, out: str | Path | None, cluster: str | None, methods: Mapping[str, Method]
+) -> None:
+    if keep_scores is None:
+        return
+    if keep_scores not in FORMATS:
+        raise InputError(f"keep_scores='{keep_scores}' is unknown; it is one of {', '.join(FORMATS)}")
+    if out is None:
+        raise InputError("scores can only be kept in a folder; give out as well")
+    if cluster is not None:
+        raise InputError("scores are kept on one machine only; leave out cluster or keep_scores")
+    for label, method in methods.items():
+        if method.refines:
+            raise InputError(f"scores of '{label}' are made per pixel and cannot be kept compactly; leave it out")
+
+
+def _identity(job: Job, backbone: Backbone, device: str) -> dict[str, Any]:
+    """All that can move a count; runs that differ in any of it share no record."""
+    return {
+        "methods": {label: [method.name, method.parameters] for label, method in job.methods.items()},
+        "weights": [backbone.name, backbone.weights_hash, backbone.mean, backbone.std],
+        "vocabulary": job.scored.hash,
+        "judged": job.vocabulary.hash,
+        "protocol": job.protocol.hash,
+        "dataset": [job.dataset.name, job.dataset.split, job.dataset.fingerprint],
+        "arithmetic": [device, str(backbone.dtype), job.batch_size, job.shard_size],
+        "code": code_hash(),
+        "libraries": library_versions(),
+    }
+
+
+def _facts(job: Job, backbone: Backbone, device: str, key: str) -> dict[str, Any]:
+    """What every row says of its origin; see `Evaluation.summary`."""
+    return {
+        "model": backbone.name,
+        "pretrained": backbone.pretrained,
+        "weights_hash": backbone.weights_hash,
+        "dataset": job.dataset.name,
+        "split": job.dataset.split,
+        "dataset_fingerprint": job.dataset.fingerprint,
+        "vocabulary": job.vocabulary.name,
+        "variant": job.vocabulary.variant,
+        "vocabulary_hash": job.vocabulary.hash,
+        "protocol": job.protocol.name,
+        "protocol_hash": job.protocol.hash,
+        "device": device,
+        "dtype": str(backbone.dtype).removeprefix("torch."),
+        "batch_size": job.batch_size,
+        "code_hash": code_hash(),
+        **library_versions(),
+        "key": key,
+    }

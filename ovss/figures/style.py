@@ -1,0 +1,105 @@
+"""One look for all figures: sizes, fonts, colours, and how a figure is stored."""
+
+import functools
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import matplotlib
+import pandas as pd
+from cycler import cycler
+from matplotlib.figure import Figure
+
+from ovss.errors import InputError
+from ovss.files import atomic_write
+
+WIDTH = 6.4
+"""Width of a figure in inches; text of 8 points stays readable when a column shrinks it by a third."""
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5D3A9B", "#7F7F7F", "#1B1B1B", "#8C564B")
+"""Line colours: Okabe and Ito's, the yellow one left out, which is invisible on white; then four that stay apart."""
+MAPS = "cividis"
+"""Colour map of quantities without a middle; the same to all kinds of colour vision."""
+SIGNED = "PuOr_r"
+"""Colour map of quantities around zero."""
+RC: Any = {
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=LINES),
+    "image.cmap": MAPS,
+    "svg.hashsalt": "ovss",
+}
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Plot(NamedTuple):
+    """A figure and the frame it shows."""
+
+    figure: Figure
+    frame: pd.DataFrame
+
+
+def styled(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: run a figure function under the common style without touching matplotlib's global settings."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with matplotlib.rc_context(RC):
+            return function(*args, **kwargs)
+
+    return run
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure, sizes in inches, whose parts are laid out without overlap."""
+    return Figure(figsize=(width, height), dpi=RC["figure.dpi"], layout="constrained")
+
+
+def plain(text: str, width: int | None = None, lines: int = 3) -> str:
+    """A user's words as they are: no markup is read in them.
+
+    Args:
+        text: Any text.
+        width: Characters per line; None keeps one line.
+        lines: Lines at most; the rest becomes an ellipsis.
+    """
+    text = " ".join(text.split())
+    if width is not None:
+        text = "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …"))
+    return text.replace("$", r"\$")
+
+
+def save_figure(plot: Plot | Figure, stem: str | Path) -> list[Path]:
+    """Write a figure as STEM.png (200 dpi) and STEM.svg, the frame it shows beside it as STEM.csv.
+
+    The files carry no date, so that the same figure gives the same bytes.
+
+    Raises:
+        InputError: The folder does not exist.
+    """
+    stem = Path(stem)
+    if not stem.parent.is_dir():
+        raise InputError(f"figure '{stem}' cannot be written: folder '{stem.parent}' does not exist")
+    figure = plot.figure if isinstance(plot, Plot) else plot
+    files = [stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")]
+    with matplotlib.rc_context(RC):
+        for file in files:
+            metadata: dict[str, Any] = {"Date": None} if file.suffix == ".svg" else {"Software": None}
+            with atomic_write(file) as out:
+                figure.savefig(out, format=file.suffix[1:], metadata=metadata)
+    if isinstance(plot, Plot):
+        files.append(stem.with_name(f"{stem.name}.csv"))
+        with atomic_write(files[-1], "w", newline="") as out:
+            plot.frame.to_csv(out, index=False)
+    return files

@@ -1,0 +1,43 @@
+"""Similarity maps between the patches of an image, and what SC-CLIP does with them."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+SHARPNESS = 3.0
+
+
+def cosine_map(x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N N"]:
+    """Cosine of every pair of tokens of an image, in float32."""
+    x = torch.nn.functional.normalize(x.float(), dim=-1)
+    return x @ x.mT
+
+
+def aggregation_weights(similarity: Float[Tensor, "B N N"], beta: float) -> Float[Tensor, "B N N"]:
+    """Rows of weights from the similarities of at least `beta`; the rest is zero (SC-CLIP).
+
+    Args:
+        similarity: Cosines.
+        beta: Threshold.
+
+    Returns:
+        Rows divided by (their sum + 1e-6).
+    """
+    kept = torch.where(similarity >= beta, similarity, 0)
+    return kept / (kept.sum(-1, keepdim=True) + 1e-6)
+
+
+def similarity_attention(similarity: Float[Tensor, "B N N"]) -> Float[Tensor, "B N N"]:
+    """Attention from similarities alone: softmax(3 (M - mean(M))) over the entries above the mean (SC-CLIP).
+
+    Args:
+        similarity: Cosines M; the mean is that of each image.
+
+    Returns:
+        Rows that sum to 1. A token always attends to itself.
+    """
+    excess = similarity - similarity.mean(dim=(1, 2), keepdim=True)
+    below = excess < 0
+    # Where all tokens agree, rounding can put the diagonal below the mean and would leave a row without any entry.
+    below.diagonal(dim1=1, dim2=2).fill_(False)
+    return torch.softmax((SHARPNESS * excess).masked_fill(below, -torch.inf), dim=-1)

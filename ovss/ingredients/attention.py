@@ -1,0 +1,98 @@
+"""Attention kernels of the last block: who looks at whom, and with which bias."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from ovss.backbone import Tokens
+
+QKV = tuple[Tensor, Tensor, Tensor]
+PAIRS = ("qq", "kk", "vv", "qk")
+
+
+def attend(
+    qkv: QKV,
+    pair: str,
+    bias: Float[Tensor, "#B #H T T"] | Float[Tensor, "T T"] | None = None,
+    values: Float[Tensor, "B H T d"] | None = None,
+) -> Float[Tensor, "B H T d"]:
+    """softmax(a b^T / sqrt d + bias) v, per head, without building the map.
+
+    Args:
+        qkv: Queries, keys and values of a block, each (B, heads, T, d).
+        pair: Which two of them are compared, for instance "kk".
+        bias: Added to the scaled logits.
+        values: What is weighted, where it is not v.
+    """
+    parts = dict(zip("qkv", qkv, strict=True))
+    mask = None if bias is None else bias.to(qkv[2].dtype)
+    v = qkv[2] if values is None else values
+    return F.scaled_dot_product_attention(parts[pair[0]], parts[pair[1]], v, attn_mask=mask)
+
+
+def attention_map(qkv: QKV, pair: str) -> Float[Tensor, "B H T T"]:
+    """softmax(a b^T / sqrt d) in float32, for methods that need the map itself.
+
+    Args:
+        qkv: Queries, keys and values of a block, each (B, heads, T, d).
+        pair: Which two of them are compared.
+    """
+    parts = dict(zip("qkv", qkv, strict=True))
+    a, b = parts[pair[0]].float(), parts[pair[1]].float()
+    return torch.softmax(a * a.shape[-1] ** -0.5 @ b.mT, dim=-1)
+
+
+def patch_qkv(qkv: QKV) -> QKV:
+    """Queries, keys and values of the patches alone: CLS, token 0, is dropped."""
+    q, k, v = qkv
+    return q[:, :, 1:], k[:, :, 1:], v[:, :, 1:]
+
+
+def middle_attention(tokens: Tokens, blocks: Iterable[int]) -> Float[Tensor, "B H T T"]:
+    """Mean over blocks of softmax(q k^T / sqrt d), head by head, in float32.
+
+    Args:
+        tokens: One backbone pass.
+        blocks: Block numbers, 1-based.
+    """
+    blocks = tuple(blocks)
+    total = attention_map(tokens.qkv(blocks[0]), "qk")
+    for block in blocks[1:]:
+        total += attention_map(tokens.qkv(block), "qk")
+    return total / len(blocks)
+
+
+@lru_cache(maxsize=8)
+def gaussian_window(
+    grid: tuple[int, int], sigma: float, device: torch.device, cls: bool = True
+) -> Float[Tensor, "T T"]:
+    """NACLIP's Omega: a Gaussian of the distance between two patches, peak 1, not normalised.
+
+    Built from the coordinates: the table of a grid is the product of one table over rows and one over columns.
+
+    Args:
+        grid: Patch rows and columns (h, w).
+        sigma: Standard deviation in patches.
+        device: Where the table is kept.
+        cls: Put a row and a column of zeros for CLS in front.
+
+    Returns:
+        Table (1 + h * w, 1 + h * w), or (h * w, h * w) without CLS, in float32.
+    """
+    rows, columns = (
+        torch.exp(-((at[:, None] - at[None, :]) ** 2) / (2 * sigma**2))
+        for at in (torch.arange(side, dtype=torch.float32, device=device) for side in grid)
+    )
+    table = torch.kron(rows, columns)  # (N, N)
+    return F.pad(table, (1, 0, 1, 0)) if cls else table
+
+
+def logit_bound(qkv: QKV) -> Float[Tensor, " B"]:
+    """Mean over heads and token pairs of |q_i| |k_j| / sqrt d, per image: the size a logit could have (NACLIP)."""
+    q, k, _ = (part.float() for part in qkv)
+    norms = q.norm(dim=-1).mean(-1) * k.norm(dim=-1).mean(-1)  # (B, heads): a mean of products is a product of means
+    return norms.mean(-1) * q.shape[-1] ** -0.5

@@ -1,0 +1,79 @@
+"""Scores of a run kept on disk, one file per picture, so that rules and words can be compared without another pass."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ovss.errors import InputError
+from ovss.labelling import ScoreField
+from ovss.records import write_bytes
+from ovss.windows import Axis
+
+FORMATS = {"float32": torch.float32, "float16": torch.float16}
+
+
+class Kept(NamedTuple):
+    """Scores of one picture.
+
+    Attributes:
+        id: Name of the picture.
+        cells: Per method label, scores (Q, rows, columns) of all windows side by side.
+        rows: Windows along the height.
+        columns: Windows along the width.
+        size: Height and width of the label map.
+    """
+
+    id: str
+    cells: dict[str, Tensor]
+    rows: Axis
+    columns: Axis
+    size: tuple[int, int]
+
+
+def scores_path(folder: Path, index: int) -> Path:
+    """File of the picture at a position of the data set."""
+    return folder / f"{index:06d}.safetensors"
+
+
+def keep_fields(folder: Path, index: int, id: str, fields: Mapping[str, ScoreField], number_format: str) -> None:
+    """Write the scores of one picture.
+
+    Args:
+        folder: Where to.
+        index: Position in the data set.
+        id: Name of the picture.
+        fields: Scores per method label.
+        number_format: "float32" (judging again gives the same labels) or "float16" (half the size, other labels at
+            near ties).
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    first = next(iter(fields.values()))
+    note = {"id": id, "rows": first.rows, "columns": first.columns, "size": first.size}
+    tensors = {label: field.cells.to("cpu", FORMATS[number_format]).contiguous() for label, field in fields.items()}
+    write_bytes(scores_path(folder, index), save(tensors, metadata={"picture": json.dumps(note)}))
+
+
+def read_kept(path: Path) -> Kept:
+    """Read the scores of one picture, in float32.
+
+    Raises:
+        InputError: No such file, or a damaged one.
+    """
+    if not path.is_file():
+        raise InputError(f"no scores at '{path}'; the run must be made with kept scores (--keep-scores)")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            note = json.loads(stored.metadata()["picture"])
+            cells = {label: stored.get_tensor(label).float() for label in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"scores '{path}' are damaged ({error}); remove the file and evaluate again") from error
+    rows, columns = (Axis(size, window, tuple(starts)) for size, window, starts in (note["rows"], note["columns"]))
+    return Kept(note["id"], cells, rows, columns, (note["size"][0], note["size"][1]))

@@ -1,0 +1,202 @@
+"""From query scores to label maps: one softmax over queries, classes as the best of their words, strips of bounded
+memory."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ovss.protocols import Protocol
+from ovss.refine import Pamr
+from ovss.vocabulary import Vocabulary
+from ovss.windows import Axis, stitch_matrix
+
+STRIP = 16
+"""Rows of the final picture that are labelled at a time; fixed, so that no result depends on the memory at hand."""
+PAMR_CHUNK = 2**28
+"""Bytes of query scores that are refined at a time."""
+
+
+@dataclass(frozen=True)
+class LabelRule:
+    """How query scores become labels.
+
+    Attributes:
+        query_class: Class of each query.
+        classes: Number of classes.
+        scale: Factor of the cosines in the softmax over queries.
+        background: Class that uncertain pixels get.
+        threshold: Pixels whose best probability is below it become background; None switches the rule off.
+        area: A foreground class that covers at most this fraction of the foreground is struck out; None switches it
+            off.
+    """
+
+    query_class: tuple[int, ...]
+    classes: int
+    scale: float
+    background: int
+    threshold: float | None
+    area: float | None
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, protocol: Protocol, model_scale: float) -> "LabelRule":
+        """The rule that a protocol and a vocabulary make.
+
+        Args:
+            vocabulary: Classes and whom each query belongs to.
+            protocol: Scale, background rule and area rule.
+            model_scale: Factor of the cosines where the protocol leaves it to the model.
+        """
+        return cls(
+            query_class=vocabulary.query_class,
+            classes=len(vocabulary.classes),
+            scale=model_scale if protocol.logit_scale is None else protocol.logit_scale,
+            background=vocabulary.background or 0,
+            threshold=protocol.threshold if protocol.background in ("threshold", "channel") else None,
+            area=protocol.area_rule,
+        )
+
+    def label(self, scores: Float[Tensor, "... Q W"], banned: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Best class of each pixel and, where a threshold needs it, its probability.
+
+        The softmax runs over queries and a class has the probability of its best query, so the best class is that of
+        the best
+        query and nothing but the denominator needs an exponential.
+
+        Args:
+            scores: Cosines, queries in the last but one dimension.
+            banned: Classes (C,) whose probability is to be zero.
+
+        Returns:
+            Class indices (..., W) and probabilities (..., W) or None.
+        """
+        allowed = scores
+        owner = torch.tensor(self.query_class, device=scores.device)
+        if banned is not None and banned.any():
+            allowed = scores.masked_fill(banned[owner].unsqueeze(1), float("-inf"))
+        best, query = allowed.max(dim=-2)
+        if self.threshold is None:
+            return owner[query], None
+        total = ((scores - best.unsqueeze(-2)) * self.scale).exp_().sum(dim=-2)
+        return owner[query], 1 / total
+
+    def struck(self, areas: Float[Tensor, " C"]) -> Tensor:
+        """Classes (C,) that the area rule strikes out, from their argmax areas in pixels."""
+        assert self.area is not None
+        foreground = torch.ones_like(areas, dtype=torch.bool)
+        foreground[self.background] = False
+        return foreground & (areas <= self.area * areas[foreground].sum())
+
+
+@dataclass(frozen=True)
+class ScoreField:
+    """Query scores of one picture under one method, kept at patch resolution until labels or probabilities are asked
+    for.
+
+    Attributes:
+        cells: Scores of all windows side by side, (Q, rows * cells, columns * cells).
+        rows: Windows along the height.
+        columns: Windows along the width.
+        size: Height and width of the label map in pixels.
+        rule: How scores become labels.
+        protocol: For PAMR's settings.
+        guide: Normalised picture (3, H, W) of that size that PAMR follows; None without PAMR.
+    """
+
+    cells: Float[Tensor, "Q h w"]
+    rows: Axis
+    columns: Axis
+    size: tuple[int, int]
+    rule: LabelRule
+    protocol: Protocol
+    guide: Float[Tensor, "3 H W"] | None = field(default=None, repr=False)
+
+    @cached_property
+    def _row_matrix(self) -> Float[Tensor, "H h"]:
+        cells = self.cells.shape[1] // len(self.rows.starts)
+        return stitch_matrix(self.rows, cells, self.size[0]).to(self.cells.device)
+
+    @cached_property
+    def _column_matrix(self) -> Float[Tensor, "W w"]:
+        cells = self.cells.shape[2] // len(self.columns.starts)
+        return stitch_matrix(self.columns, cells, self.size[1]).to(self.cells.device)
+
+    def _strip(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+        weights = self._row_matrix[top : top + STRIP]
+        used = weights.any(dim=0).nonzero().squeeze(1)
+        widened = self.cells[queries, used] @ self._column_matrix.T  # (Q, used, W)
+        strip = weights[:, used] @ widened.transpose(0, 1).flatten(1)  # (strip, Q * W)
+        return strip.unflatten(1, (-1, self.size[1]))
+
+    @cached_property
+    def _refiner(self) -> Pamr:
+        """Neighbours' weights of the guide, made once for all chunks of queries."""
+        assert self.guide is not None
+        return Pamr(self.guide.to(self.cells.device), self.protocol.pamr_dilations)
+
+    def cosines(self, queries: slice = slice(None)) -> Float[Tensor, "Q H W"]:
+        """Stitched scores of some queries at the size of the label map, refined where the protocol asks for it.
+
+        Args:
+            queries: Which queries.
+        """
+        strips = [self._strip(top, queries) for top in range(0, self.size[0], STRIP)]
+        full = torch.cat(strips).transpose(0, 1).contiguous()
+        if self.guide is None:
+            return full
+        return self._refiner.refine(full, self.protocol.pamr_iterations)
+
+    def labels(self) -> np.ndarray:
+        """Label map (H, W), int64."""
+        classes, probability = self._decide(None)
+        if self.rule.area is not None:
+            areas = torch.bincount(classes.flatten(), minlength=self.rule.classes).double()
+            banned = self.rule.struck(areas)
+            if banned.any():
+                classes, probability = self._decide(banned)
+        if probability is not None and self.rule.threshold is not None:
+            classes = classes.masked_fill(probability < self.rule.threshold, self.rule.background)
+        return classes.cpu().numpy()
+
+    def _decide(self, banned: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if self.guide is not None:
+            return self._decide_refined(banned)
+        parts = [self.rule.label(self._strip(top), banned) for top in range(0, self.size[0], STRIP)]
+        classes = torch.cat([part[0] for part in parts])
+        if self.rule.threshold is None:
+            return classes, None
+        return classes, torch.cat([part[1] for part in parts if part[1] is not None])
+
+    def _decide_refined(self, banned: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As `_decide`, but a chunk of queries at a time over the whole picture, for PAMR needs whole maps."""
+        chunk = max(1, PAMR_CHUNK // (4 * self.size[0] * self.size[1]))
+        owner = torch.tensor(self.rule.query_class, device=self.cells.device)
+        best = torch.full(self.size, float("-inf"), device=self.cells.device)
+        total = best.clone()
+        classes = torch.zeros(self.size, dtype=torch.long, device=self.cells.device)
+        for start in range(0, len(owner), chunk):
+            queries = slice(start, min(start + chunk, len(owner)))
+            scores = self.cosines(queries) * self.rule.scale  # (chunk, H, W)
+            total = torch.logaddexp(total, scores.logsumexp(dim=0))
+            if banned is not None:
+                scores = scores.masked_fill(banned[owner[queries]][:, None, None], float("-inf"))
+            top, query = scores.max(dim=0)
+            classes = torch.where(top > best, owner[queries][query], classes)
+            best = torch.maximum(best, top)
+        return classes, (best - total).exp()
+
+    def probabilities(self) -> Float[Tensor, "C H W"]:
+        """Class probabilities: softmax over queries, maximum over the synonyms of a class.
+
+        A background class without words of its own has the threshold as its constant score. Needs C * H * W floats.
+        """
+        owner = torch.tensor(self.rule.query_class, device=self.cells.device)
+        chances = (self.cosines() * self.rule.scale).softmax(dim=0)  # (Q, H, W)
+        result = chances.new_zeros(self.rule.classes, *self.size)
+        result.scatter_reduce_(0, owner[:, None, None].expand_as(chances), chances, "amax")
+        if self.rule.threshold is not None and self.rule.background not in self.rule.query_class:
+            result[self.rule.background] = self.rule.threshold
+        return result

@@ -1,0 +1,178 @@
+"""What a method is: hyperparameters as fields, a paper record, a function from `Tokens` to patch embeddings."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from ovss.backbone import Tokens
+from ovss.errors import InputError
+from ovss.methods.parameters import check_parameter
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method comes from.
+
+    Attributes:
+        title: Title of the paper.
+        authors: All authors, comma-separated.
+        venue: Venue and year.
+        arxiv: arXiv identifier; empty where the paper is not on arXiv.
+        layers: Which blocks the method reads, and how that follows the depth of the model.
+        deviations: One line for each point where this implementation differs from the paper, with the reason.
+    """
+
+    title: str
+    authors: str
+    venue: str
+    arxiv: str
+    layers: str = "last block, for any depth"
+    deviations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """A training-free segmentation method as a function of one backbone pass.
+
+    Subclasses are frozen dataclasses whose fields, made by `parameter`, are the hyperparameters. All statistics are
+    per image, so that a batch gives what each of its images gives alone.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[Paper]
+
+    def __post_init__(self) -> None:
+        """Check every hyperparameter against its type and domain.
+
+        Raises:
+            InputError: A value has the wrong type or lies outside its domain.
+        """
+        for item in fields(self):
+            check_parameter(self.name, item, getattr(self, item.name))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Hyperparameters by name, ready for JSON."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(self).items()
+        }
+
+    @property
+    def label(self) -> str:
+        """Name, with the hyperparameters that differ from their defaults: "naclip(sigma=2.0)"."""
+        changed = [
+            f"{item.name}={getattr(self, item.name)}"
+            for item in fields(self)
+            if getattr(self, item.name) != item.default
+        ]
+        return f"{self.name}({', '.join(changed)})" if changed else self.name
+
+    def layers(self, depth: int) -> frozenset[int]:
+        """Hidden states this method reads, for `Backbone.encode_tokens(layers=...)`.
+
+        Args:
+            depth: Number of blocks L of the model.
+
+        Raises:
+            InputError: A chosen block does not exist at this depth.
+        """
+        return frozenset({depth - 1})
+
+    @abstractmethod
+    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
+        """Patch embeddings in the joint image-text space: float32 rows of unit length, row-major over the grid."""
+
+    def patch_scores(self, tokens: Tokens, text: Float[Tensor, "Q E"]) -> Float[Tensor, "B Q h w"]:
+        """Cosine of each patch with each query, in float32.
+
+        Args:
+            tokens: One backbone pass.
+            text: Query embeddings, rows of unit length.
+        """
+        scores = torch.matmul(text.to(tokens.backbone.device, torch.float32), self.patch_embeddings(tokens).mT)
+        return scores.unflatten(-1, tokens.grid)  # (B, Q, h, w)
+
+    def class_scores(self, tokens: Tokens, text: Float[Tensor, "Q E"]) -> Float[Tensor, "B Q"]:
+        """Cosine of the image as a whole (CLS) with each query, in float32; by default as plain CLIP sees it."""
+        return cls_embedding(tokens) @ text.to(tokens.backbone.device, torch.float32).T
+
+    def refine_scores(
+        self, scores: Float[Tensor, "B Q H W"], tokens: Tokens, query_class: Sequence[int] | None = None
+    ) -> Float[Tensor, "B Q H W"]:
+        """Last change to the scores at window resolution; by default none.
+
+        Args:
+            scores: Scores of the queries.
+            tokens: The backbone pass they come from.
+            query_class: Class of each query; None: each query is a class of its own.
+        """
+        return scores
+
+    @property
+    def refines(self) -> bool:
+        """Whether `refine_scores` changes anything."""
+        return False
+
+    def for_windows(self, overlapping: bool) -> "Method":
+        """The variant of this method that suits windows which do or do not overlap; by default itself."""
+        return self
+
+
+def unit(x: Float[Tensor, "*B E"]) -> Float[Tensor, "*B E"]:
+    """Rows of unit length, in float32."""
+    return F.normalize(x.float(), dim=-1)
+
+
+def cls_embedding(tokens: Tokens) -> Float[Tensor, "B E"]:
+    """Plain CLIP's image embedding, unit length, float32: only CLS goes through the last block."""
+    block, x = tokens.block(tokens.depth), tokens.hidden(tokens.depth - 1)
+    q, k, v = tokens.qkv(tokens.depth)
+    cls = x[:, :1] + block.merge(F.scaled_dot_product_attention(q[:, :, :1], k, v))  # (B, 1, D)
+    return unit(tokens.read_out(cls + block.ffn(cls)))[:, 0]
+
+
+def finish_block(
+    tokens: Tokens, mixed: Float[Tensor, "B H T d"], residual: bool, ffn: bool, rows: slice = slice(None)
+) -> Float[Tensor, "B T D"]:
+    """The last block from its mixed values on: output projection, then residual and FFN where wanted.
+
+    Args:
+        tokens: One backbone pass.
+        mixed: Attention-weighted values of the last block, CLS first.
+        residual: Add the block's input.
+        ffn: Apply the FFN with its own residual.
+        rows: Which tokens `mixed` holds.
+    """
+    block = tokens.block(tokens.depth)
+    y = block.merge(mixed)  # (B, T, D)
+    if residual:
+        y = y + tokens.hidden(tokens.depth - 1)[:, rows]
+    return y + block.ffn(y) if ffn else y
+
+
+def read_patches(tokens: Tokens, stream: Float[Tensor, "B T D"]) -> Float[Tensor, "B N E"]:
+    """Read out the patch rows of a residual stream that has CLS in front: unit length, float32."""
+    return unit(tokens.read_out(stream[:, 1:]))
+
+
+def scale_block(block: int, depth: int) -> int:
+    """A block number given for depth 12, at another depth: round(block * depth / 12), at least 1."""
+    return max(1, round(block * depth / 12))
+
+
+def check_block(method: str, name: str, block: int, depth: int) -> int:
+    """Return `block` when the model has it.
+
+    Raises:
+        InputError: `block` is outside 1..depth.
+    """
+    if not 1 <= block <= depth:
+        raise InputError(f"{method}: {name}={block} is outside 1..{depth}, the blocks of this model")
+    return block

@@ -1,0 +1,42 @@
+"""ClearCLIP (Lan et al., ECCV 2024): the last block without its residual.
+
+The residual carries large channels that say the same everywhere and drown what attention adds. Dropping it and the
+FFN, with attention among queries, leaves a clean map.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ovss.backbone import Tokens
+from ovss.ingredients import attend
+from ovss.methods.base import Method, Paper, finish_block, read_patches
+from ovss.methods.parameters import parameter
+from ovss.methods.registry import register
+
+
+@register
+@dataclass(frozen=True)
+class ClearClip(Method):
+    """A = softmax(q q^T / sqrt d) in the last block; no residual, no FFN."""
+
+    name: ClassVar[str] = "clearclip"
+    paper: ClassVar[Paper] = Paper(
+        title="ClearCLIP: Decomposing CLIP Representations for Dense Vision-Language Inference",
+        authors="Mengcheng Lan, Chaofeng Chen, Yiping Ke, Xinjiang Wang, Litong Feng, Wayne Zhang",
+        venue="ECCV 2024",
+        arxiv="2407.12442",
+    )
+
+    residual: bool = parameter(False, "add the block's input to the attention output", "paper, method section")
+    ffn: bool = parameter(False, "apply the last FFN with its residual", "paper, method section")
+
+    def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
+        """All tokens after the changed last block, CLS first."""
+        return finish_block(tokens, attend(tokens.qkv(tokens.depth), "qq"), self.residual, self.ffn)
+
+    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
+        """Patch embeddings, unit length, float32."""
+        return read_patches(tokens, self.stream(tokens))

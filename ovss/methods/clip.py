@@ -1,0 +1,45 @@
+"""Plain CLIP (Radford et al., ICML 2021), read patch by patch.
+
+The last block as it was trained: queries meet keys, the residual and the FFN stay. Trained for CLS only, its
+patches see the whole image, which is the failure that all other methods repair.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ovss.backbone import Tokens
+from ovss.ingredients import attend
+from ovss.methods.base import Method, Paper, finish_block, read_patches
+from ovss.methods.parameters import parameter
+from ovss.methods.registry import register
+
+
+@register
+@dataclass(frozen=True)
+class Clip(Method):
+    """Patch tokens of the unchanged model, taken into the joint space as CLS is."""
+
+    name: ClassVar[str] = "clip"
+    paper: ClassVar[Paper] = Paper(
+        title="Learning Transferable Visual Models From Natural Language Supervision",
+        authors="Alec Radford, Jong Wook Kim, Chris Hallacy, Aditya Ramesh, Gabriel Goh, Sandhini Agarwal, "
+        "Girish Sastry, Amanda Askell, Pamela Mishkin, Jack Clark, Gretchen Krueger, Ilya Sutskever",
+        venue="ICML 2021",
+        arxiv="2103.00020",
+        deviations=("CLIP reads out CLS only; reading out its patches too is the baseline of all later papers",),
+    )
+
+    residual: bool = parameter(True, "add the block's input to the attention output", "the trained model")
+    ffn: bool = parameter(True, "apply the last FFN with its residual", "the trained model")
+
+    def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
+        """All tokens after the last block, CLS first."""
+        mixed = attend(tokens.qkv(tokens.depth), "qk")
+        return finish_block(tokens, mixed, self.residual, self.ffn)
+
+    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
+        """Patch embeddings, unit length, float32."""
+        return read_patches(tokens, self.stream(tokens))

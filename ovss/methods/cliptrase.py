@@ -1,0 +1,129 @@
+"""CLIPtrase (Shao, Tian, Zhao, Su, ECCV 2024): local features from self-correlation, regions from clusters.
+
+Attention among queries, keys and values replaces the last block's own. The self-correlation of the block before it,
+cleared of what CLS correlates with, is clustered into regions, and each region gets one name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ovss.backbone import Tokens
+from ovss.errors import InputError
+from ovss.ingredients import (
+    DENOISERS,
+    clustering_parameters,
+    denoise,
+    name_by_mean,
+    name_by_vote,
+    regions,
+    self_correlation,
+)
+from ovss.methods.base import Method, Paper, finish_block, read_patches, unit
+from ovss.methods.parameters import parameter
+from ovss.methods.registry import register
+
+
+@register
+@dataclass(frozen=True)
+class ClipTrase(Method):
+    """A = softmax(q q^T) + softmax(k k^T) + softmax(v v^T), rows sum to 3; residual and FFN stay; regions by DBSCAN."""
+
+    name: ClassVar[str] = "cliptrase"
+    paper: ClassVar[Paper] = Paper(
+        title="Explore the Potential of CLIP for Training-Free Open Vocabulary Semantic Segmentation",
+        authors="Tong Shao, Zhuotao Tian, Hang Zhao, Jingyong Su",
+        venue="ECCV 2024",
+        arxiv="2407.08268",
+        layers="the last block for the embeddings, the one before it for the regions, for any depth",
+        deviations=(
+            "DBSCAN's radius and neighbourhood follow the number of patches where the authors give no pair",
+            "denoise='dice' is our reading of the rule that the paper describes; the authors' code does not contain it",
+            "under overlapping windows regions take mean scores (as in the authors' second code base), since votes of "
+            "windows cannot be averaged",
+        ),
+    )
+
+    denoise: str = parameter("code", "how CLS is taken out of the self-correlation", "authors' code", DENOISERS)
+    eps: float | None = parameter(
+        None, "DBSCAN's radius; None: 0.7 at 14x14, 1.1 at 21x21, else 0.05 sqrt(N)", "authors' code", "(0, inf)"
+    )
+    min_samples: int | None = parameter(
+        None,
+        "DBSCAN's smallest neighbourhood; None: 3 at 14x14, 7 at 21x21, else 0.0156 N",
+        "authors' code",
+        "[1, inf)",
+    )
+    naming: str = parameter(
+        "vote",
+        "a region takes the majority of its pixels' classes, or its mean scores",
+        "authors' code",
+        ("vote", "mean"),
+    )
+
+    def layers(self, depth: int) -> frozenset[int]:
+        """Hidden states read: the inputs of the last two blocks.
+
+        Raises:
+            InputError: The model has a single block.
+        """
+        if depth < 2:
+            raise InputError("cliptrase: a model of 1 block has no block before the last one; at least 2 are needed")
+        return frozenset({depth - 2, depth - 1})
+
+    def stream(self, tokens: Tokens, rows: slice = slice(None)) -> Float[Tensor, "B T D"]:
+        """Tokens after the changed last block, CLS first.
+
+        Args:
+            tokens: One backbone pass.
+            rows: Which tokens.
+        """
+        qkv = tokens.qkv(tokens.depth)
+        mixed = torch.stack(
+            [torch.nn.functional.scaled_dot_product_attention(part[:, :, rows], part, qkv[2]) for part in qkv]
+        ).sum(0)
+        return finish_block(tokens, mixed, residual=True, ffn=True, rows=rows)
+
+    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
+        """Patch embeddings, unit length, float32."""
+        return read_patches(tokens, self.stream(tokens))
+
+    def class_scores(self, tokens: Tokens, text: Float[Tensor, "Q E"]) -> Float[Tensor, "B Q"]:
+        """Cosine of CLS, as it leaves the changed last block, with each query."""
+        cls = unit(tokens.read_out(self.stream(tokens, slice(0, 1))))[:, 0]
+        return cls @ text.to(cls.device, torch.float32).T
+
+    def correlation(self, tokens: Tokens) -> Float[Tensor, "B N N"]:
+        """Denoised self-correlation R of the block before the last one."""
+        return denoise(self_correlation(tokens.qkv(tokens.depth - 1)), self.denoise)
+
+    def refine_scores(
+        self, scores: Float[Tensor, "B Q H W"], tokens: Tokens, query_class: Sequence[int] | None = None
+    ) -> Float[Tensor, "B Q H W"]:
+        """Name each region of each image; an image without any cluster keeps its scores."""
+        eps, min_samples = clustering_parameters(tokens.grid)
+        eps = eps if self.eps is None else self.eps
+        min_samples = min_samples if self.min_samples is None else self.min_samples
+        refined = []
+        for rows, image in zip(self.correlation(tokens), scores, strict=True):
+            region = regions(rows, tokens.grid, (image.shape[-2], image.shape[-1]), eps, min_samples)
+            if region is None:
+                refined.append(image)
+            elif self.naming == "vote":
+                refined.append(name_by_vote(image, region, query_class))
+            else:
+                refined.append(name_by_mean(image, region))
+        return torch.stack(refined)
+
+    @property
+    def refines(self) -> bool:
+        """Always: regions are named."""
+        return True
+
+    def for_windows(self, overlapping: bool) -> "Method":
+        """Under overlapping windows the same with mean scores per region."""
+        return replace(self, naming="mean") if overlapping else self

@@ -1,0 +1,239 @@
+"""The ingredients of all papers as parameters of one method.
+
+Similarity kernel of the last block, neighbourhood, residual and FFN, token repair, aggregation before and after, a
+second pass, where values come from, how regions are named: each can be switched alone or on top of the others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from ovss.backbone import Tokens
+from ovss.errors import InputError
+from ovss.ingredients import (
+    DETECTORS,
+    PAIRS,
+    aggregation_weights,
+    attend,
+    coherent_attention,
+    coherent_pairs,
+    cosine_map,
+    find_anomalies,
+    gaussian_window,
+    logit_bound,
+    middle_attention,
+    patch_qkv,
+    repair,
+    similarity_attention,
+)
+from ovss.methods.base import Method, Paper, unit
+from ovss.methods.clipseg_aaai25 import ClipSegAaai25
+from ovss.methods.cliptrase import ClipTrase
+from ovss.methods.naclip import NaClip
+from ovss.methods.parameters import parameter
+from ovss.methods.registry import register
+from ovss.methods.resclip import ResClip
+from ovss.methods.scclip import ScClip
+
+KERNELS = (*PAIRS, "identity", "neighbours", "similar", "coherent", "middle")
+
+
+@register
+@dataclass(frozen=True)
+class Compose(Method):
+    """Any combination of the papers' ingredients; the named methods are points of this space."""
+
+    name: ClassVar[str] = "compose"
+    paper: ClassVar[Paper] = Paper(
+        title="Composition of the ingredients of the methods above",
+        authors="",
+        venue="this study",
+        arxiv="",
+        layers="those of the papers that the chosen ingredients come from",
+    )
+
+    kernels: tuple[str, ...] = parameter(
+        ("qk",),
+        "attention maps that are added: pairs of q, k, v; identity (MaskCLIP); neighbours alone (NACLIP); similar "
+        "(SC-CLIP); coherent (CLIPSeg); middle (ResCLIP)",
+        "all papers",
+        KERNELS,
+    )
+    weights: tuple[float, ...] | None = parameter(
+        None, "factor of each kernel; None: 1 each", "SC-CLIP, ResCLIP", "(0, inf)"
+    )
+    sigma: float | None = parameter(
+        None, "neighbourhood added to the logits of q, k, v pairs, in patches; None: none", "NACLIP", "(0, inf)"
+    )
+    residual: bool = parameter(True, "add the block's input to the attention output", "ClearCLIP")
+    ffn: bool = parameter(True, "apply the last FFN with its residual", "ClearCLIP")
+    drop_cls: bool = parameter(False, "patches attend to patches only", "SC-CLIP")
+    w_cls: float = parameter(0.0, "weight of the CLS token added to all patches", "SC-CLIP")
+    repair: str = parameter("none", "detector of the anomaly tokens that are repaired", "SC-CLIP", ("none", *DETECTORS))
+    aggregate_pre: bool = parameter(False, "aggregate the input of the last block", "SC-CLIP")
+    aggregate_post: bool = parameter(False, "aggregate the output of the last block", "SC-CLIP")
+    beta: float = parameter(0.4, "cosine from which patches are aggregated", "SC-CLIP")
+    second_pass: bool = parameter(False, "add a second pass over the sum of the middle blocks", "SC-CLIP")
+    value_blocks: int = parameter(
+        1, "number of last blocks whose own values are projected and averaged", "CLIPSeg (AAAI 2025)", "[1, inf)"
+    )
+    naming: str = parameter("none", "how regions are named, if at all", "CLIPtrase", ("none", "vote", "mean"))
+
+    def __post_init__(self) -> None:
+        """Check the values, and that kernels and weights go together.
+
+        Raises:
+            InputError: A value is outside its domain, no kernel is given, or not one weight for each.
+        """
+        super().__post_init__()
+        if not self.kernels:
+            raise InputError(f"compose: kernels=() is empty; name at least one of {', '.join(KERNELS)}")
+        if self.weights is not None and len(self.weights) != len(self.kernels):
+            raise InputError(f"compose: weights={self.weights} must be {len(self.kernels)} numbers, one per kernel")
+
+    def layers(self, depth: int) -> frozenset[int]:
+        """Hidden states read, by ingredient.
+
+        Raises:
+            InputError: The model has fewer blocks than `value_blocks`.
+        """
+        if self.value_blocks > depth:
+            raise InputError(f"compose: value_blocks={self.value_blocks} is outside 1..{depth}, the model's blocks")
+        mid, post, fused = ScClip().blocks(depth)
+        wanted = {depth - number for number in range(1, self.value_blocks + 1)}
+        if self.repair != "none" or self.aggregate_pre or "similar" in self.kernels:
+            wanted.add(mid)
+        if self.aggregate_post:
+            wanted.add(post)
+        if self.second_pass:
+            wanted.update(fused)
+        if "coherent" in self.kernels:
+            wanted.update(ClipSegAaai25().blocks(depth))
+        if "middle" in self.kernels:
+            wanted.update(ResClip().layers(depth))
+        if self.refines:
+            wanted.update(ClipTrase().layers(depth))
+        return frozenset(wanted)
+
+    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
+        """Patch embeddings, unit length, float32."""
+        mid, post, fused = ScClip().blocks(tokens.depth)
+        last = tokens.hidden(tokens.depth - 1)
+        x, middle = last, None
+        if self.repair != "none" or self.aggregate_pre or "similar" in self.kernels:
+            middle = tokens.hidden(mid)[:, 1:].float()
+        if self.repair != "none" and middle is not None:
+            anomalous = find_anomalies(x[:, 1:], self.repair)
+            x = with_cls(last, repair(x[:, 1:].float(), anomalous, tokens.grid))
+            middle = repair(middle, anomalous, tokens.grid)
+        similarity = None if middle is None else cosine_map(middle)
+        if self.aggregate_pre and similarity is not None:
+            x = with_cls(last, aggregation_weights(similarity, self.beta) @ x[:, 1:].float())
+
+        y = self.attend_once(tokens, x, similarity)
+        if self.second_pass:
+            fusion = torch.stack([tokens.hidden(number).float() for number in fused]).sum(0)
+            y = y + self.attend_once(tokens, fusion, similarity)
+        if self.aggregate_post:
+            y = aggregation_weights(cosine_map(tokens.hidden(post)[:, 1:]), self.beta) @ y
+        return unit(tokens.read_out(y.to(last.dtype)))
+
+    def attend_once(
+        self, tokens: Tokens, x: Float[Tensor, "B T D"], similarity: Float[Tensor, "B N N"] | None
+    ) -> Float[Tensor, "B N D"]:
+        """One pass through the last block.
+
+        Args:
+            tokens: One backbone pass.
+            x: Tokens entering the block, CLS first.
+            similarity: Cosines of the patches in the middle block, where an ingredient needs them.
+
+        Returns:
+            The patches, float32.
+        """
+        block, dtype = tokens.block(tokens.depth), tokens.backbone.dtype
+        unchanged = x is tokens.hidden(tokens.depth - 1)
+        qkv = tokens.qkv(tokens.depth) if unchanged else block.qkv(x.to(dtype))
+        cls = x[:, :1].float()
+        if self.drop_cls:
+            qkv, x = patch_qkv(qkv), x[:, 1:]
+        y = block.merge(self.mix(tokens, qkv, qkv[2], similarity))
+        for number in range(tokens.depth - self.value_blocks + 1, tokens.depth):
+            values = tokens.qkv(number)[2][:, :, 1:] if self.drop_cls else tokens.qkv(number)[2]
+            y = y + tokens.block(number).merge(self.mix(tokens, qkv, values, similarity))
+        y = y / self.value_blocks
+        if self.residual:
+            y = y + x.to(dtype)
+        if self.ffn:
+            y = y + block.ffn(y)
+        return (y if self.drop_cls else y[:, 1:]).float() + self.w_cls * cls
+
+    def mix(
+        self, tokens: Tokens, qkv: tuple[Tensor, Tensor, Tensor], values: Tensor, similarity: Tensor | None
+    ) -> Float[Tensor, "B H T d"]:
+        """Values under the weighted sum of the kernels."""
+        bias = None
+        if self.sigma is not None:
+            bias = gaussian_window(tokens.grid, self.sigma, values.device, cls=not self.drop_cls)
+        mixed = torch.zeros_like(values)
+        for kernel, weight in zip(self.kernels, self.weights or (1.0,) * len(self.kernels), strict=True):
+            if kernel in PAIRS:
+                part = attend(qkv, kernel, bias=bias, values=values)
+            elif kernel == "identity":
+                part = values
+            else:
+                part = self.map_of(kernel, tokens, qkv, similarity).to(values.dtype) @ values
+            mixed = mixed + weight * part
+        return mixed
+
+    def map_of(
+        self, kernel: str, tokens: Tokens, qkv: tuple[Tensor, Tensor, Tensor], similarity: Tensor | None
+    ) -> Float[Tensor, "B H T T"]:
+        """Attention map of a kernel that is no pair of q, k, v; rows sum to 1, the head dimension may be 1."""
+        if kernel == "neighbours":
+            window = gaussian_window(tokens.grid, self.sigma or NaClip().sigma, qkv[0].device, cls=not self.drop_cls)
+            return torch.softmax(logit_bound(qkv)[:, None, None, None] * window, dim=-1)
+        if kernel == "middle":
+            whole = middle_attention(tokens, ResClip().blocks(tokens.depth))
+            patches = whole[..., 1:, 1:]
+            return patches / patches.sum(-1, keepdim=True) if self.drop_cls else whole
+        if kernel == "coherent":
+            settings = ClipSegAaai25()
+            alike = settings.similarity(tokens)
+            patches = coherent_attention(alike, coherent_pairs(alike, settings.threshold), settings.temperature)
+        else:
+            assert similarity is not None
+            patches = similarity_attention(similarity)
+        return patches[:, None] if self.drop_cls else beside_cls(patches)[:, None]
+
+    @property
+    def refines(self) -> bool:
+        """Whether regions are named."""
+        return self.naming != "none"
+
+    def refine_scores(
+        self, scores: Float[Tensor, "B Q H W"], tokens: Tokens, query_class: Sequence[int] | None = None
+    ) -> Float[Tensor, "B Q H W"]:
+        """Name CLIPtrase's regions where `naming` says so."""
+        return ClipTrase(naming=self.naming).refine_scores(scores, tokens, query_class) if self.refines else scores
+
+    def for_windows(self, overlapping: bool) -> Method:
+        """Under overlapping windows regions take their mean scores, as CLIPtrase's do."""
+        return replace(self, naming="mean") if overlapping and self.refines else self
+
+
+def with_cls(tokens: Float[Tensor, "B T D"], patches: Float[Tensor, "B N D"]) -> Float[Tensor, "B T D"]:
+    """The CLS token of `tokens` in front of other patches, float32."""
+    return torch.cat([tokens[:, :1].float(), patches], dim=1)
+
+
+def beside_cls(attention: Float[Tensor, "B N N"]) -> Float[Tensor, "B T T"]:
+    """Attention among patches with a CLS token that attends to itself alone."""
+    whole = F.pad(attention, (1, 0, 1, 0))
+    whole[:, 0, 0] = 1
+    return whole

@@ -1,0 +1,82 @@
+"""NACLIP (Hajimiri, Ben Ayed, Dolz, WACV 2025): attention that prefers neighbours.
+
+In the last block keys meet keys, so that a patch looks at patches like itself, and a Gaussian over the patch
+distance is added to the logits, so that among those it looks at near ones.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ovss.backbone import Tokens
+from ovss.errors import InputError
+from ovss.ingredients import attend, gaussian_window, logit_bound
+from ovss.methods.base import Method, Paper, finish_block, read_patches
+from ovss.methods.parameters import parameter
+from ovss.methods.registry import register
+
+
+@register
+@dataclass(frozen=True)
+class NaClip(Method):
+    """A = softmax(k k^T / sqrt d + Omega) in the last block; no residual, no FFN."""
+
+    name: ClassVar[str] = "naclip"
+    paper: ClassVar[Paper] = Paper(
+        title="Pay Attention to Your Neighbours: Training-Free Open-Vocabulary Semantic Segmentation",
+        authors="Sina Hajimiri, Ismail Ben Ayed, Jose Dolz",
+        venue="WACV 2025",
+        arxiv="2404.08181",
+        deviations=(
+            "PAMR belongs to the protocol (naclip+pamr), so that every method can be judged with and without it",
+            "a grid of the native number of patches but another shape gets a resized position embedding; the "
+            "authors' code keeps the native table there, which scrambles rows and columns",
+        ),
+    )
+
+    sigma: float = parameter(
+        5.0, "standard deviation of the neighbourhood, in patches", "paper, implementation details", "(0, inf)"
+    )
+    similarity: str = parameter(
+        "kk",
+        "which projections are compared; 'none' leaves the neighbourhood alone",
+        "paper, ablation",
+        ("kk", "qq", "qk", "none"),
+    )
+    omega: bool = parameter(True, "add the Gaussian neighbourhood to the logits", "paper, ablation")
+    arch: str = parameter(
+        "reduced", "'reduced' drops residual and FFN, 'vanilla' keeps both", "paper, ablation", ("reduced", "vanilla")
+    )
+
+    def __post_init__(self) -> None:
+        """Check the values, and that some attention is left.
+
+        Raises:
+            InputError: A value is outside its domain, or neither similarity nor neighbourhood is used.
+        """
+        super().__post_init__()
+        if self.similarity == "none" and not self.omega:
+            raise InputError("naclip: similarity='none' needs omega=True, or no attention is left")
+
+    def mix(self, tokens: Tokens) -> Float[Tensor, "B H T d"]:
+        """Values of the last block, weighted by the neighbourhood-aware attention."""
+        qkv = tokens.qkv(tokens.depth)
+        if not self.omega:
+            return attend(qkv, self.similarity)
+        window = gaussian_window(tokens.grid, self.sigma, qkv[0].device)
+        if self.similarity != "none":
+            return attend(qkv, self.similarity, bias=window)
+        weights = torch.softmax(logit_bound(qkv)[:, None, None, None] * window, dim=-1)  # (B, 1, T, T)
+        return weights.to(qkv[2].dtype) @ qkv[2]
+
+    def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
+        """All tokens after the changed last block, CLS first."""
+        vanilla = self.arch == "vanilla"
+        return finish_block(tokens, self.mix(tokens), residual=vanilla, ffn=vanilla)
+
+    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
+        """Patch embeddings, unit length, float32."""
+        return read_patches(tokens, self.stream(tokens))

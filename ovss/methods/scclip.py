@@ -1,0 +1,172 @@
+"""SC-CLIP (Bai et al., IEEE TIP 2025): CLIP calibrated by its own middle blocks.
+
+A few anomaly tokens draw all attention; they are found and repaired from their neighbours. Middle blocks still know
+which patches belong together: their similarities smooth the last block before and after, enter its attention, and a
+second pass over their sum brings back local detail.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ovss.backbone import Tokens
+from ovss.errors import InputError
+from ovss.ingredients import (
+    DETECTORS,
+    aggregation_weights,
+    attend,
+    cosine_map,
+    find_anomalies,
+    repair,
+    similarity_attention,
+)
+from ovss.methods.base import Method, Paper, check_block, scale_block, unit
+from ovss.methods.parameters import parameter
+from ovss.methods.registry import register
+
+DEEP = 24
+
+
+@register
+@dataclass(frozen=True)
+class ScClip(Method):
+    """Anomaly repair, similarity-enhanced attention, aggregation and a second pass over fused middle blocks."""
+
+    name: ClassVar[str] = "scclip"
+    paper: ClassVar[Paper] = Paper(
+        title="Self-Calibrated CLIP for Training-Free Open-Vocabulary Segmentation",
+        authors="Sule Bai, Yong Liu, Yifei Han, Haoji Zhang, Yansong Tang, Jie Zhou, Jiwen Lu",
+        venue="IEEE TIP 2025",
+        arxiv="2411.15869",
+        layers="last block; blocks 9 (similarities), 4 (post-aggregation) and 4..10 (fused) of 12; 17, 7 and 9..19 of "
+        "24; at another depth the numbers for 12 are scaled; CLS weighs 0.3 below 24 blocks, 0.1 from there on",
+        deviations=(
+            "rows and columns of a grid that is not square are kept apart; the authors' code takes one for the other "
+            "there and repairs the wrong patches",
+            "every statistic is per image, so batches are allowed; the authors' code runs one image at a time",
+            "grids of fewer patches than neighbours use all other patches as neighbours",
+            "a token always attends to itself, which matters only where all tokens of an image coincide",
+        ),
+    )
+
+    beta: float = parameter(0.4, "cosine from which patches are aggregated", "paper, implementation details")
+    w_cls: float | None = parameter(
+        None,
+        "weight of the CLS token added to all patches; None: 0.3, from 24 blocks on 0.1",
+        "authors' code",
+    )
+    detector: str = parameter("kdist", "score that finds anomaly tokens", "authors' code", DETECTORS)
+    neighbours: int = parameter(30, "neighbours k of the detector, at most N - 1 are used", "authors' code", "[1, inf)")
+    contamination: float = parameter(
+        0.05, "fraction of the patches called anomalous", "paper, implementation details", "(0, 0.5]"
+    )
+    mid_block: int | None = parameter(
+        None,
+        "block p whose output gives the similarities; None: 9 of 12, 17 of 24",
+        "paper, implementation details",
+        "[1, inf)",
+    )
+    post_block: int | None = parameter(
+        None,
+        "block r whose output gives the post-aggregation; None: 4 of 12, 7 of 24",
+        "paper, implementation details",
+        "[1, inf)",
+    )
+    fused_blocks: tuple[int, ...] | None = parameter(
+        None,
+        "blocks whose outputs are summed for the second pass; None: 4..10 of 12, 9..19 of 24",
+        "paper, implementation details",
+        "[1, inf)",
+    )
+    repair: bool = parameter(True, "replace anomaly tokens by the mean of their neighbours", "paper, ablation")
+    enhance: bool = parameter(True, "mix the similarities into the attention", "paper, ablation")
+    aggregate: bool = parameter(True, "aggregate at all: before, after and in the second pass", "paper, ablation")
+    aggregate_pre: bool = parameter(True, "aggregate the input of the last block", "paper, ablation")
+    aggregate_post: bool = parameter(True, "aggregate the output of the last block, in both passes", "paper, ablation")
+    two_pass: bool | str = parameter(
+        True,
+        "second pass over the fused blocks; 'sum': one pass over the sum of both inputs",
+        "paper, ablation",
+        ("sum",),
+    )
+
+    def __post_init__(self) -> None:
+        """Check the values, and that there is something to fuse.
+
+        Raises:
+            InputError: A value is outside its domain.
+        """
+        super().__post_init__()
+        if self.fused_blocks == ():
+            raise InputError("scclip: fused_blocks=() is empty; use two_pass=False for a single pass")
+
+    def blocks(self, depth: int) -> tuple[int, int, tuple[int, ...]]:
+        """Blocks p, r and the fused ones at a depth.
+
+        Raises:
+            InputError: A chosen block does not exist.
+        """
+        if depth == DEEP:
+            mid, post, fused = 17, 7, tuple(range(9, 20))
+        else:
+            mid, post = scale_block(9, depth), scale_block(4, depth)
+            fused = tuple(range(scale_block(4, depth), scale_block(10, depth) + 1))
+        mid = check_block(self.name, "mid_block", self.mid_block or mid, depth)
+        post = check_block(self.name, "post_block", self.post_block or post, depth)
+        fused = tuple(check_block(self.name, "fused_blocks", block, depth) for block in self.fused_blocks or fused)
+        return mid, post, fused
+
+    def layers(self, depth: int) -> frozenset[int]:
+        """Hidden states read: the input of the last block, blocks p and r, the fused blocks where they are used."""
+        mid, post, fused = self.blocks(depth)
+        return frozenset({depth - 1, mid, post, *(fused if self.two_pass else ())})
+
+    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
+        """Patch embeddings, unit length, float32."""
+        mid, post, fused = self.blocks(tokens.depth)
+        last = tokens.hidden(tokens.depth - 1).float()
+        cls, x = last[:, :1], last[:, 1:]  # (B, 1, D), (B, N, D)
+        middle = tokens.hidden(mid)[:, 1:].float()
+        if self.repair:
+            anomalous = find_anomalies(x, self.detector, self.neighbours, self.contamination)
+            x, middle = repair(x, anomalous, tokens.grid), repair(middle, anomalous, tokens.grid)
+
+        similarity = cosine_map(middle)  # (B, N, N)
+        if self.aggregate and self.aggregate_pre:
+            x = aggregation_weights(similarity, self.beta) @ x
+        enhancement = similarity_attention(similarity) if self.enhance else None
+
+        if not self.two_pass:
+            y = self.attend(tokens, x, cls, enhancement)
+        else:
+            fusion = torch.stack([tokens.hidden(block).float() for block in fused]).sum(0)  # (B, 1 + N, D)
+            if self.two_pass == "sum":
+                y = self.attend(tokens, x + fusion[:, 1:], cls + fusion[:, :1], enhancement)
+            else:
+                y = self.attend(tokens, x, cls, enhancement)
+                y = y + self.attend(tokens, fusion[:, 1:], fusion[:, :1], enhancement)
+        if self.aggregate and self.aggregate_post:
+            y = aggregation_weights(cosine_map(tokens.hidden(post)[:, 1:]), self.beta) @ y
+        return unit(tokens.read_out(y.to(tokens.backbone.dtype)))
+
+    def attend(
+        self, tokens: Tokens, x: Float[Tensor, "B N D"], cls: Float[Tensor, "B 1 D"], enhancement: Tensor | None
+    ) -> Float[Tensor, "B N D"]:
+        """One pass through the last block: patches only, no residual, no FFN, CLS added to every patch.
+
+        Args:
+            tokens: One backbone pass.
+            x: Patches entering the last block.
+            cls: CLS token that is added.
+            enhancement: Similarity attention (B, N, N), shared by the heads, or None.
+        """
+        block = tokens.block(tokens.depth)
+        qkv = block.qkv(x.to(tokens.backbone.dtype))
+        mixed = attend(qkv, "kk")  # (B, heads, N, d)
+        if enhancement is not None:
+            mixed = (mixed + enhancement[:, None].to(mixed.dtype) @ qkv[2]) / 2
+        weight = self.w_cls if self.w_cls is not None else (0.3 if tokens.depth < DEEP else 0.1)
+        return block.merge(mixed).float() + weight * cls

@@ -1,0 +1,43 @@
+"""SCLIP (Wang, Mei, Yuille, ECCV 2024): correlative self-attention.
+
+In the last block a patch attends to patches whose queries, and to patches whose keys, are like its own, instead of
+keys that answer its query; the two maps are added.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ovss.backbone import Tokens
+from ovss.ingredients import attend
+from ovss.methods.base import Method, Paper, finish_block, read_patches
+from ovss.methods.parameters import parameter
+from ovss.methods.registry import register
+
+
+@register
+@dataclass(frozen=True)
+class Sclip(Method):
+    """A = softmax(q q^T / sqrt d) + softmax(k k^T / sqrt d), rows sum to 2; residual and FFN stay."""
+
+    name: ClassVar[str] = "sclip"
+    paper: ClassVar[Paper] = Paper(
+        title="SCLIP: Rethinking Self-Attention for Dense Vision-Language Inference",
+        authors="Feng Wang, Jieru Mei, Alan Yuille",
+        venue="ECCV 2024",
+        arxiv="2312.01597",
+    )
+
+    residual: bool = parameter(True, "add the block's input to the attention output", "authors' code")
+    ffn: bool = parameter(True, "apply the last FFN with its residual", "authors' code")
+
+    def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
+        """All tokens after the changed last block, CLS first."""
+        qkv = tokens.qkv(tokens.depth)
+        return finish_block(tokens, attend(qkv, "qq") + attend(qkv, "kk"), self.residual, self.ffn)
+
+    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
+        """Patch embeddings, unit length, float32."""
+        return read_patches(tokens, self.stream(tokens))

@@ -1,0 +1,115 @@
+"""From label maps to numbers, by way of one integer record per image and class.
+
+A record holds the intersection, the ground-truth area and the predicted area, in pixels. Every measure derives from
+sums of records; nothing is ever averaged over images or batches.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ovss.errors import InputError
+
+MEASURES = ("mIoU", "mAcc", "pAcc", "fwIoU")
+RULES = ("standard", "cliptrase")
+INTERSECTION, TRUTH, PREDICTION = range(3)
+
+
+def count_labels(
+    prediction: np.ndarray, labels: np.ndarray, classes: int, *, void: int = 255, void_class: int | None = None
+) -> np.ndarray:
+    """Areas of one image, per class.
+
+    Args:
+        prediction: Integer label map (H, W), values 0..classes-1.
+        labels: Ground truth (H, W), values 0..classes-1 and `void`.
+        classes: Number of classes C.
+        void: Value of pixels without ground truth; they are left out of all three areas.
+        void_class: Class that void pixels belong to instead (CLIPtrase's rule for lists with a background class).
+
+    Returns:
+        int64 array (3, C): intersection, ground-truth area, predicted area.
+
+    Raises:
+        InputError: Sizes differ, a value is outside the class list, or `void` is a class.
+    """
+    if prediction.shape != labels.shape:
+        raise InputError(
+            f"the prediction is {_size(prediction)} pixels and the ground truth {_size(labels)}; they must agree"
+        )
+    if 0 <= void < classes:
+        raise InputError(f"void value {void} is also a class; {classes} classes need a larger one")
+    truth, guess = labels.ravel(), prediction.ravel()
+    if void_class is None:
+        valid = truth != void
+        truth, guess = truth[valid], guess[valid]
+    else:
+        truth = np.where(truth == void, void_class, truth)
+    _check_range(truth, classes, "ground truth")
+    _check_range(guess, classes, "prediction")
+    areas = (truth[truth == guess], truth, guess)
+    return np.stack([np.bincount(area, minlength=classes) for area in areas]).astype(np.int64)
+
+
+def _size(labels: np.ndarray) -> str:
+    return "x".join(map(str, labels.shape[::-1]))
+
+
+def _check_range(values: np.ndarray, classes: int, what: str) -> None:
+    if values.size and (values.min() < 0 or values.max() >= classes):
+        worst = int(values.min()) if values.min() < 0 else int(values.max())
+        raise InputError(f"label {worst} of the {what} is outside 0..{classes - 1}, the {classes} classes")
+
+
+class Measures(NamedTuple):
+    """What follows from summed records; all in percent, leading dimensions as in the records.
+
+    Attributes:
+        mean: (..., 4): mIoU, mAcc, pAcc and fwIoU, in the order of `MEASURES`.
+        iou: (..., C), NaN for a class that is not counted.
+        accuracy: (..., C), share of a class's ground truth that was found; NaN without ground truth.
+    """
+
+    mean: np.ndarray
+    iou: np.ndarray
+    accuracy: np.ndarray
+
+
+def measure(counts: np.ndarray, rule: str = "standard") -> Measures:
+    """Means and per-class values of summed records.
+
+    Rule "standard": IoU over classes present in ground truth or prediction (one that is only predicted counts as 0),
+    accuracy over classes present in the ground truth. Rule "cliptrase" (the authors' evaluator): IoU over classes
+    present in the ground truth only; mean accuracy over all classes of the list, an absent one counting as 0.
+
+    Args:
+        counts: (..., 3, C): intersection, ground-truth area, predicted area, summed over images; integers or floats.
+        rule: One of `RULES`.
+
+    Returns:
+        Values in percent; means are NaN where no pixel was counted.
+
+    Raises:
+        InputError: Unknown rule.
+    """
+    if rule not in RULES:
+        raise InputError(f"metric rule '{rule}' is unknown; it is one of {', '.join(RULES)}")
+    intersection, truth, prediction = (counts[..., row, :].astype(np.float64) for row in range(3))
+    union = truth + prediction - intersection
+    counted = truth > 0 if rule == "cliptrase" else union > 0
+    iou = _ratio(intersection, union)
+    accuracy = _ratio(intersection, truth)
+    pixels = truth.sum(-1)
+    found = np.nan_to_num(accuracy).sum(-1)
+    means = (
+        _ratio(np.where(counted, iou, 0).sum(-1), counted.sum(-1)),
+        _ratio(found, (truth > 0).sum(-1) if rule == "standard" else np.where(pixels > 0, truth.shape[-1], 0)),
+        _ratio(intersection.sum(-1), pixels),
+        _ratio((np.nan_to_num(iou) * truth).sum(-1), pixels),
+    )
+    return Measures(100 * np.stack(means, axis=-1), 100 * np.where(counted, iou, np.nan), 100 * accuracy)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    denominator = np.asarray(denominator, dtype=np.float64)
+    return np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator > 0)

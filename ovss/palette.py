@@ -1,0 +1,51 @@
+"""Class colours: fixed per index, distinct in hue and lightness, the same in masks, overlays and figures."""
+
+import colorsys
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image
+
+_BASE = (
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
+    (148, 103, 189), (140, 86, 75), (127, 127, 127), (188, 189, 34), (23, 190, 207),
+)  # fmt: skip
+"""Okabe and Ito's colour-blind-safe colours, then further ones that stay apart from them."""
+
+
+@lru_cache(maxsize=16)
+def class_colours(classes: int) -> np.ndarray:
+    """Colour of each class index, (classes, 3) uint8; the first twelve are colour-blind safe, later ones walk the
+    hues."""
+    colours: list[tuple[int, ...]] = list(_BASE[:classes])
+    for index in range(len(colours), classes):
+        hue = (index * 0.618034) % 1
+        lightness = (0.42, 0.58, 0.72)[index % 3]
+        colours.append(tuple(round(255 * value) for value in colorsys.hls_to_rgb(hue, lightness, 0.65)))
+    result = np.array(colours, dtype=np.uint8).reshape(classes, 3)
+    result.setflags(write=False)
+    return result
+
+
+def paint(labels: np.ndarray, classes: int) -> np.ndarray:
+    """A label map as colours: (H, W, 3) uint8; indices outside 0..classes - 1 (void) are white.
+
+    Args:
+        labels: Class indices (H, W).
+        classes: Number of classes.
+    """
+    table = np.concatenate([class_colours(classes), np.full((1, 3), 255, np.uint8)])
+    valid = (labels >= 0) & (labels < classes)
+    return table[np.where(valid, labels, classes)]
+
+
+def overlay(image: Image.Image, labels: np.ndarray, classes: int, alpha: float = 0.6) -> Image.Image:
+    """Class colours laid over a picture of the same size.
+
+    Args:
+        image: RGB picture.
+        labels: Class indices (H, W).
+        classes: Number of classes.
+        alpha: Opacity of the colours, 0 to 1.
+    """
+    return Image.blend(image, Image.fromarray(paint(labels, classes)), alpha)

@@ -1,0 +1,265 @@
+"""From a shard of images to its record: pictures decoded ahead and pixels counted behind, while the backbone works."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ovss.backbone import Backbone
+from ovss.datasets import Dataset
+from ovss.errors import InputError
+from ovss.kept import keep_fields
+from ovss.labelling import LabelRule, ScoreField
+from ovss.methods import Method
+from ovss.metrics import count_labels
+from ovss.protocols import Geometry, Protocol
+from ovss.records import Record, Shard
+from ovss.scoring import Prepared, Scorer
+from ovss.vocabulary import Vocabulary
+from ovss.windows import resized_size
+
+THREADS = 2
+LOOKAHEAD = 6
+"""Pictures decoded ahead of the backbone, beyond the ones it has; bounds memory whatever the data set's length."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that decides the counts of a run, apart from the weights; goes to other processes as it is.
+
+    Attributes:
+        methods: Methods by label.
+        vocabulary: Classes and words that pixels are judged with.
+        protocol: Resolved for the data set and the model.
+        dataset: Pictures and ground truth.
+        batch_size: Windows per backbone pass.
+        shard_size: Images per record.
+        extra_queries: Further words whose scores are kept beside the vocabulary's, for later judgement.
+        keep: Number format of kept scores, "float32" or "float16"; None keeps none.
+    """
+
+    methods: dict[str, Method]
+    vocabulary: Vocabulary
+    protocol: Protocol
+    dataset: Dataset
+    batch_size: int
+    shard_size: int
+    extra_queries: tuple[str, ...] = ()
+    keep: str | None = None
+
+    @property
+    def scored(self) -> Vocabulary:
+        """The vocabulary with the extra words appended; whom they belong to does not matter for scores."""
+        extra = self.extra_queries
+        return replace(
+            self.vocabulary,
+            queries=(*self.vocabulary.queries, *extra),
+            query_class=(*self.vocabulary.query_class, *[0] * len(extra)),
+        )
+
+
+@dataclass
+class Stopwatch:
+    """Seconds the main thread spent on what."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def time(self, stage: str, since: float) -> float:
+        """Add the time since `since` to a stage; returns the present time."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
+        return now
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    index: int
+    id: str
+    prepared: Prepared
+    truth: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Bad:
+    id: str
+    reason: InputError
+
+
+class Pipeline:
+    """Evaluates shards of one job with one model.
+
+    Args:
+        job: What to evaluate.
+        backbone: The model.
+        skip_bad: Whether an unreadable picture or mask is recorded and left out instead of raised.
+        scores_folder: Where kept scores go, one file per picture, when the job keeps any.
+        stopwatch: Collects seconds per stage.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        backbone: Backbone,
+        *,
+        skip_bad: bool = False,
+        scores_folder: Path | None = None,
+        stopwatch: Stopwatch | None = None,
+    ) -> None:
+        self.job = job
+        self.skip_bad = skip_bad
+        self.scores_folder = scores_folder
+        self.stopwatch = stopwatch or Stopwatch()
+        self.scorer = Scorer(backbone, job.methods, job.scored, job.protocol, batch_size=job.batch_size)
+        # A method that refines pixels holds scores at full resolution, so pictures are then taken one by one.
+        refines = any(method.refines for method in job.methods.values())
+        self._group_windows = 1 if refines else job.batch_size
+        self._rule = LabelRule.of(job.vocabulary, job.protocol, backbone.logit_scale)
+
+    def run(
+        self, shards: Iterable[Shard], on_image: Callable[[], object] = lambda: None
+    ) -> Iterator[tuple[Shard, Record]]:
+        """Evaluate shards in the order given.
+
+        The windows of a shard are batched the same way whatever ran before, so a record does not depend on where an
+        earlier run stopped.
+
+        Args:
+            shards: Which images.
+            on_image: Called after each image.
+
+        Yields:
+            Each shard with its record.
+
+        Raises:
+            InputError: A picture or mask cannot be read, unless `skip_bad`.
+        """
+        shards = list(shards)
+        waiting = deque(index for shard in shards for index in range(*shard))
+        ahead: deque[Future[_Loaded | _Bad]] = deque()
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="ovss") as pool:
+            try:
+                for shard in shards:
+                    yield shard, self._shard(shard, waiting, ahead, pool, on_image)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _shard(
+        self,
+        shard: Shard,
+        waiting: deque[int],
+        ahead: "deque[Future[_Loaded | _Bad]]",
+        pool: ThreadPoolExecutor,
+        on_image: Callable[[], object],
+    ) -> Record:
+        skipped: dict[str, str] = {}
+        counted: list[tuple[str, Future[dict[str, np.ndarray]]]] = []
+        group: list[_Loaded] = []
+        for _ in range(*shard):
+            while waiting and len(ahead) < LOOKAHEAD:
+                ahead.append(pool.submit(self._load, waiting.popleft()))
+            since = time.perf_counter()
+            item = ahead.popleft().result()
+            self.stopwatch.time("waiting for input", since)
+            if isinstance(item, _Bad):
+                if not self.skip_bad:
+                    raise item.reason
+                skipped[item.id] = str(item.reason)
+                on_image()
+                continue
+            if group and _windows([*group, item]) > self._group_windows:
+                counted += self._judge(group, pool, on_image)
+                group = []
+            group.append(item)
+        if group:
+            counted += self._judge(group, pool, on_image)
+        since = time.perf_counter()
+        images = [(name, counts.result()) for name, counts in counted]
+        self.stopwatch.time("waiting for counts", since)
+        return Record.collect(images, self.job.methods, len(self.job.vocabulary.classes), skipped)
+
+    def _load(self, index: int) -> _Loaded | _Bad:
+        job = self.job
+        try:
+            sample = job.dataset[index]
+            prepared = self.scorer.prepare(sample.image)
+            truth = crop_truth(sample.labels, self.scorer.geometry)
+            if truth.shape != prepared.size:
+                raise InputError(
+                    f"mask of '{sample.id}' is {sample.labels.shape[1]}x{sample.labels.shape[0]} pixels, but its image "
+                    f"is {sample.image.width}x{sample.image.height}"
+                )
+        except InputError as error:
+            return _Bad(job.dataset.ids[index], error)
+        return _Loaded(index, sample.id, prepared, truth)
+
+    @torch.inference_mode()
+    def _judge(
+        self, group: list[_Loaded], pool: ThreadPoolExecutor, on_image: Callable[[], object]
+    ) -> "list[tuple[str, Future[dict[str, np.ndarray]]]]":
+        since = time.perf_counter()
+        fields = self.scorer.score([item.prepared for item in group])
+        since = self.stopwatch.time("backbone and methods", since)
+        counted = []
+        for item, found in zip(group, fields, strict=True):
+            if self.scores_folder is not None and self.job.keep is not None:
+                keep_fields(self.scores_folder, item.index, item.id, found, self.job.keep)
+                since = self.stopwatch.time("keeping scores", since)
+            labels = {label: self._own(scores).labels() for label, scores in found.items()}
+            counted.append((item.id, pool.submit(self._count, labels, item)))
+            since = self.stopwatch.time("labels", since)
+            on_image()
+        return counted
+
+    def _own(self, scores: ScoreField) -> ScoreField:
+        if not self.job.extra_queries:
+            return scores
+        return replace(scores, cells=scores.cells[: len(self.job.vocabulary.queries)], rule=self._rule)
+
+    def _count(self, labels: dict[str, np.ndarray], item: _Loaded) -> dict[str, np.ndarray]:
+        return {label: count(found, item.truth, self.job, item.id) for label, found in labels.items()}
+
+
+def count(prediction: np.ndarray, truth: np.ndarray, job: Job, id: str) -> np.ndarray:
+    """Counts (3, C) of one image under the job's metric rule.
+
+    Raises:
+        InputError: Values outside the class list; names the image.
+    """
+    void_class = job.vocabulary.background if job.protocol.metric == "cliptrase" else None
+    classes = len(job.vocabulary.classes)
+    try:
+        return count_labels(prediction, truth, classes, void=job.dataset.void, void_class=void_class)
+    except InputError as error:
+        raise InputError(f"image '{id}' of {job.dataset.name}: {error}") from error
+
+
+def crop_truth(labels: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Ground truth as the protocol scores it: at its own size, or resized (nearest pixel) and cropped like the picture.
+
+    Args:
+        labels: (H, W).
+        geometry: The protocol's sizes for the model.
+    """
+    if geometry.crop is None:
+        return labels
+    height, width = labels.shape
+    new_width, new_height = resized_size(width, height, geometry.short_side, geometry.max_long_side)
+    rows, columns = _nearest(height, new_height), _nearest(width, new_width)
+    top, left = round((new_height - geometry.crop) / 2), round((new_width - geometry.crop) / 2)
+    return labels[rows[top : top + geometry.crop, None], columns[left : left + geometry.crop]]
+
+
+def _nearest(old: int, new: int) -> np.ndarray:
+    """Where PIL's nearest-pixel resize takes its pixels along one axis; asked of PIL, for it rounds in its own way."""
+    line = Image.fromarray(np.arange(old, dtype=np.int32)[None])
+    return np.asarray(line.resize((new, 1), Image.Resampling.NEAREST))[0]
+
+
+def _windows(group: list[_Loaded]) -> int:
+    return sum(len(item.prepared.rows.starts) * len(item.prepared.columns.starts) for item in group)

@@ -1,0 +1,205 @@
+"""Named evaluation protocols: every number that can move a result, as data.
+
+A protocol file is TOML. Its top level sets fields of `Protocol`; `[datasets.NAME]` overrides them for one data set,
+`[models."ARCH"]` and `[models."ARCH".datasets.NAME]` for one architecture. `extends = "sclip"` starts from another
+protocol (a shipped name or a file beside this one). `description` is one line for the list. "none" stands for an
+absent value: `window = "none"` means the whole image.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from typing import Protocol as Interface
+
+from ovss.errors import InputError
+from ovss.files import digest
+from ovss.protocols.reading import Tables, find_protocol, list_protocols, read_protocol
+from ovss.protocols.schema import FIELDS, check_fields, check_together
+
+__all__ = ["Geometry", "Protocol", "default_protocol", "list_protocols", "load_protocol"]
+
+FARTHEST = 2.0
+"""What is more than this many times larger or smaller than a model's native size makes no sense for it."""
+
+
+class Model(Interface):
+    """What a protocol needs to know of a backbone."""
+
+    name: str
+    image_size: int
+    patch_size: int
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes in pixels for one model.
+
+    Attributes:
+        short_side: The shorter side is resized to this.
+        max_long_side: Unless the longer side would pass this; None: no limit.
+        crop: Side of the centre square that is cut out then; None: no crop.
+        window: Side of the sliding window; None: the whole image at once.
+        stride: Distance of neighbouring windows.
+    """
+
+    short_side: int
+    max_long_side: int | None
+    crop: int | None
+    window: int | None
+    stride: int | None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How pictures are cut, words are embedded and scores become labels and numbers.
+
+    Attributes:
+        name: Name of the shipped protocol, or the stem of its file.
+        short_side: Length of the shorter side after resizing, in pixels (or native sizes where `relative`).
+        max_long_side: Limit of the longer side in pixels; None: no limit.
+        crop: Side of a centre crop of image and ground truth, pixels; None: no crop.
+        resize_filter: "bilinear" (without antialiasing) or "pil-bicubic".
+        window: Side of the sliding window, in pixels or native sizes; None: the whole image at once.
+        stride: Distance of windows, likewise.
+        relative: Whether `short_side`, `window` and `stride` are multiples of the model's native size.
+        templates: Sentences with one {} each.
+        variant: Vocabulary variant.
+        logit_scale: Factor of the cosines in the softmax; None: the model's own.
+        position: Rule by which position embeddings are resized.
+        background: "none"; "threshold": a best probability below `threshold` becomes background; "channel": a
+            background class without words has the constant probability `threshold`; "queries": background has words of
+            its own, nothing else.
+        threshold: Probability in (0, 1].
+        area_rule: Foreground classes that cover at most this part of the foreground are struck out; None: off.
+        pamr_iterations: Refinement steps; 0: off.
+        pamr_dilations: Distances of the neighbours in refinement, pixels.
+        class_prior: Whether patch scores are multiplied by the image's class scores.
+        metric: "standard", or "cliptrase": void counts as background, classes absent from the ground truth are dropped.
+        dataset: Data set it was resolved for; None: not yet.
+        model: Architecture it was resolved for.
+    """
+
+    name: str
+    short_side: float
+    max_long_side: int | None
+    crop: int | None
+    resize_filter: str
+    window: float | None
+    stride: float | None
+    relative: bool
+    templates: tuple[str, ...] = field(repr=False)
+    variant: str
+    logit_scale: float | None
+    position: str
+    background: str
+    threshold: float | None
+    area_rule: float | None
+    pamr_iterations: int
+    pamr_dilations: tuple[int, ...]
+    class_prior: bool
+    metric: str
+    dataset: str | None = None
+    model: str | None = None
+    _tables: Tables = field(default_factory=lambda: Tables({}, {}, {}, {}), repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        where = f"protocol '{self.name}'" + (f" on {self.dataset}" if self.dataset else "")
+        for key, value in check_fields({key: getattr(self, key) for key in FIELDS}, where).items():
+            object.__setattr__(self, key, value)
+        check_together(self.fields, where)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The values that decide results, by name."""
+        return {key: getattr(self, key) for key in FIELDS}
+
+    @property
+    def description(self) -> str:
+        """One line for the list."""
+        return self._tables.description
+
+    @property
+    def overrides(self) -> dict[str, dict[str, Any]]:
+        """What changes for which data set: table name ("voc21", "ViT-L-14", "ViT-L-14 on voc21") to fields."""
+        result = dict(self._tables.datasets)
+        for model, (general, per_dataset) in self._tables.models.items():
+            result |= {model: general} if general else {}
+            result |= {f"{model} on {dataset}": values for dataset, values in per_dataset.items()}
+        return result
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (64 hex digits) over all values that decide results, data-set tables included until resolved.
+
+        The name is left out: two files that say the same are one protocol.
+        """
+        tables = {} if self.dataset else self.overrides
+        return digest({"fields": self.fields, "overrides": tables})
+
+    def for_dataset(self, name: str, model: str | None = None) -> "Protocol":
+        """This protocol with the overrides of a data set and of an architecture applied; what a caller set stays.
+
+        Args:
+            name: Data set; one without a table changes nothing.
+            model: Architecture as `load_backbone` takes it.
+        """
+        origin = self._tables.fields(self.dataset, self.model)
+        changed = {key: value for key, value in self.fields.items() if origin.get(key, self) != value}
+        values = self._tables.fields(name, model) | changed
+        return Protocol(name=self.name, **values, dataset=name, model=model, _tables=self._tables)
+
+    def geometry(self, backbone: Model) -> Geometry:
+        """Sizes in pixels for a model; windows of relative protocols are rounded to whole patches.
+
+        Raises:
+            InputError: The protocol's pixels are far from what the model was made for.
+        """
+        if self.relative:
+            return self._relative_geometry(backbone.image_size, backbone.patch_size)
+        seen = self.window or self.crop or self.short_side
+        ratio = seen / backbone.image_size
+        if not 1 / FARTHEST <= ratio <= FARTHEST:
+            part = "windows" if self.window else "images"
+            raise InputError(
+                f"protocol '{self.name}' has {part} of {seen} pixels, which makes no sense for {backbone.name}, "
+                f"made for {backbone.image_size}; use protocol 'study', whose sizes follow the model"
+            )
+        return Geometry(int(self.short_side), self.max_long_side, self.crop, _whole(self.window), _whole(self.stride))
+
+    def _relative_geometry(self, native: int, patch: int) -> Geometry:
+        short = int(self.short_side * native + 0.5)
+        if self.window is None or self.stride is None:
+            return Geometry(short, self.max_long_side, None, None, None)
+        window = max(1, int(self.window * native / patch + 0.5)) * patch
+        stride = max(1, int(self.stride * native + 0.5))
+        return Geometry(short, self.max_long_side, None, window, min(stride, window))
+
+
+def _whole(length: float | None) -> int | None:
+    return None if length is None else int(length)
+
+
+def default_protocol(backbone: Any) -> str:
+    """The protocol for a user who names none: "sclip", but "study" for the embedded model, too small for it."""
+    return "study" if backbone.is_tiny else "sclip"
+
+
+def load_protocol(name: str | Path, **overrides: Any) -> Protocol:
+    """Read a protocol and check it for every data set and architecture it mentions.
+
+    Args:
+        name: A shipped protocol ("sclip", "study", ...) or a TOML file.
+        **overrides: Fields of `Protocol` to set; they win over the file's data-set tables too.
+
+    Raises:
+        InputError: Unknown protocol or field, a missing or malformed file, a value of wrong type or range.
+    """
+    path = find_protocol(name, Path())
+    tables = read_protocol(path, ())
+    tables = replace(tables, pinned=check_fields(overrides, f"load_protocol({str(name)!r})"))
+    protocol = Protocol(name=path.stem, **tables.fields(None, None), _tables=tables)
+    of_models = (dataset for _, per_dataset in tables.models.values() for dataset in per_dataset)
+    for dataset in sorted({*tables.datasets, *of_models}):
+        for model in (None, *tables.models):
+            protocol.for_dataset(dataset, model)
+    return protocol

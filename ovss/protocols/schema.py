@@ -1,0 +1,171 @@
+"""What a protocol file may say: every field with its type and range, checked before anything runs."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from open_clip import OPENAI_IMAGENET_TEMPLATES
+
+from ovss.backbone import POSITION_RULES
+from ovss.errors import InputError, suggest
+
+RESIZE_FILTERS = ("bilinear", "pil-bicubic")
+BACKGROUND_RULES = ("none", "threshold", "channel", "queries")
+METRICS = ("standard", "cliptrase")
+TEMPLATE_SETS = {"openai": tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)}
+
+Convert = Callable[[Any], Any]
+"""Returns the canonical value, or raises ValueError whose text completes "must be ..."."""
+
+
+def _number(low: float, high: float, says: str, *, whole: bool = False) -> Convert:
+    """Numbers in (low, high]; whole ones become int so that 336 and 336.0 are one protocol."""
+
+    def convert(value: Any) -> int | float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and low < value <= high
+        if not fits or (whole and value != int(value)):
+            raise ValueError(says)
+        return int(value) if value == int(value) else float(value)
+
+    return convert
+
+
+def _optional(convert: Convert, none: str = "none") -> Convert:
+    """TOML has no null, so a word stands for it."""
+
+    def either(value: Any) -> Any:
+        if value is None or value == none:
+            return None
+        try:
+            return convert(value)
+        except ValueError as error:
+            raise ValueError(f'{error}, or "{none}"') from None
+
+    return either
+
+
+def _choice(options: tuple[str, ...]) -> Convert:
+    def convert(value: Any) -> str:
+        if value not in options:
+            raise ValueError(f"one of {', '.join(options)}")
+        return value
+
+    return convert
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("a name")
+    return value
+
+
+def _templates(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) and value in TEMPLATE_SETS:
+        return TEMPLATE_SETS[value]
+    fits = isinstance(value, list | tuple) and len(value) > 0
+    if not fits or any(not isinstance(text, str) or text.count("{}") != 1 for text in value):
+        raise ValueError('"openai" or a list of sentences, each with one {} where the class name goes')
+    return tuple(value)
+
+
+def _dilations(value: Any) -> tuple[int, ...]:
+    whole = isinstance(value, list | tuple) and all(type(step) is int and step > 0 for step in value)
+    if not whole:
+        raise ValueError("a list of whole numbers of pixels above 0")
+    return tuple(value)
+
+
+_PIXELS = _number(0, 100_000, "a whole number of pixels above 0", whole=True)
+_LENGTH = _number(0, 100_000, "a number above 0")
+_SHARE = _number(0, 1, "a number above 0 and at most 1")
+
+FIELDS: dict[str, Convert] = {
+    "short_side": _LENGTH,
+    "max_long_side": _optional(_PIXELS),
+    "crop": _optional(_PIXELS),
+    "resize_filter": _choice(RESIZE_FILTERS),
+    "window": _optional(_LENGTH),
+    "stride": _optional(_LENGTH),
+    "relative": _switch,
+    "templates": _templates,
+    "variant": _word,
+    "logit_scale": _optional(_number(0, 10_000, "a number above 0"), none="model"),
+    "position": _choice(POSITION_RULES),
+    "background": _choice(BACKGROUND_RULES),
+    "threshold": _optional(_SHARE),
+    "area_rule": _optional(_SHARE),
+    "pamr_iterations": _number(-1, 1000, "a whole number from 0 to 1000", whole=True),
+    "pamr_dilations": _dilations,
+    "class_prior": _switch,
+    "metric": _choice(METRICS),
+}
+DEFAULTS: dict[str, Any] = {
+    "max_long_side": None,
+    "crop": None,
+    "window": None,
+    "stride": None,
+    "relative": False,
+    "position": "scale",
+    "background": "none",
+    "threshold": None,
+    "area_rule": None,
+    "pamr_iterations": 0,
+    "pamr_dilations": (),
+    "class_prior": False,
+    "metric": "standard",
+}
+"""What a file need not say: each is the absence of something, none is a tuned number."""
+REQUIRED = tuple(key for key in FIELDS if key not in DEFAULTS)
+
+
+def check_fields(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Canonical values of some fields.
+
+    Args:
+        values: Field names and values as a file or a caller gave them.
+        where: What to name in the error: file and table, or call.
+
+    Raises:
+        InputError: An unknown key, a wrong type or a value out of range.
+    """
+    result = {}
+    for key, value in values.items():
+        if key not in FIELDS:
+            raise InputError(f"{where}: unknown key '{key}'.{suggest(key, FIELDS)}")
+        try:
+            result[key] = FIELDS[key](value)
+        except ValueError as error:
+            raise InputError(f"{where}: {key} = {value!r} must be {error}") from None
+    return result
+
+
+def check_together(values: Mapping[str, Any], where: str) -> None:
+    """Refuse fields that are fine one by one but contradict each other.
+
+    Raises:
+        InputError: Naming the fields and what would be right.
+    """
+    window, stride, short, long = (values[key] for key in ("window", "stride", "short_side", "max_long_side"))
+    if (window is None) != (stride is None):
+        raise InputError(f'{where}: window and stride must both be numbers or both be "none" (whole image)')
+    if window is not None and stride > window:
+        raise InputError(f"{where}: stride = {stride} must be at most window = {window}, or pixels go unseen")
+    if not values["relative"]:
+        for key in ("short_side", "window", "stride"):
+            if isinstance(values[key], float):
+                raise InputError(f"{where}: {key} = {values[key]} must be whole pixels, or relative = true")
+        if long is not None and long < short:
+            raise InputError(f"{where}: max_long_side = {long} must be at least short_side = {short}")
+        if values["crop"] is not None and values["crop"] > short:
+            raise InputError(f"{where}: crop = {values['crop']} must be at most short_side = {short}")
+    elif values["crop"] is not None:
+        raise InputError(f"{where}: crop = {values['crop']} goes with pixel sizes only; set relative = false")
+    if values["background"] in ("threshold", "channel") and values["threshold"] is None:
+        raise InputError(f"{where}: background = '{values['background']}' needs a threshold between 0 and 1")
+    if values["pamr_iterations"] and not values["pamr_dilations"]:
+        raise InputError(f"{where}: pamr_iterations = {values['pamr_iterations']} needs pamr_dilations")

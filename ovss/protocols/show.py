@@ -1,0 +1,73 @@
+"""`ovss protocols`: what the protocols say."""
+
+import argparse
+from typing import Any
+
+from ovss.protocols import Protocol, list_protocols, load_protocol
+from ovss.protocols.schema import TEMPLATE_SETS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("name", nargs="?", help="a protocol, or a .toml file of your own")
+    parser.add_argument("--dataset", help="show the values for this data set")
+    parser.add_argument("--model", help="and for this architecture")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the list, or one protocol; returns 0."""
+    if arguments.name is None:
+        print(overview([load_protocol(name) for name in list_protocols()]))
+        return 0
+    protocol = load_protocol(arguments.name)
+    if arguments.dataset or arguments.model:
+        protocol = protocol.for_dataset(arguments.dataset or "", arguments.model)
+    print(details(protocol))
+    return 0
+
+
+def overview(protocols: list[Protocol]) -> str:
+    """A table with a line per protocol."""
+    rows = [("name", "short side", "window/stride", "templates", "names", "scale", "hash")]
+    for protocol in protocols:
+        unit = "x" if protocol.relative else ""
+        window = "whole" if protocol.window is None else f"{protocol.window}{unit}/{protocol.stride}{unit}"
+        scale = "model" if protocol.logit_scale is None else f"{protocol.logit_scale:g}"
+        short, templates = f"{protocol.short_side}{unit}", str(len(protocol.templates))
+        rows.append((protocol.name, short, window, templates, protocol.variant, scale, protocol.hash[:12]))
+    lines = aligned(rows).splitlines()
+    notes = [f"{protocol.name}: {protocol.description}" for protocol in protocols]
+    return "\n".join([*lines, "", *notes])
+
+
+def details(protocol: Protocol) -> str:
+    """All fields, what changes for which data set, and the hash."""
+    lines = [f"{protocol.name}: {protocol.description}", f"hash {protocol.hash}"]
+    if protocol.dataset is not None:
+        lines.append(f"resolved for {protocol.dataset or 'any data set'}, {protocol.model or 'any model'}")
+    lines += ["", aligned([(key, _said(key, value)) for key, value in protocol.fields.items()])]
+    if protocol.dataset is None and protocol.overrides:
+        changes = [
+            (table, ", ".join(f"{key} = {_said(key, value)}" for key, value in values.items()))
+            for table, values in protocol.overrides.items()
+        ]
+        lines += ["", "changes for", aligned(changes)]
+    return "\n".join(lines)
+
+
+def aligned(rows: list[tuple[str, ...]]) -> str:
+    """Rows as text with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in padded)
+
+
+def _said(key: str, value: Any) -> str:
+    if key == "templates":
+        name = next((name for name, texts in TEMPLATE_SETS.items() if texts == value), None)
+        return f"{name} ({len(value)})" if name else "; ".join(value)
+    if value is None:
+        return "model" if key == "logit_scale" else "whole image" if key == "window" else "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)

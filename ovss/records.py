@@ -1,0 +1,188 @@
+"""What an evaluation leaves behind: one small file of integers per shard of images, whole or not there at all."""
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ovss.errors import InputError
+from ovss.files import atomic_write
+
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+class Shard(NamedTuple):
+    """Images `start` up to but not including `stop`, in the order of the data set."""
+
+    start: int
+    stop: int
+
+    @property
+    def stem(self) -> str:
+        """Name of the shard's file without suffix."""
+        return f"{self.start:06d}-{self.stop:06d}"
+
+
+def make_shards(images: int, size: int) -> list[Shard]:
+    """Consecutive shards of `size` images; the last one may be shorter."""
+    return [Shard(start, min(start + size, images)) for start in range(0, images, size)]
+
+
+@dataclass(frozen=True)
+class Record:
+    """Counts of one shard, kept sparse: only classes that occur in the ground truth or the prediction of an image.
+
+    Attributes:
+        ids: Names of the images that were evaluated, in order.
+        methods: Labels of the methods.
+        classes: Number of classes C.
+        rows: (n, 6) int64: image (index into `ids`), method (index into `methods`), class, intersection, ground-truth
+            area, predicted area.
+        skipped: Images that could not be read, by name, with the reason.
+    """
+
+    ids: tuple[str, ...]
+    methods: tuple[str, ...]
+    classes: int
+    rows: np.ndarray
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def collect(
+        cls,
+        images: Sequence[tuple[str, Mapping[str, np.ndarray]]],
+        methods: Iterable[str],
+        classes: int,
+        skipped: Mapping[str, str],
+    ) -> "Record":
+        """A record from the counts of its images.
+
+        Args:
+            images: Name and, per method label, counts (3, C) of each image.
+            methods: Labels of the methods, in order.
+            classes: Number of classes C.
+            skipped: See the class.
+        """
+        methods = tuple(methods)
+        parts = [np.empty((0, 6), dtype=np.int64)]
+        for number, (_, counts) in enumerate(images):
+            for column, label in enumerate(methods):
+                found = counts[label]
+                present = np.flatnonzero(found.any(axis=0))
+                head = np.broadcast_to([number, column], (len(present), 2))
+                parts.append(np.column_stack([head, present, found[:, present].T]))
+        return cls(tuple(name for name, _ in images), methods, classes, np.concatenate(parts), dict(skipped))
+
+    def counts(self, method: str) -> np.ndarray:
+        """Dense counts (images, 3, C) of one method."""
+        rows = self.rows[self.rows[:, 1] == self.methods.index(method)]
+        dense = np.zeros((len(self.ids), 3, self.classes), dtype=np.int64)
+        dense[rows[:, 0], :, rows[:, 2]] = rows[:, 3:]
+        return dense
+
+    def to_bytes(self, key: str) -> bytes:
+        """The file's content; equal records give equal bytes."""
+        note = {"key": key, "ids": self.ids, "methods": self.methods, "classes": self.classes, "skipped": self.skipped}
+        text = json.dumps(note, ensure_ascii=False, sort_keys=True).encode()
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, rows=self.rows, note=np.frombuffer(text, dtype=np.uint8))
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, key: str) -> "Record":
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            ValueError: The content is damaged (or another of the errors that numpy and zipfile raise then), or of
+                another run.
+        """
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            rows, note = stored["rows"], json.loads(stored["note"].tobytes())
+        if note["key"] != key:
+            raise ValueError("the record is of another run")
+        return cls(tuple(note["ids"]), tuple(note["methods"]), note["classes"], rows, note["skipped"])
+
+
+class Store:
+    """Where the records of one run are: files in a folder, or memory when there is no folder.
+
+    Args:
+        key: Identity of the run; its records never mix with another run's.
+        folder: Output folder of the run, created here; None keeps records in memory.
+
+    Raises:
+        InputError: The folder cannot be created or written.
+    """
+
+    def __init__(self, key: str, folder: Path | None = None) -> None:
+        self.key = key
+        self.folder = None if folder is None else folder / "records" / key[:16]
+        self._held: dict[Shard, Record] = {}
+        if self.folder is not None:
+            make_folder(self.folder)
+
+    @classmethod
+    def open(cls, key: str, folder: Path) -> "Store":
+        """The store of a finished run, for reading only: nothing is created or tried."""
+        store = cls(key)
+        store.folder = folder / "records" / key[:16]
+        return store
+
+    def get(self, shard: Shard) -> Record | None:
+        """The record of a shard; None where there is none yet, or its file is damaged and must be made again."""
+        if self.folder is None:
+            return self._held.get(shard)
+        path = self.folder / f"{shard.stem}.npz"
+        try:
+            return Record.from_bytes(path.read_bytes(), self.key)
+        except _DAMAGED:
+            return None
+
+    def put(self, shard: Shard, record: Record) -> None:
+        """Keep the record of a shard.
+
+        Raises:
+            InputError: The file cannot be written (disk full, folder removed); records written before are untouched.
+        """
+        if self.folder is None:
+            self._held[shard] = record
+        else:
+            write_bytes(self.folder / f"{shard.stem}.npz", record.to_bytes(self.key))
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and make sure, before any work is done, that files can be written into it.
+
+    Raises:
+        InputError: They cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-test-{os.getpid()}"
+        with atomic_write(probe) as file:
+            file.write(b"ovss")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"output folder '{folder}' cannot be written: {error.strerror or error}") from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a result file atomically.
+
+    Raises:
+        InputError: It cannot be written; a former file of that name is untouched.
+    """
+    try:
+        with atomic_write(path) as file:
+            file.write(content)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"cannot write '{path}': {reason}; what was finished before is safe, the same command goes on from there"
+        ) from error

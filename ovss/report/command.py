@@ -1,0 +1,42 @@
+"""`ovss report`: render the site of a finished run again, or the README's results from it."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ovss.report.readme import render_readme
+from ovss.report.site import rebuild_site
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=Path("reports/tiny"), help="folder of a run (default: reports/tiny)"
+    )
+    parser.add_argument(
+        "--readme",
+        type=Path,
+        metavar="FILE",
+        help="write the results between the markers of this Markdown file instead",
+    )
+    parser.add_argument("--check", action="store_true", help="with --readme: write nothing, exit 1 when it is outdated")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Render; returns 1 when --check finds an outdated file."""
+    if arguments.readme is None:
+        if arguments.check:
+            print("ovss report: --check goes with --readme", file=sys.stderr)
+            return 2
+        pages = rebuild_site(arguments.folder)
+        print(f"{arguments.folder / 'index.html'}: {len(pages)} files written")
+        return 0
+    changed = render_readme(arguments.readme, arguments.folder, write=not arguments.check)
+    if not changed:
+        print(f"{arguments.readme}: up to date")
+        return 0
+    if arguments.check:
+        print(f"{arguments.readme}: results differ from {arguments.folder / 'tables'}; run without --check")
+        return 1
+    print(f"{arguments.readme}: written")
+    return 0

@@ -1,0 +1,126 @@
+"""What the pages show: one section per kind of notebook, each with its figures, tables and executed copies."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from ovss.report.provenance import Provenance
+from ovss.report.tables import TableView, table_view
+
+RUNS = "runs"
+"""Table of evaluations; it is shown on the page of origins."""
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A figure with its words; paths are relative to the report, sizes in pixels."""
+
+    id: str
+    png: str
+    svg: str
+    caption: str
+    alt: str
+    width: int
+    height: int
+
+    @property
+    def tall(self) -> bool:
+        """Whether half of a page is too narrow for it."""
+        return self.height > 0.7 * self.width
+
+
+@dataclass(frozen=True)
+class Section:
+    """One question of the study.
+
+    Attributes:
+        id: Identifier within the page.
+        title: Heading of its notebook.
+        tables: Tables, in the order of their names.
+        figures: Figures, likewise.
+        notebooks: Title and page of each executed copy.
+        missing: Tasks of this kind that have not run.
+    """
+
+    id: str
+    title: str
+    tables: list[TableView]
+    figures: list[FigureView]
+    notebooks: list[tuple[str, str]]
+    missing: list[str]
+
+
+def sections(out: Path, record: dict[str, Any], provenance: Provenance) -> list[Section]:
+    """Sections in the order of the notebooks, the one with the results table first.
+
+    Args:
+        out: Folder of the report.
+        record: The record of the run.
+        provenance: Where the origin of numbers is entered.
+    """
+    _add_runs(out, record, provenance)
+    stems = list(dict.fromkeys(task["id"].split("--")[0] for task in record["tasks"]))
+    found = [_section(out, record, stem, provenance) for stem in stems]
+    return sorted(found, key=lambda section: not any(table.id == "t-results" for table in section.tables))
+
+
+def headline(record: dict[str, Any]) -> list[str]:
+    """The result in a sentence per model, data set and protocol, from the results table; empty when there is none."""
+    results = record["captions"]["tables"].get("results", {})
+    return results.get("captions", [])
+
+
+def explorer_images(out: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Pictures of the attention explorer, from the data files called `explorer...`."""
+    images: list[dict[str, Any]] = []
+    for name in record["captions"]["data"]:
+        if name.startswith("explorer"):
+            images += json.loads((out / "data" / f"{name}.json").read_text(encoding="utf-8"))
+    return images
+
+
+def explorer_maker(record: dict[str, Any]) -> str:
+    """Task that wrote the explorer's first data file; only for records whose `explorer_images` are not empty."""
+    return next(note["tasks"][0] for name, note in record["captions"]["data"].items() if name.startswith("explorer"))
+
+
+def _section(out: Path, record: dict[str, Any], stem: str, provenance: Provenance) -> Section:
+    tasks = [task for task in record["tasks"] if task["id"].split("--")[0] == stem]
+    captions, ids = record["captions"], {task["id"] for task in tasks}
+    tables = []
+    for kind in ("tables", "timings"):
+        for name, note in captions[kind].items():
+            if name == RUNS or not ids & set(note["tasks"]):
+                continue
+            file = f"{kind}/{name}.csv"
+            frame = pd.read_parquet(out / kind / f"{name}.parquet") if kind == "tables" else pd.read_csv(out / file)
+            page = f"notebooks/{note['tasks'][0]}.html"
+            if name == "results":
+                frame = frame.sort_values("mIoU", ascending=False, kind="stable")
+            tables.append(table_view(name, frame, note["caption"], file, provenance, page))
+    figures = [_figure(out, name, note) for name, note in captions["figures"].items() if ids & set(note["tasks"])]
+    notebooks = [(_copy_title(task, stem), f"notebooks/{task['id']}.html") for task in tasks if task["notebook"]]
+    missing = [task["id"] for task in tasks if not task["notebook"]]
+    return Section(f"s-{stem}", tasks[0]["title"], tables, figures, notebooks, missing)
+
+
+def _add_runs(out: Path, record: dict[str, Any], provenance: Provenance) -> None:
+    if RUNS not in record["captions"]["tables"]:
+        return
+    page = f"notebooks/{record['captions']['tables'][RUNS]['tasks'][0]}.html"
+    for row in pd.read_parquet(out / "tables" / f"{RUNS}.parquet").to_dict("records"):
+        provenance.add_run(row, page)
+
+
+def _figure(out: Path, name: str, note: dict[str, Any]) -> FigureView:
+    png, svg = f"figures/{name}.png", f"figures/{name}.svg"
+    with Image.open(out / png) as image:
+        return FigureView(f"f-{name}", png, svg, note["caption"], note["alt"], *image.size)
+
+
+def _copy_title(task: dict[str, Any], stem: str) -> str:
+    return task["id"].removeprefix(stem).strip("-").replace("--", ", ") or "executed notebook"

@@ -1,0 +1,102 @@
+"""Pages of the report, rendered from the tables, figures and notebooks of a run; needs no network and no kernel."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from ovss.errors import InputError
+from ovss.files import atomic_write
+from ovss.report.notebook_page import notebook_body
+from ovss.report.provenance import Provenance
+from ovss.report.sections import Section, explorer_images, explorer_maker, headline, sections
+from ovss.report.tables import TableView
+
+HERE = Path(__file__).parent
+ASSETS = ("style.css", "report.js", "explorer.js")
+RECORD = "run.json"
+
+
+def site_digest() -> str:
+    """SHA-256 over the code and templates that make the pages."""
+    total = hashlib.sha256()
+    for path in sorted(HERE.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            total.update(path.relative_to(HERE).as_posix().encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+def build_site(out: Path, record: dict[str, Any], failures: Sequence[str] = ()) -> list[Path]:
+    """Write `index.html` and its companions.
+
+    Args:
+        out: Folder of the report, with the folders that `collect` fills.
+        record: The record of the run.
+        failures: Descriptions of what failed; the pages say so at the top.
+
+    Returns:
+        The files written.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    (out / "assets").mkdir(exist_ok=True)
+    written = [_copy(HERE / "templates" / name, out / "assets" / name) for name in ASSETS]
+    provenance = Provenance()
+    parts = sections(out, record, provenance)
+    explorer = explorer_images(out, record)
+    pages: dict[str, tuple[str, dict[str, Any]]] = {
+        "index.html": (
+            "index.html.j2",
+            {"sections": parts, "headline": headline(record), "failures": failures, "explorer": bool(explorer)},
+        ),
+        "provenance.html": ("provenance.html.j2", {"entries": provenance.entries}),
+    }
+    if explorer:
+        pages["explorer.html"] = ("explorer.html.j2", {"images": explorer, "maker": explorer_maker(record)})
+    for task in record["tasks"]:
+        if task["notebook"]:
+            page = str(Path(task["notebook"]).with_suffix(".html"))
+            pages[page] = ("notebook.html.j2", {"task": task, "body": notebook_body(out / task["notebook"])})
+    for name, (template, values) in pages.items():
+        root = "../" * name.count("/")
+        text = environment.get_template(template).render(record=record, root=root, page=name, **values)
+        with atomic_write(out / name, "w") as file:
+            file.write(text)
+        written.append(out / name)
+    return written
+
+
+def rebuild_site(out: Path) -> list[Path]:
+    """Render the pages of a finished run again, for instance after a change of the templates.
+
+    Raises:
+        InputError: The folder holds no finished run.
+    """
+    path = out / RECORD
+    if not path.is_file():
+        raise InputError(f"'{path}' is missing, so no run has finished there; 'ovss reproduce' makes one")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["site"] = site_digest()
+    written = build_site(out, record)
+    with atomic_write(path, "w") as file:
+        json.dump(record, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+    return written
+
+
+def _copy(source: Path, target: Path) -> Path:
+    with open(source, "rb") as reader, atomic_write(target) as writer:
+        shutil.copyfileobj(reader, writer)
+    return target
+
+
+__all__ = ["Section", "TableView", "build_site", "rebuild_site", "site_digest"]

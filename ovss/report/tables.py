@@ -1,0 +1,134 @@
+"""Frames as tables of a page: which columns are shown, how numbers are written, what can be filtered."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ovss.report.provenance import FACTS, Provenance
+
+SHOWN_FACTS = ("model", "pretrained", "dataset", "protocol", "method", "images")
+"""Columns about the origin that a reader compares by; the others are one click away."""
+FILTERS = ("model", "pretrained", "dataset", "protocol", "method", "measure", "verdict")
+CONSTANT = ("model", "pretrained", "dataset", "protocol", "images", "against", "machine", "picture")
+"""Columns that are said once, not in every row, where all rows agree."""
+ROWS = 400
+"""Rows of one table on a page; a longer one is cut and its file linked."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value of a table.
+
+    Attributes:
+        text: As it is shown.
+        key: As it is sorted: a number, or lower-case text.
+        numeric: Whether it is a number.
+        link: Address of its provenance.
+        note: Shown behind it in small print, such as an interval.
+    """
+
+    text: str
+    key: str
+    numeric: bool
+    link: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A table ready for its template.
+
+    Attributes:
+        id: Identifier within the page.
+        title: Words of its name.
+        caption: What the rows are.
+        file: Its CSV file, relative to the report.
+        columns: Headings; True marks a column of numbers.
+        rows: Cells of each row.
+        filters: Column number, heading and values of each filter.
+        total: Rows of the file.
+        same: Heading and value of the columns about the origin that are left out, because all rows agree in them.
+    """
+
+    id: str
+    title: str
+    caption: str
+    file: str
+    columns: list[tuple[str, bool]]
+    rows: list[list[Cell]]
+    filters: list[tuple[int, str, list[str]]]
+    total: int
+    same: list[tuple[str, str]]
+
+
+def table_view(
+    name: str, frame: pd.DataFrame, caption: str, file: str, provenance: Provenance, notebook: str
+) -> TableView:
+    """Choose and format what a page shows of a frame.
+
+    A column `x` with `x_low` and `x_high` beside it is shown as one, value and interval.
+
+    Args:
+        name: Name of the table.
+        frame: Its rows.
+        caption: Its caption.
+        file: Path of its CSV file.
+        provenance: Where rows with identities are entered.
+        notebook: Notebook that made it.
+    """
+    bounds = {f"{column}_{end}" for column in frame.columns for end in ("low", "high") if f"{column}_{end}" in frame}
+    alike = {column: len(set(frame[column])) == 1 for column in frame.columns}
+    same = [column for column in CONSTANT if len(frame) > 1 and alike.get(column)]
+    columns = [str(name) for name in frame.columns if name not in bounds and not _hidden(str(name), frame)]
+    columns = [name for name in columns if name not in same]
+    decimals = {column: _decimals(pd.Series(frame[column])) for column in columns if _is_number(frame[column])}
+    rows = []
+    for row in frame.head(ROWS).to_dict("records"):
+        link = provenance.address(row, notebook)
+        rows.append([_cell(row, column, decimals.get(column), bounds, link) for column in columns])
+    filters = []
+    for number, column in enumerate(columns):
+        values = list(dict.fromkeys(row[number].text for row in rows))
+        if column in FILTERS and 1 < len(values) <= 40:
+            filters.append((number, heading(column), values))
+    headings = [(heading(column), column in decimals) for column in columns]
+    agreed = [(heading(name), str(frame[name].iloc[0])) for name in same]
+    return TableView(f"t-{name}", heading(name), caption, file, headings, rows, filters, len(frame), agreed)
+
+
+def heading(name: str) -> str:
+    """A column or table name as words."""
+    return name.replace("_", " ")
+
+
+def _is_number(column: object) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)  # pyright: ignore
+
+
+def _hidden(column: str, frame: pd.DataFrame) -> bool:
+    if column in SHOWN_FACTS or column not in FACTS:
+        return column.endswith("_hash") or (column not in FACTS and bool(pd.Series(frame[column]).isna().all()))
+    return True
+
+
+def _cell(row: dict[Any, Any], column: str, decimals: int | None, bounds: set[str], link: str | None) -> Cell:
+    value = row[column]
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return Cell("n/a", "" if decimals is None else "-1e308", decimals is not None)
+    if isinstance(value, bool):
+        return Cell("yes" if value else "no", str(int(value)), False)
+    if decimals is None:
+        return Cell(str(value), str(value).lower(), False)
+    note = ""
+    if f"{column}_low" in bounds and f"{column}_high" in bounds:
+        note = f"{row[f'{column}_low']:.{decimals}f} to {row[f'{column}_high']:.{decimals}f}"
+    text = f"{value:.{decimals}f}"
+    return Cell(text, repr(float(value)), True, None if column in SHOWN_FACTS else link, note)
+
+
+def _decimals(column: pd.Series) -> int:
+    """Decimals that a column of numbers needs: none for counts, two for percent, three for fractions."""
+    if pd.api.types.is_integer_dtype(column):
+        return 0
+    return 3 if column.abs().max() <= 1.5 else 2

@@ -1,0 +1,252 @@
+"""Kept scores judged again: other thresholds, scales, background rules and words, without another backbone pass."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from ovss.backbone import Backbone
+from ovss.datasets import Dataset
+from ovss.errors import InputError
+from ovss.files import digest
+from ovss.images import to_rgb
+from ovss.kept import read_kept, scores_path
+from ovss.labelling import LabelRule, ScoreField
+from ovss.metrics import count_labels
+from ovss.pipeline import Job, crop_truth
+from ovss.protocols import Protocol, load_protocol
+from ovss.records import Record, Store, write_bytes
+from ovss.results import Evaluation
+from ovss.vocabulary import Vocabulary, load_vocabulary
+
+NOTE_FILE = "kept.json"
+JUDGING = (
+    "variant",
+    "logit_scale",
+    "background",
+    "threshold",
+    "area_rule",
+    "pamr_iterations",
+    "pamr_dilations",
+    "metric",
+)
+"""Fields of a protocol that act on scores; all others act before, and cannot be changed afterwards."""
+
+
+@dataclass
+class KeptModel:
+    """What rules need to know of the model; see `Backbone`."""
+
+    name: str
+    image_size: int
+    patch_size: int
+    logit_scale: float
+    mean: Sequence[float]
+    std: Sequence[float]
+
+
+@dataclass(frozen=True)
+class KeptRun:
+    """What must be known of a run to judge its scores again.
+
+    Attributes:
+        folder: Where the scores are.
+        protocol: The protocol they were made under.
+        vocabulary: The vocabulary they were judged with.
+        queries: All words that have scores, in order.
+        model: Name, sizes, pixel statistics and logit scale of the model.
+    """
+
+    folder: Path
+    protocol: Protocol
+    vocabulary: Vocabulary
+    queries: tuple[str, ...]
+    model: KeptModel
+
+    @classmethod
+    def open(cls, folder: Path) -> "KeptRun":
+        """Read the note that `describe` wrote.
+
+        Raises:
+            InputError: There is none.
+        """
+        path = folder / NOTE_FILE
+        try:
+            note = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"no kept scores in '{folder}' ({error}); evaluate with --keep-scores float32") from error
+        words: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in note["vocabulary"].items()
+        }
+        return cls(
+            folder=folder,
+            protocol=Protocol(**note["protocol"]),
+            vocabulary=Vocabulary(**words),
+            queries=tuple(note["queries"]),
+            model=KeptModel(**note["model"]),
+        )
+
+
+def describe(folder: Path, job: Job, backbone: Backbone) -> None:
+    """Write beside kept scores what `KeptRun.open` reads.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    protocol = job.protocol
+    note = {
+        "protocol": protocol.fields | {"name": protocol.name, "dataset": protocol.dataset, "model": protocol.model},
+        "vocabulary": asdict(job.vocabulary),
+        "queries": job.scored.queries,
+        "model": {item.name: getattr(backbone, item.name) for item in fields(KeptModel)},
+    }
+    write_bytes(folder / NOTE_FILE, (json.dumps(note, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def rescore(
+    run: str | Path,
+    dataset: Dataset,
+    *,
+    protocol: str | Protocol | None = None,
+    vocabulary: Vocabulary | None = None,
+    methods: Sequence[str] | None = None,
+    progress: bool = False,
+    **judging: Any,
+) -> Evaluation:
+    """Judge the kept scores of a run by other rules.
+
+    Args:
+        run: Folder of a finished run that was made with `keep_scores`.
+        dataset: The data set of the run, for the ground truth.
+        protocol: Another protocol that makes the same scores (same sizes, windows, templates); None: the run's own.
+        vocabulary: Other words; all of them must have scores (see `keep_variants` of `ovss.evaluate`).
+        methods: Labels of the run's methods; None: all.
+        progress: Whether to show a progress bar.
+        **judging: Fields of the protocol to change: variant, logit_scale, background, threshold, area_rule,
+            pamr_iterations, pamr_dilations, metric.
+
+    Returns:
+        An evaluation whose rows carry the new protocol's and vocabulary's hashes and the key of the run they come from.
+
+    Raises:
+        InputError: No kept scores, another data set than the run's, a rule that acts before the scores, words without
+            scores.
+    """
+    origin = Evaluation.load(run)
+    if dataset.fingerprint != origin.facts["dataset_fingerprint"]:
+        raise InputError(f"the data set is not the one of run '{run}' ({origin.facts['dataset']}); fingerprints differ")
+    key = origin.facts["key"]
+    kept = KeptRun.open(Path(run) / "scores" / key[:16])
+    rules = _rules(kept, dataset, protocol, judging)
+    words = _words(kept, dataset, rules, vocabulary)
+    chosen = {label: origin.method(label) for label in methods or origin.methods}
+    judge = _Judge(kept, dataset, rules, words, tuple(chosen))
+    new_key = digest([key, rules.hash, words.hash, list(chosen)])
+    store = Store(new_key)
+    indices = {name: index for index, name in enumerate(dataset.ids)}
+    with tqdm(total=len(origin.ids), desc="rescore", unit="image", disable=not progress) as bar:
+        for shard, record in origin.records():
+            images = []
+            for name in record.ids:
+                images.append((name, judge.counts(indices[name])))
+                bar.update()
+            store.put(shard, Record.collect(images, chosen, len(words.classes), record.skipped))
+    facts = {
+        "vocabulary": words.name,
+        "variant": words.variant,
+        "vocabulary_hash": words.hash,
+        "protocol": rules.name,
+        "protocol_hash": rules.hash,
+        "key": new_key,
+        "rescored_from": key,
+    }
+    return Evaluation(
+        store,
+        [shard for shard, _ in origin.records()],
+        classes=words.classes,
+        methods=chosen,
+        rule=rules.metric,
+        facts=origin.facts | facts,
+    )
+
+
+@dataclass(frozen=True)
+class _Judge:
+    kept: KeptRun
+    dataset: Dataset
+    protocol: Protocol
+    vocabulary: Vocabulary
+    methods: tuple[str, ...]
+
+    @torch.inference_mode()
+    def counts(self, index: int) -> dict[str, np.ndarray]:
+        """Counts (3, C) of one picture per method."""
+        scores = read_kept(scores_path(self.kept.folder, index))
+        sample = self.dataset[index]
+        if sample.id != scores.id:
+            raise InputError(f"scores {index} are of '{scores.id}', but the data set has '{sample.id}' there")
+        truth = crop_truth(sample.labels, self.protocol.geometry(self.kept.model))
+        rule = LabelRule.of(self.vocabulary, self.protocol, self.kept.model.logit_scale)
+        rows = [self.kept.queries.index(query) for query in self.vocabulary.queries]
+        guide = self._guide(sample.image) if self.protocol.pamr_iterations else None
+        void_class = self.vocabulary.background if self.protocol.metric == "cliptrase" else None
+        found = {}
+        for label in self.methods:
+            cells = scores.cells[label][rows]
+            field = ScoreField(cells, scores.rows, scores.columns, scores.size, rule, self.protocol, guide)
+            classes = len(self.vocabulary.classes)
+            found[label] = count_labels(field.labels(), truth, classes, void=self.dataset.void, void_class=void_class)
+        return found
+
+    def _guide(self, image: Image.Image) -> Float[Tensor, "3 H W"]:
+        """The picture as the model saw it, normalised, which PAMR follows."""
+        pixels = torch.from_numpy(np.array(to_rgb(image), dtype=np.float32)).permute(2, 0, 1) / 255  # (3, H, W)
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.kept.model.mean, self.kept.model.std))
+        return (pixels - mean) / std
+
+
+def _rules(kept: KeptRun, dataset: Dataset, protocol: str | Protocol | None, judging: dict[str, Any]) -> Protocol:
+    for name in judging:
+        if name not in JUDGING:
+            raise InputError(f"'{name}' acts before the scores or is unknown; can be changed: {', '.join(JUDGING)}")
+    if protocol is None:
+        rules = kept.protocol
+    else:
+        loaded = load_protocol(protocol) if isinstance(protocol, str) else protocol
+        rules = loaded.for_dataset(dataset.name, kept.model.name)
+    # Set together, for some fields are only valid in company.
+    rules = replace(rules, **judging)
+    for name, value in kept.protocol.fields.items():
+        if name not in JUDGING and rules.fields[name] != value:
+            raise InputError(
+                f"protocol '{rules.name}' has {name} = {rules.fields[name]!r}, but the scores were made with "
+                f"{value!r}; evaluate again for that"
+            )
+    if rules.crop is not None and rules.pamr_iterations:
+        raise InputError(f"protocol '{rules.name}' crops; kept scores of crops cannot be refined by PAMR")
+    return rules
+
+
+def _words(kept: KeptRun, dataset: Dataset, rules: Protocol, vocabulary: Vocabulary | None) -> Vocabulary:
+    words = vocabulary
+    if words is None:
+        same = rules.variant == kept.protocol.variant
+        words = kept.vocabulary if same else load_vocabulary(dataset.vocabulary_name, rules.variant)
+    if rules.background == "channel":
+        words = words.without_background_words()
+    if len(words.classes) != len(dataset.classes):
+        raise InputError(f"vocabulary '{words.name}' has {len(words.classes)} classes, the data {len(dataset.classes)}")
+    missing = [query for query in words.queries if query not in kept.queries]
+    if missing:
+        raise InputError(
+            f"{len(missing)} words have no kept scores ('{missing[0]}', ...); evaluate with --keep-variants for them"
+        )
+    return words.with_templates(rules.templates)

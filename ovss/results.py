@@ -1,0 +1,274 @@
+"""What an evaluation found: tables with intervals, paired comparisons, and where every number comes from."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ovss.errors import InputError, suggest
+from ovss.metrics import MEASURES, PREDICTION, TRUTH, measure
+from ovss.provenance import as_columns
+from ovss.records import Record, Shard, Store, write_bytes
+from ovss.statistics import bootstrap, compare_bootstrap, holm, permutation_test
+from ovss.tables import to_csv, to_json, to_latex, to_markdown, with_interval
+
+RUN_FILE = "run.json"
+
+
+class Evaluation:
+    """Results of one run; the records stay where they are and are read method by method.
+
+    Args:
+        store: Where the records are.
+        shards: The shards that make up the run.
+        classes: Class names.
+        methods: Per method label, its name and parameters.
+        rule: Metric rule of the protocol.
+        facts: What all rows share: model, weights, vocabulary, protocol, data set, versions, seed.
+        seconds: Time per stage; not part of the tables.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        shards: Sequence[Shard],
+        *,
+        classes: Sequence[str],
+        methods: Mapping[str, Mapping[str, Any]],
+        rule: str,
+        facts: Mapping[str, Any],
+        seconds: Mapping[str, float] | None = None,
+    ) -> None:
+        self.classes = tuple(classes)
+        self.methods = dict(methods)
+        self.rule = rule
+        self.facts = dict(facts)
+        self.seconds = dict(seconds or {})
+        self._store = store
+        self._shards = tuple(shards)
+        self._interval = cache(lambda label: bootstrap(self.counts(label), rule, seed=self.facts["seed"]))
+
+    def __repr__(self) -> str:
+        facts = self.facts
+        where = f"{facts['dataset']} under {facts['protocol']}, {facts['model']}"
+        return f"Evaluation({', '.join(self.methods)} on {len(self.ids)} images of {where})"
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Evaluation":
+        """Results that an earlier run wrote.
+
+        Raises:
+            InputError: The folder holds no finished run, or its records are incomplete.
+        """
+        path = Path(folder) / RUN_FILE
+        try:
+            run = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"'{path}' is no finished run ({error}); evaluate with this folder as --out") from error
+        shards = [Shard(*bounds) for bounds in run["shards"]]
+        store = Store.open(run["facts"]["key"], Path(folder))
+        return cls(
+            store,
+            shards,
+            classes=run["classes"],
+            methods=run["methods"],
+            rule=run["rule"],
+            facts=run["facts"],
+            seconds=run["seconds"],
+        )
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the images that were evaluated, in order."""
+        return tuple(name for _, record in self.records() for name in record.ids)
+
+    @cached_property
+    def skipped(self) -> dict[str, str]:
+        """Images that could not be read, with the reason; empty unless the run was told to skip them."""
+        return {name: reason for _, record in self.records() for name, reason in record.skipped.items()}
+
+    def method(self, label: str) -> Mapping[str, Any]:
+        """Name and parameters of a method of this run.
+
+        Raises:
+            InputError: The run has no such method.
+        """
+        if label not in self.methods:
+            raise InputError(f"this run has no method '{label}'.{suggest(label, self.methods)}")
+        return self.methods[label]
+
+    def counts(self, method: str) -> np.ndarray:
+        """Records of one method, (images, 3, C) int64: intersection, ground-truth area, predicted area in pixels.
+
+        Raises:
+            InputError: The run has no such method.
+        """
+        self.method(method)
+        return np.concatenate([record.counts(method) for _, record in self.records()])
+
+    def records(self) -> list[tuple[Shard, Record]]:
+        """The run's shards with their records, in order.
+
+        Raises:
+            InputError: One is missing or damaged.
+        """
+        found = [(shard, self._store.get(shard)) for shard in self._shards]
+        lost = [shard.stem for shard, record in found if record is None]
+        if lost:
+            raise InputError(f"record '{lost[0]}' in '{self._store.folder}' is missing or damaged; evaluate again")
+        return [(shard, record) for shard, record in found if record is not None]
+
+    def summary(self, provenance: bool = True) -> pd.DataFrame:
+        """One row per method: four measures in percent with 95 % intervals over images, and what produced them.
+
+        Args:
+            provenance: Whether to add the columns that say what produced the row.
+        """
+        rows = []
+        for label, method in self.methods.items():
+            found = self._interval(label)
+            row: dict[str, Any] = {"method": label}
+            for number, name in enumerate(MEASURES):
+                row[name] = found.value[number]
+                row[f"{name}_low"], row[f"{name}_high"] = found.low[number], found.high[number]
+            row |= {"images": len(self.ids), "skipped": len(self.skipped)}
+            rows.append(row | (as_columns({**method, **self.facts}) if provenance else {}))
+        return pd.DataFrame(rows)
+
+    def table(self, decimals: int = 1) -> pd.DataFrame:
+        """The summary for readers: every measure as "54.3 [52.1, 56.6]", percent with its 95 % interval over images."""
+        summary = self.summary(provenance=False)
+        cells = {
+            name: [
+                with_interval(*values, decimals)
+                for values in zip(summary[name], summary[f"{name}_low"], summary[f"{name}_high"], strict=True)
+            ]
+            for name in MEASURES
+        }
+        return summary[["method"]].assign(**cells, images=summary["images"], skipped=summary["skipped"])
+
+    def per_class(self) -> pd.DataFrame:
+        """One row per method and class: IoU and accuracy in percent, areas in pixels, images with the class."""
+        frames = []
+        for label in self.methods:
+            counts = self.counts(label)
+            total = counts.sum(axis=0)
+            found = measure(total, self.rule)
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "method": label,
+                        "class_index": range(len(self.classes)),
+                        "class": self.classes,
+                        "IoU": found.iou,
+                        "accuracy": found.accuracy,
+                        "truth_pixels": total[TRUTH],
+                        "predicted_pixels": total[PREDICTION],
+                        "images": (counts[:, TRUTH] > 0).sum(axis=0),
+                    }
+                )
+            )
+        return pd.concat(frames, ignore_index=True)
+
+    def compare(self, a: str, b: str) -> pd.DataFrame:
+        """What method b changes against method a, on the same images.
+
+        Intervals come from a paired bootstrap over images, p-values from a permutation test that swaps the two methods'
+        results on random halves of the images; those of the classes are also corrected for their number (Holm).
+
+        Args:
+            a: Label of the method to compare with.
+            b: Label of the method that is judged.
+
+        Returns:
+            Rows for the four measures, then one per class, with columns: scope ("mean" or "class"), name, a, b,
+            difference (percentage points), low, high, p, p_holm. The measures other than mIoU have no p-value.
+
+        Raises:
+            InputError: The run has no such method.
+        """
+        first, second, seed = self.counts(a), self.counts(b), self.facts["seed"]
+        left, right = (measure(side.sum(axis=0), self.rule) for side in (first, second))
+        found = compare_bootstrap(first, second, self.rule, seed=seed)
+        p_class, p_mean = permutation_test(first, second, self.rule, seed=seed)
+        means = {"scope": "mean", "name": MEASURES, "a": left.mean, "b": right.mean, **_columns(found.mean)}
+        classes = {"scope": "class", "name": self.classes, "a": left.iou, "b": right.iou, **_columns(found.iou)}
+        means |= {"p": [p_mean, np.nan, np.nan, np.nan], "p_holm": np.nan}
+        classes |= {"p": p_class, "p_holm": holm(p_class)}
+        return pd.concat([pd.DataFrame(means), pd.DataFrame(classes)], ignore_index=True)
+
+    def per_image(self) -> pd.DataFrame:
+        """One row per image, method and class that occurs in it: areas in pixels and IoU in percent."""
+        frames = []
+        for _, record in self.records():
+            image, method, index, inter, truth, predicted = record.rows.T
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "image": np.array(record.ids, dtype=object)[image],
+                        "method": np.array(record.methods, dtype=object)[method],
+                        "class": np.array(self.classes, dtype=object)[index],
+                        "intersection": inter,
+                        "truth_pixels": truth,
+                        "predicted_pixels": predicted,
+                        "IoU": 100 * inter / (truth + predicted - inter),
+                    }
+                )
+            )
+        return pd.concat(frames, ignore_index=True)
+
+    def differences(self) -> pd.DataFrame:
+        """Every other method compared with the first one; see `compare`."""
+        first, *others = self.methods
+        frames = [self.compare(first, other).assign(against=first, method=other) for other in others]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write the tables: summary (CSV, Markdown, LaTeX, JSON), per_class.csv, differences.csv, per_image.parquet.
+
+        `run.json` comes last; a folder that has it is a finished run.
+
+        Returns:
+            The files.
+
+        Raises:
+            InputError: One cannot be written.
+        """
+        folder = Path(folder)
+        short, summary, differences = self.table(), self.summary(), self.differences()
+        texts = {
+            "summary.csv": to_csv(summary),
+            "summary.md": to_markdown(short),
+            "summary.tex": to_latex(short),
+            "summary.json": to_json(summary),
+            "per_class.csv": to_csv(self.per_class()),
+        }
+        if len(differences):
+            texts["differences.csv"] = to_csv(differences, decimals=5)
+        files = {name: text.encode() for name, text in texts.items()}
+        files["per_image.parquet"] = self.per_image().to_parquet(index=False)
+        run = {
+            "facts": self.facts,
+            "methods": self.methods,
+            "rule": self.rule,
+            "classes": self.classes,
+            "images": len(self.ids),
+            "skipped": self.skipped,
+            "shards": self._shards,
+            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
+        }
+        files[RUN_FILE] = (json.dumps(run, indent=1, ensure_ascii=False) + "\n").encode()
+        # Tables of a former run must not pass for this one's, however far the writing gets.
+        for name in (RUN_FILE, "differences.csv"):
+            (folder / name).unlink(missing_ok=True)
+        for name, content in files.items():
+            write_bytes(folder / name, content)
+        return [folder / name for name in files]
+
+
+def _columns(interval: Any) -> dict[str, np.ndarray]:
+    return {"difference": interval.value, "low": interval.low, "high": interval.high}

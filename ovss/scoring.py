@@ -1,0 +1,189 @@
+"""From a picture to label maps: windows through the backbone once, every method on the same tokens, labels strip by
+strip."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from ovss.backbone import Backbone
+from ovss.errors import InputError
+from ovss.images import to_rgb
+from ovss.labelling import LabelRule, ScoreField
+from ovss.methods import Method
+from ovss.protocols import Protocol
+from ovss.vocabulary import Vocabulary, embed_vocabulary
+from ovss.windows import Axis, axis_windows, resize_picture, resized_size
+
+REFINED_BYTES = 2**28
+"""Bound on the scores at window resolution that a refining method handles at a time."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture ready for the backbone.
+
+    Attributes:
+        image: The picture that labels are given for (the centre crop where the protocol crops), RGB.
+        pixels: Normalised picture (3, H', W') that windows are cut from.
+        rows: Windows along the height.
+        columns: Windows along the width.
+    """
+
+    image: Image.Image
+    pixels: Float[Tensor, "3 H W"]
+    rows: Axis
+    columns: Axis
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the label map in pixels."""
+        return self.image.height, self.image.width
+
+    def crop(self, window: int) -> Float[Tensor, "3 h w"]:
+        """Pixels of one window, counted row by row."""
+        row, column = divmod(window, len(self.columns.starts))
+        top, left = self.rows.starts[row], self.columns.starts[column]
+        return self.pixels[:, top : top + self.rows.window, left : left + self.columns.window]
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether windows overlap along either axis."""
+        return self.rows.overlapping or self.columns.overlapping
+
+
+class Scorer:
+    """All methods of a study on one backbone pass.
+
+    Args:
+        backbone: The model.
+        methods: Methods by the label they are to have in results.
+        vocabulary: Classes and their words; its templates are used as they are.
+        protocol: Resizing, windows, scale and background rule; resolved for the data set already.
+        batch_size: Windows per backbone pass.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        methods: Mapping[str, Method],
+        vocabulary: Vocabulary,
+        protocol: Protocol,
+        *,
+        batch_size: int = 16,
+    ) -> None:
+        if not methods:
+            raise InputError("no method was given")
+        self.backbone = backbone
+        self.methods = dict(methods)
+        self.vocabulary = vocabulary
+        self.protocol = protocol
+        self.batch_size = batch_size
+        self.geometry = protocol.geometry(backbone)
+        self.layers = frozenset().union(*(method.layers(backbone.depth) for method in methods.values()))
+
+    @cached_property
+    def text(self) -> Float[Tensor, "Q E"]:
+        """Unit text embeddings of all queries, on the backbone's device."""
+        return embed_vocabulary(self.backbone, self.vocabulary).to(self.backbone.device, torch.float32)
+
+    @cached_property
+    def rule(self) -> LabelRule:
+        """How query scores become labels."""
+        return LabelRule.of(self.vocabulary, self.protocol, self.backbone.logit_scale)
+
+    def prepare(self, image: Image.Image | np.ndarray) -> Prepared:
+        """Resize, crop and normalise a picture and lay out its windows.
+
+        Raises:
+            InputError: The resized picture is smaller than one patch.
+        """
+        picture = to_rgb(image)
+        size = resized_size(*picture.size, self.geometry.short_side, self.geometry.max_long_side)
+        if min(size) < self.backbone.patch_size:
+            raise InputError(
+                f"an image of {picture.width}x{picture.height} pixels becomes {size[0]}x{size[1]} under protocol "
+                f"'{self.protocol.name}', less than one patch of {self.backbone.patch_size} pixels"
+            )
+        resized = resize_picture(picture, size, self.protocol.resize_filter)
+        target = picture
+        if self.geometry.crop is not None:
+            resized = target = centre_crop(resized, self.geometry.crop)
+        pixels = self.backbone.preprocess(resized)
+        window, stride = self.geometry.window, self.geometry.stride
+        return Prepared(
+            image=target,
+            pixels=pixels,
+            rows=axis_windows(pixels.shape[1], window, stride),
+            columns=axis_windows(pixels.shape[2], window, stride),
+        )
+
+    def score(self, pictures: Sequence[Prepared]) -> list[dict[str, ScoreField]]:
+        """Score pictures; windows of equal size share backbone passes, whichever picture they come from.
+
+        Returns:
+            For each picture a `ScoreField` per method label.
+        """
+        groups: dict[tuple[int, int, bool], list[tuple[int, int]]] = {}
+        for number, picture in enumerate(pictures):
+            kind = (picture.rows.window, picture.columns.window, picture.overlapping)
+            windows = len(picture.rows.starts) * len(picture.columns.starts)
+            groups.setdefault(kind, []).extend((number, window) for window in range(windows))
+        maps: list[dict[str, dict[int, Tensor]]] = [{label: {} for label in self.methods} for _ in pictures]
+        for (height, width, overlapping), members in groups.items():
+            batch = self._batch_of(height, width)
+            for start in range(0, len(members), batch):
+                chosen = members[start : start + batch]
+                crops = [pictures[number].crop(window) for number, window in chosen]
+                for label, scores in self._score_windows(torch.stack(crops), overlapping).items():
+                    for (number, window), map_ in zip(chosen, scores, strict=True):
+                        maps[number][label][window] = map_
+        return [
+            {label: self._field(picture, found[label]) for label in self.methods}
+            for picture, found in zip(pictures, maps, strict=True)
+        ]
+
+    def _batch_of(self, height: int, width: int) -> int:
+        """Windows per pass: fewer where a method refines scores of many queries at window resolution."""
+        if not any(method.refines for method in self.methods.values()):
+            return self.batch_size
+        window = 4 * len(self.vocabulary.queries) * height * width
+        return max(1, min(self.batch_size, REFINED_BYTES // window))
+
+    def _score_windows(self, windows: Float[Tensor, "B 3 H W"], overlapping: bool) -> dict[str, Tensor]:
+        """Query scores of equal windows per method: (B, Q, h, w) patches, or (B, Q, H, W) where the method refines
+        pixels."""
+        patch = self.backbone.patch_size
+        height, width = windows.shape[-2:]
+        seen = windows[..., : height // patch * patch, : width // patch * patch]
+        tokens = self.backbone.encode_tokens(seen, layers=self.layers, position=self.protocol.position)
+        result = {}
+        for label, method in self.methods.items():
+            variant = method.for_windows(overlapping)
+            scores = variant.patch_scores(tokens, self.text)  # (B, Q, h, w)
+            if self.protocol.class_prior:
+                scores = scores * variant.class_scores(tokens, self.text)[:, :, None, None]
+            if variant.refines:
+                scores = F.interpolate(scores, size=(height, width), mode="bilinear", align_corners=False)
+                scores = variant.refine_scores(scores, tokens, self.vocabulary.query_class)
+            result[label] = scores
+        return result
+
+    def _field(self, picture: Prepared, maps: dict[int, Tensor]) -> ScoreField:
+        rows, columns = len(picture.rows.starts), len(picture.columns.starts)
+        stacked = torch.stack([maps[window] for window in range(rows * columns)])  # (rows * columns, Q, h, w)
+        cells = stacked.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
+        guide = self.backbone.preprocess(picture.image) if self.protocol.pamr_iterations else None
+        return ScoreField(cells, picture.rows, picture.columns, picture.size, self.rule, self.protocol, guide)
+
+
+def centre_crop(image: Image.Image, side: int) -> Image.Image:
+    """The central square of `side` pixels (torchvision's rounding of odd margins)."""
+    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    return image.crop((left, top, left + side, top + side))

@@ -1,0 +1,215 @@
+"""Your image, your words: `Segmenter` and what it returns."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from ovss.backbone import Backbone
+from ovss.errors import InputError
+from ovss.files import atomic_write
+from ovss.images import to_rgb
+from ovss.labelling import ScoreField
+from ovss.methods import Method, create_method
+from ovss.palette import class_colours, overlay
+from ovss.protocols import Protocol, load_protocol
+from ovss.scoring import Scorer
+from ovss.vocabulary import Vocabulary, load_vocabulary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A picture with a class for every pixel.
+
+    Attributes:
+        labels: Class of each pixel, (H, W) int64 indices into `classes`.
+        classes: Class names.
+        image: The picture that was labelled, RGB, of the same size.
+        method: Label of the method.
+    """
+
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    image: Image.Image
+    method: str
+    _field: ScoreField
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """Class probabilities (C, H, W), float32: softmax over queries, maximum over the synonyms of a class.
+
+        Computed when first asked for; needs C * H * W floats.
+        """
+        return self._field.probabilities().cpu().numpy()
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Fraction of the picture per class that occurs, largest first."""
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.classes)) / self.labels.size
+        return {self.classes[i]: float(counts[i]) for i in np.argsort(-counts, kind="stable") if counts[i] > 0}
+
+    def overlay(self, alpha: float = 0.6) -> Image.Image:
+        """The picture with class colours laid over it.
+
+        Args:
+            alpha: Opacity of the colours, 0 to 1.
+        """
+        return overlay(self.image, self.labels, len(self.classes), alpha)
+
+    def plot(self) -> "Figure":
+        """Picture and overlay side by side, with a legend of the classes that occur."""
+        from ovss.figures import segmentation_figure
+
+        return segmentation_figure(self)
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Write overlay with legend, index mask and class names.
+
+        Args:
+            path: Output name without suffix, "out/cat": writes out/cat_overlay.png, out/cat_mask.png (class indices, 8
+                bit;
+                16 bit when there are more than 255 classes) and out/cat_classes.json.
+
+        Returns:
+            The three files, in this order.
+
+        Raises:
+            InputError: The folder cannot be created or written.
+        """
+        stem = Path(path)
+        if stem.suffix.lower() == ".png":
+            stem = stem.with_suffix("")
+        files = [stem.with_name(stem.name + ending) for ending in ("_overlay.png", "_mask.png", "_classes.json")]
+        try:
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(files[0]) as file:
+                self.plot().savefig(file, format="png")
+            with atomic_write(files[1]) as file:
+                index_mask(self.labels, len(self.classes)).save(file, format="PNG")
+            with atomic_write(files[2], "w") as file:
+                json.dump(self._description(), file, indent=1, ensure_ascii=False)
+        except OSError as error:
+            raise InputError(f"cannot write '{error.filename or stem.parent}': {error.strerror or error}") from error
+        return files
+
+    def _description(self) -> dict[str, Any]:
+        colours = class_colours(len(self.classes))
+        return {
+            "method": self.method,
+            "classes": [
+                {"index": i, "name": name, "colour": "#{:02x}{:02x}{:02x}".format(*colours[i])}
+                for i, name in enumerate(self.classes)
+            ],
+            "share": {name: round(share, 6) for name, share in self.shares.items()},
+        }
+
+
+def index_mask(labels: np.ndarray, classes: int) -> Image.Image:
+    """Class indices as a picture: 8 bit with the class colours as palette, 16 bit grey for more than 255 classes."""
+    if classes > 255:
+        return Image.fromarray(labels.astype(np.uint16))
+    mask = Image.fromarray(labels.astype(np.uint8))
+    mask.putpalette(class_colours(classes).ravel().tolist())
+    return mask
+
+
+class Segmenter:
+    """Labels each pixel of a picture with one of any words.
+
+    Args:
+        backbone: A model from `load_backbone`.
+        method: Name of a method, or one from `create_method`.
+        classes: A vocabulary, a data set's name, a list of words (or lists of synonyms), a file, or a string such as
+            "cat; sofa, couch; background: wall, floor".
+        protocol: Name, file or `Protocol`; None is "sclip", or "study" for the embedded model.
+        background: Words of an additional background class (class 0), or a probability below which a pixel is
+            background.
+
+    Example:
+        >>> segmenter = Segmenter(load_backbone("ViT-B-16", "openai"), "naclip", "cat; sofa, couch; wall")
+        >>> segmenter("photo.jpg").labels.shape
+        (480, 640)
+
+    Raises:
+        InputError: Unknown names, words that cannot be used, a protocol that makes no sense for the model.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        method: str | Method,
+        classes: Vocabulary | str | Path | Sequence[Any],
+        *,
+        protocol: str | Protocol | None = None,
+        background: str | Sequence[str] | float | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.method = create_method(method) if isinstance(method, str) else method
+        self.protocol = resolve_protocol(protocol, backbone)
+        vocabulary = classes if isinstance(classes, Vocabulary) else load_vocabulary(classes, self.protocol.variant)
+        self.protocol = self.protocol.for_dataset(vocabulary.name, backbone.name)
+        if background is not None:
+            vocabulary, self.protocol = _with_background(vocabulary, self.protocol, background)
+        self.vocabulary = vocabulary.with_templates(self.protocol.templates)
+        self._scorer = Scorer(backbone, {self.method.label: self.method}, self.vocabulary, self.protocol)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the label indices."""
+        return self.vocabulary.classes
+
+    def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Segmentation:
+        """Segment one picture.
+
+        Args:
+            image: File name, PIL image, or array (H, W, 3) of uint8.
+
+        Raises:
+            InputError: The file is no readable image.
+        """
+        from ovss.images import load_image
+
+        picture = load_image(image) if isinstance(image, str | Path) else to_rgb(image)
+        prepared = self._scorer.prepare(picture)
+        field = self._scorer.score([prepared])[0][self.method.label]
+        return Segmentation(field.labels(), self.classes, prepared.image, self.method.label, field)
+
+
+def resolve_protocol(protocol: str | Protocol | None, backbone: Backbone) -> Protocol:
+    """A protocol from a name; None is "sclip", or "study" for the embedded model, whose pictures are too small for
+    it."""
+    if isinstance(protocol, Protocol):
+        return protocol
+    return load_protocol(protocol or ("study" if backbone.is_tiny else "sclip"))
+
+
+def _with_background(
+    vocabulary: Vocabulary, protocol: Protocol, background: str | Sequence[str] | float
+) -> tuple[Vocabulary, Protocol]:
+    if vocabulary.background is not None:
+        raise InputError("the classes have a background already; leave out background=")
+    words: list[str] = []
+    if isinstance(background, int | float):
+        if not 0 < background < 1:
+            raise InputError(f"background={background} is no probability between 0 and 1")
+        protocol = replace(protocol, background="threshold", threshold=float(background))
+    else:
+        words = [word.strip() for word in (background.split(",") if isinstance(background, str) else background)]
+        if not words or not all(words):
+            raise InputError(f"background={background!r} holds an empty word")
+    extended = replace(
+        vocabulary,
+        classes=("background", *vocabulary.classes),
+        queries=(*words, *vocabulary.queries),
+        query_class=(*([0] * len(words)), *(owner + 1 for owner in vocabulary.query_class)),
+        background=0,
+    )
+    return extended, protocol

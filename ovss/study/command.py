@@ -1,0 +1,80 @@
+"""`ovss reproduce`: one command turns a configuration into tables, figures and a report."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from ovss.errors import InputError
+from ovss.study.config import DEFAULT, list_configs, load_config
+from ovss.study.drift import compare_tables
+from ovss.study.estimate import describe_plan
+from ovss.study.plan import find_templates, plan_study
+from ovss.study.study import INDEX, run_study
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument(
+        "config",
+        nargs="?",
+        default=DEFAULT,
+        metavar="CONFIG",
+        help=f"a .toml file, or one of {', '.join(list_configs())} (default: {DEFAULT})",
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NN", help="notebooks to run, such as 22, with what they need"
+    )
+    parser.add_argument(
+        "--jobs", type=_positive, metavar="N", help="notebooks at a time (default: by cores, at most 4)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: reports/NAME)")
+    parser.add_argument("--notebooks", type=Path, metavar="DIR", help="folder of the study notebooks")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list what would run, missing data and weights, and the time"
+    )
+    parser.add_argument(
+        "--compare", type=Path, metavar="DIR", help="afterwards compare the tables with those of another report"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.1,
+        metavar="X",
+        help="largest difference of a number for --compare (default: 0.1)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the study; returns 0, or 1 when a notebook failed, a table drifted, or a dry run found something missing."""
+    if arguments.compare is not None and arguments.only:
+        raise InputError("--compare needs the tables of all notebooks; leave out --only")
+    config = load_config(arguments.config)
+    templates = find_templates(arguments.notebooks)
+    out = arguments.out or Path("reports") / config.name
+    if arguments.dry_run:
+        text, complete = describe_plan(config, plan_study(config, templates, arguments.only))
+        print(text)
+        return 0 if complete else 1
+    start = time.monotonic()
+    result = run_study(config, out, templates, only=arguments.only, jobs=arguments.jobs)
+    for failure in result.failures:
+        print(f"FAILED {failure.describe()}", file=sys.stderr)
+    done = "written" if result.rebuilt else "up to date"
+    print(f"{out / INDEX}: {done} ({time.monotonic() - start:.1f} s)")
+    if result.failures:
+        return 1
+    if arguments.compare is None:
+        return 0
+    drifted = compare_tables(arguments.compare, out, arguments.tolerance)
+    for line in drifted:
+        print(f"DRIFT {line}", file=sys.stderr)
+    print(f"{len(drifted)} numbers drifted by more than {arguments.tolerance} from {arguments.compare}")
+    return 1 if drifted else 0
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
+    return value

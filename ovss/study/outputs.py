@@ -1,0 +1,161 @@
+"""What a study notebook leaves behind: tables, figures with captions, timings."""
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import pandas as pd
+from PIL import Image
+
+from ovss.errors import InputError
+from ovss.files import atomic_write
+from ovss.provenance import as_columns
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ovss.evaluation import Evaluation
+
+COLOURS = 160
+"""Colours of a stored PNG."""
+TABLES, FIGURES, TIMINGS = "tables", "figures", "timings"
+
+
+class Outputs:
+    """Files of one notebook, each with the caption that the report prints.
+
+    Tables hold only what a second run reproduces to the byte; seconds and bytes of memory go to `timing`.
+
+    Args:
+        folder: Where to write; empty writes nothing, so that a notebook opened by hand leaves no files behind.
+    """
+
+    def __init__(self, folder: str | Path = "") -> None:
+        self.folder = Path(folder) if str(folder) else None
+
+    def table(self, name: str, frame: pd.DataFrame, caption: str) -> pd.DataFrame:
+        """Write `tables/<name>.csv` and `.parquet`.
+
+        Args:
+            name: File name without suffix; notebooks that write the same name are joined row by row.
+            frame: Tidy rows, numbers already rounded to what is meant.
+            caption: What the rows are, in a sentence made from the data.
+
+        Returns:
+            The frame, so that a cell can end with this call.
+        """
+        if self.folder is not None:
+            write_table(self._file(TABLES, name, ""), frame)
+            self._note(TABLES, name, {"caption": caption})
+        return frame
+
+    def timing(self, name: str, frame: pd.DataFrame, caption: str) -> pd.DataFrame:
+        """Write `timings/<name>.csv`: measurements of this machine, which no second run repeats exactly."""
+        if self.folder is not None:
+            with atomic_write(self._file(TIMINGS, name, ".csv"), "w", newline="") as file:
+                frame.to_csv(file, index=False, lineterminator="\n")
+            self._note(TIMINGS, name, {"caption": caption})
+        return frame
+
+    def figure(self, name: str, figure: "Figure", caption: str, alt: str) -> "Shown":
+        """Write `figures/<name>.png` and `.svg`, without dates.
+
+        Args:
+            name: File name without suffix, unique within the study.
+            figure: What to draw.
+            caption: What the figure shows, in a sentence made from the data.
+            alt: The same for a reader who cannot see it: kind of figure, axes, the main finding.
+
+        Returns:
+            What a cell that ends with this call shows: the figure, with `alt` as its text.
+        """
+        if self.folder is not None:
+            for ending, dots in ((".png", 160), (".svg", 72)):
+                with atomic_write(self._file(FIGURES, name, ending)) as file:
+                    file.write(_drawn(figure, ending[1:], dots))
+            self._note(FIGURES, name, {"caption": caption, "alt": alt})
+        return Shown(figure, alt)
+
+    def data(self, name: str, value: Any, caption: str) -> None:
+        """Write `data/<name>.json`: what an interactive part of the report reads."""
+        if self.folder is not None:
+            with atomic_write(self._file("data", name, ".json"), "w") as file:
+                json.dump(value, file, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+            self._note("data", name, {"caption": caption})
+
+    def _file(self, kind: str, name: str, ending: str) -> Path:
+        assert self.folder is not None
+        if not name.replace("-", "").replace("_", "").isalnum():
+            raise InputError(f"output name {name!r} must be letters, digits, '-' and '_'")
+        folder = self.folder / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{name}{ending}"
+
+    def _note(self, kind: str, name: str, note: dict[str, str]) -> None:
+        assert self.folder is not None
+        path = self.folder / "captions.json"
+        captions = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        captions.setdefault(kind, {})[name] = note
+        with atomic_write(path, "w") as file:
+            json.dump(captions, file, indent=1, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure as the output of a cell.
+
+    Attributes:
+        figure: The figure.
+        alt: Its text for readers who cannot see it.
+    """
+
+    figure: "Figure"
+    alt: str
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"image/png": _drawn(self.figure, "png", 100), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+
+
+def _drawn(figure: "Figure", format: str, dots: int) -> bytes:
+    """A figure as the bytes of a file; equal figures give equal bytes."""
+    metadata: dict[str, Any] = {"Date": None, "Creator": None} if format == "svg" else {"Software": None}
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "ovss"}):
+        figure.savefig(buffer, format=format, dpi=dots, metadata=metadata)
+    return buffer.getvalue() if format == "svg" else _compact(buffer)
+
+
+def _compact(picture: io.BytesIO) -> bytes:
+    """A PNG with a palette of its own: a third of the bytes, without visible loss in a figure."""
+    small = io.BytesIO()
+    with Image.open(picture) as image:
+        palette = image.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        palette.save(small, format="PNG", optimize=True)
+    return small.getvalue()
+
+
+def write_table(stem: Path, frame: pd.DataFrame) -> None:
+    """Write a frame as CSV and Parquet next to each other; the same frame gives the same bytes.
+
+    Args:
+        stem: Path without suffix.
+        frame: Rows; the index is not written.
+    """
+    with atomic_write(stem.with_name(stem.name + ".csv"), "w", newline="") as file:
+        frame.to_csv(file, index=False, lineterminator="\n")
+    with atomic_write(stem.with_name(stem.name + ".parquet")) as file:
+        frame.to_parquet(file, index=False, compression="zstd")
+
+
+def run_facts(evaluation: "Evaluation") -> pd.DataFrame:
+    """What an evaluation was made from, as one row of the table `runs`; rows of other tables refer to it by `key`."""
+    return pd.DataFrame([as_columns(evaluation.facts) | {"images": len(evaluation.ids)}])
+
+
+def slug(text: str) -> str:
+    """A text as part of a file name: lower case, other characters than letters, digits and '-' become '-'."""
+    cleaned = "".join(char if char.isalnum() and char.isascii() else "-" for char in text.lower())
+    return "-".join(part for part in cleaned.split("-") if part)

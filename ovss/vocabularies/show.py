@@ -1,0 +1,49 @@
+"""`ovss vocabularies`: which names stand for which classes."""
+
+import argparse
+
+from ovss.protocols.show import aligned
+from ovss.vocabularies import describe_vocabulary, list_variants, list_vocabularies, read_table
+from ovss.vocabulary import load_vocabulary
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("dataset", nargs="?", help="a data set, a class file, or words as in 'cat; sofa, couch'")
+    parser.add_argument("--variant", help="one variant's classes with their words")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the list, a data set's variants, or one vocabulary; returns 0."""
+    if arguments.dataset is None:
+        rows = [("data set", "variants", "")]
+        rows += [(n, " ".join(list_variants(n)), describe_vocabulary(n)) for n in list_vocabularies()]
+        print(aligned(rows))
+    elif arguments.variant is None and arguments.dataset in list_vocabularies():
+        print(variants(arguments.dataset))
+    else:
+        print(words(arguments.dataset, arguments.variant or "sclip"))
+    return 0
+
+
+def variants(dataset: str) -> str:
+    """A line per variant of a data set's class list."""
+    rows = [("variant", "classes", "words", "background words", "hash", "")]
+    for variant in list_variants(dataset):
+        vocabulary = load_vocabulary(dataset, variant)
+        background = "no such class" if vocabulary.background is None else len(vocabulary.words[vocabulary.background])
+        counts = (str(len(vocabulary.classes)), str(len(vocabulary.queries)), str(background))
+        rows.append((variant, *counts, vocabulary.hash[:12], read_table(dataset, variant)["note"]))
+    return f"{dataset}: {describe_vocabulary(dataset)}\n\n{aligned(rows)}"
+
+
+def words(dataset: str, variant: str) -> str:
+    """A line per class of one vocabulary."""
+    vocabulary = load_vocabulary(dataset, variant)
+    title = " ".join(filter(None, (vocabulary.name, vocabulary.variant)))
+    head = f"{title}: {len(vocabulary.classes)} classes, {len(vocabulary.queries)} words, hash {vocabulary.hash}"
+    rows = []
+    for number, (name, texts) in enumerate(zip(vocabulary.classes, vocabulary.words, strict=True)):
+        shown = "" if texts == (name,) else "; ".join(texts) or "(no words)"
+        rows.append((str(number), name, shown))
+    return f"{head}\n\n{aligned(rows)}"

@@ -1,0 +1,231 @@
+"""Words to classes: vocabularies with synonyms and background words, and their text embeddings, cached on disk."""
+
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+from tqdm import tqdm
+
+from ovss.backbone import Backbone
+from ovss.errors import InputError
+from ovss.files import atomic_write, cache_dir, digest
+from ovss.protocols.schema import TEMPLATE_SETS
+from ovss.vocabularies import list_vocabularies, read_table
+from ovss.vocabularies.words import BACKGROUND, read_words
+
+TEXTS_PER_BATCH = 256
+
+Words = str | Path | Sequence[str | Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Classes and the words (queries) that stand for them.
+
+    Attributes:
+        classes: Names; their position is the class index. Background, where there is one, is called "background".
+        queries: All words of all classes, class by class.
+        query_class: Class index of each query.
+        background: Class index of the background; None without one. It may have no query at all, under protocols that
+            give it a constant score.
+        templates: Sentences with one {} each, over which a query's embedding is averaged.
+        name: Data set, file, or "words".
+        variant: Which of a data set's lists; empty for a user's own words.
+    """
+
+    classes: tuple[str, ...]
+    queries: tuple[str, ...]
+    query_class: tuple[int, ...]
+    background: int | None = None
+    templates: tuple[str, ...] = field(default=TEMPLATE_SETS["openai"], repr=False)
+    name: str = "words"
+    variant: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.queries:
+            raise InputError(f"vocabulary '{self.name}' has no words; give at least one, as in 'cat; sofa, couch'")
+        if len(self.queries) != len(self.query_class) or not set(self.query_class) <= set(range(len(self.classes))):
+            raise InputError(f"vocabulary '{self.name}': query_class must give a class index for each query")
+        twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
+        if twice:
+            raise InputError(f"vocabulary '{self.name}' names class '{twice[0]}' twice; class names must differ")
+        wordless = sorted(set(range(len(self.classes))) - set(self.query_class) - {self.background})
+        if wordless:
+            raise InputError(f"vocabulary '{self.name}': class '{self.classes[wordless[0]]}' has no words")
+        bad = [text for text in self.templates if text.count("{}") != 1]
+        if bad or not self.templates:
+            raise InputError(f"templates of vocabulary '{self.name}' must each contain one {{}}: {bad[:1]}")
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over names, words, order, background and templates; 64 hex digits."""
+        return digest([self.classes, self.queries, self.query_class, self.background, self.templates])
+
+    @property
+    def words(self) -> tuple[tuple[str, ...], ...]:
+        """Words of each class."""
+        grouped: list[list[str]] = [[] for _ in self.classes]
+        for query, number in zip(self.queries, self.query_class, strict=True):
+            grouped[number].append(query)
+        return tuple(map(tuple, grouped))
+
+    def with_templates(self, templates: Iterable[str]) -> "Vocabulary":
+        """The same words in other sentences."""
+        return replace(self, templates=tuple(templates))
+
+    def without_background_words(self) -> "Vocabulary":
+        """The same classes, the background without any query, for rules that give it a constant score."""
+        kept = [
+            (query, owner)
+            for query, owner in zip(self.queries, self.query_class, strict=True)
+            if owner != self.background
+        ]
+        queries, owners = zip(*kept, strict=True) if kept else ((), ())
+        return replace(self, queries=queries, query_class=owners)
+
+
+def load_vocabulary(
+    dataset_or_words: Words | Vocabulary, variant: str = "sclip", *, background: str | Sequence[str] | None = None
+) -> Vocabulary:
+    """A data set's class list, or a user's own words.
+
+    Args:
+        dataset_or_words: One of
+            - a data set ("voc21", "ade150", "scenes", ...);
+            - classes in one string: "cat; sofa, couch; background: wall, floor". Semicolons separate classes, commas
+              the words of a class; words after "background:" become class 0;
+            - a list of class names, each a string (taken as it is, commas included) or a list of synonyms;
+            - a file: .toml or .json with `classes` (names or lists of synonyms) and perhaps `background` (words of
+              class 0), or .txt with one class per line, synonyms separated by commas.
+            A class called just "background" is the background, where it stands.
+        variant: Which of a data set's lists: "sclip", "proxyclip", "clearclip", "cliptrase", "plain" or "tcl".
+        background: Words of a background class, which becomes class 0; for a user's own words only.
+
+    Raises:
+        InputError: Unknown data set or variant, no words, an empty word, a class twice, more than one background, a
+            malformed file.
+    """
+    if isinstance(dataset_or_words, Vocabulary):
+        if background is not None:
+            raise InputError("background words go with a list of words, not with a finished vocabulary")
+        return dataset_or_words
+    if isinstance(dataset_or_words, str) and dataset_or_words.strip() in list_vocabularies():
+        dataset = dataset_or_words.strip()
+        if background is not None:
+            raise InputError(f"data set '{dataset}' has its own background; give background words with words only")
+        return _from_table(read_table(dataset, variant), dataset, variant)
+    table, name = read_words(dataset_or_words, background)
+    return replace(_from_table(table, name, ""), name=Path(name).name)
+
+
+def _from_table(table: dict[str, Any], name: str, variant: str) -> Vocabulary:
+    groups: list[tuple[str, list[str]]] = []
+    if "background" in table:
+        groups.append((BACKGROUND, _clean(table["background"], name)))
+    for entry in table["classes"]:
+        words = _clean([entry] if isinstance(entry, str) else entry, name)
+        if not words:
+            raise InputError(f"vocabulary '{name}' has a class without words")
+        groups.append((words[0], words))
+    classes = tuple(group[0] for group in groups)
+    if classes.count(BACKGROUND) > 1:
+        raise InputError(f"vocabulary '{name}' has more than one background; put all its words into one list")
+    return Vocabulary(
+        classes=classes,
+        queries=tuple(word for _, words in groups for word in words),
+        query_class=tuple(number for number, (_, words) in enumerate(groups) for _ in words),
+        background=classes.index(BACKGROUND) if BACKGROUND in classes else None,
+        name=name,
+        variant=variant,
+    )
+
+
+def _clean(words: Any, name: str) -> list[str]:
+    if not isinstance(words, list | tuple) or any(not isinstance(word, str) for word in words):
+        raise InputError(f"vocabulary '{name}': a class must be a word or a list of words, not {words!r}")
+    stripped = [word.strip() for word in words]
+    if "" in stripped:
+        raise InputError(f"vocabulary '{name}' has an empty word; look for a doubled or stray ',' or ';'")
+    return stripped
+
+
+def embed_vocabulary(backbone: Backbone, vocabulary: Vocabulary, *, progress: bool = False) -> Float[Tensor, "Q E"]:
+    """Text embeddings of all queries: every template embedded, normalised, averaged, normalised.
+
+    They are kept in the cache folder (`$OVSS_CACHE`) per weights, words and templates, so they are computed once.
+
+    Args:
+        backbone: The model.
+        vocabulary: Words and templates.
+        progress: Whether to show a progress bar while computing.
+
+    Returns:
+        Unit rows in float32, on the backbone's device.
+
+    Raises:
+        InputError: A query is too long for the model, or the cache folder cannot be written.
+    """
+    unknown = backbone.unknown_words(vocabulary.queries)
+    if unknown:
+        warnings.warn(
+            f"{backbone.name} has never seen these words, so their embeddings mean nothing: {', '.join(unknown)}",
+            UserWarning,
+            stacklevel=2,
+        )
+    unique = tuple(dict.fromkeys(vocabulary.queries))
+    identity = [backbone.name, backbone.pretrained, backbone.weights_hash, str(backbone.dtype)]
+    path = cache_dir() / "text" / f"{digest([*identity, vocabulary.templates, unique])}.safetensors"
+    rows = _cached(path, (len(unique), backbone.embed_dim))
+    if rows is None:
+        rows = _embed(backbone, unique, vocabulary.templates, progress)
+        _keep(path, rows)
+    order = torch.tensor([unique.index(query) for query in vocabulary.queries])
+    return rows[order].to(backbone.device)
+
+
+@torch.inference_mode()
+def _embed(backbone: Backbone, queries: Sequence[str], templates: Sequence[str], progress: bool) -> Tensor:
+    step = max(1, TEXTS_PER_BATCH // len(templates))
+    rows = []
+    with tqdm(total=len(queries), desc="text embeddings", unit="word", disable=not progress) as bar:
+        for start in range(0, len(queries), step):
+            chunk = queries[start : start + step]
+            texts = [template.replace("{}", query) for query in chunk for template in templates]
+            embedded = F.normalize(backbone.encode_text(texts).float(), dim=-1)  # (queries * templates, E)
+            mean = embedded.unflatten(0, (len(chunk), len(templates))).mean(dim=1)  # (queries, E)
+            rows.append(F.normalize(mean, dim=-1).cpu())
+            bar.update(len(chunk))
+    return torch.cat(rows)
+
+
+def _cached(path: Path, shape: tuple[int, int]) -> Tensor | None:
+    """Rows of an earlier call; None where there are none, or the file is damaged and must be computed again."""
+    if not path.is_file():
+        return None
+    try:
+        rows = load_file(path).get("rows")
+    except (SafetensorError, OSError):
+        return None
+    fits = rows is not None and rows.shape == shape and rows.dtype == torch.float32 and bool(rows.isfinite().all())
+    return rows if fits else None
+
+
+def _keep(path: Path, rows: Tensor) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(save({"rows": rows.clone()}))
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise InputError(
+            f"text cache '{path.parent}' cannot be written ({reason}); set OVSS_CACHE to a folder that can"
+        ) from error

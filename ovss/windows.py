@@ -1,0 +1,119 @@
+"""Geometry of sliding windows: resizing, positions, and stitching as one separable linear map.
+
+Upsampling each window's patch map to pixels, summing the windows, dividing by how many cover a pixel and resizing the
+result
+to the picture's own size are all linear, and each acts on rows and columns separately. So the whole chain is `A @ G @
+B.T`:
+G holds the patch maps of all windows side by side, A and B are small matrices made once per picture size.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from ovss.errors import InputError
+
+
+class Axis(NamedTuple):
+    """Windows along one axis of a picture."""
+
+    size: int
+    """Length in pixels of the picture that is cut into windows."""
+    window: int
+    """Length of one window in pixels."""
+    starts: tuple[int, ...]
+    """First pixel of each window, ascending."""
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether two windows share a pixel."""
+        return any(b - a < self.window for a, b in zip(self.starts, self.starts[1:], strict=False))
+
+
+def resized_size(width: int, height: int, short_side: int, max_long_side: int | None) -> tuple[int, int]:
+    """Size (width, height) after bringing the short side to `short_side`, unless the long one would pass
+    `max_long_side`."""
+    scale = short_side / min(width, height)
+    if max_long_side is not None:
+        scale = min(scale, max_long_side / max(width, height))
+    return int(width * scale + 0.5), int(height * scale + 0.5)
+
+
+def resize_picture(image: Image.Image, size: tuple[int, int], resize_filter: str) -> Image.Image:
+    """Resize an RGB picture.
+
+    Args:
+        image: RGB picture.
+        size: New (width, height) in pixels.
+        resize_filter: "bilinear" without antialiasing (mmseg's pipelines), or "pil-bicubic" (CLIP's own transform).
+
+    Returns:
+        8-bit RGB picture of that size; the same object when nothing changes.
+    """
+    if image.size == size:
+        return image
+    if resize_filter == "pil-bicubic":
+        return image.resize(size, Image.Resampling.BICUBIC)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0).float()  # (1, 3, H, W)
+    resized = F.interpolate(pixels, size=(size[1], size[0]), mode="bilinear", align_corners=False)
+    return Image.fromarray(resized[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy())
+
+
+def axis_windows(size: int, window: int | None, stride: int | None) -> Axis:
+    """Windows along an axis of `size` pixels: ceil((size - window) / stride) + 1 of them, the last one moved back
+    inside.
+
+    Args:
+        size: Length of the axis in pixels.
+        window: Window length; None, or more than `size`, gives one window over the whole axis.
+        stride: Step between windows.
+    """
+    if window is None or size <= window:
+        return Axis(size, size, (0,))
+    if stride is None or stride < 1:
+        raise InputError(f"stride must be a positive number of pixels for windows of {window} pixels, not {stride}")
+    count = math.ceil((size - window) / stride) + 1
+    return Axis(size, window, tuple(min(i * stride, size - window) for i in range(count)))
+
+
+def bilinear_matrix(target: int, source: int) -> Float[Tensor, "target source"]:
+    """Weights of bilinear interpolation along one axis (align_corners False, no antialiasing), float64; rows sum to
+    1."""
+    position = ((torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5).clamp(min=0)
+    low = position.floor().long().clamp(max=source - 1)
+    high = (low + 1).clamp(max=source - 1)
+    weight = position - low
+    rows = torch.arange(target)
+    matrix = torch.zeros(target, source, dtype=torch.float64)
+    matrix.index_put_((rows, low), 1 - weight, accumulate=True)
+    matrix.index_put_((rows, high), weight, accumulate=True)
+    return matrix
+
+
+def stitch_matrix(axis: Axis, cells: int, target: int) -> Float[Tensor, "target windows_cells"]:
+    """One axis of the stitching: from the cells of all windows, side by side, to the pixels of the final picture.
+
+    Args:
+        axis: The windows.
+        cells: Score cells per window along this axis (patches, or pixels where scores are at window resolution).
+        target: Length of the final picture in pixels.
+
+    Returns:
+        Float32 matrix (target, len(axis.starts) * cells): upsampling to the window, mean over the windows that cover a
+        pixel,
+        resizing to the target.
+    """
+    upsample = bilinear_matrix(axis.window, cells)  # (window, cells)
+    placed = torch.zeros(axis.size, len(axis.starts), cells, dtype=torch.float64)
+    cover = torch.zeros(axis.size, dtype=torch.float64)
+    for number, start in enumerate(axis.starts):
+        placed[start : start + axis.window, number] = upsample
+        cover[start : start + axis.window] += 1
+    stitched = placed.flatten(1) / cover.unsqueeze(1)  # (size, windows * cells)
+    return (bilinear_matrix(target, axis.size) @ stitched).float()

@@ -1,0 +1,286 @@
+"""The backbone reads CLIP block by block without changing what CLIP computes."""
+
+import copy
+import json
+import warnings
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import save_file
+
+from ovss.backbone import Backbone, load_backbone
+from ovss.errors import InputError
+from ovss.loading import read_checkpoint
+
+
+def random_backbone(name: str, **options) -> Backbone:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return load_backbone(name, **options)
+
+
+SMALL = {
+    "embed_dim": 24,
+    "quick_gelu": True,
+    "vision_cfg": {"image_size": 224, "layers": 12, "width": 64, "head_width": 16, "patch_size": 32},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Backbone:
+    """A small architecture that a user registered with open_clip."""
+    folder = tmp_path_factory.mktemp("configs")
+    for name, config in {"small-quickgelu": SMALL, "small": SMALL | {"quick_gelu": False}}.items():
+        (folder / f"{name}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder)
+    return random_backbone("small-quickgelu")
+
+
+def pictures(size: int, count: int = 2, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", ["ViT-B-16-quickgelu", "ViT-B-32", "tiny"])
+def test_cls_read_out_is_encode_image(name):
+    backbone = random_backbone(name)
+    images = pictures(backbone.image_size)
+    tokens = backbone.encode_tokens(images)
+    ours = backbone.read_out(tokens.hidden(backbone.depth))[:, 0]
+    theirs = backbone.encode_image(images)
+    assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+
+
+@pytest.mark.slow
+def test_cls_read_out_is_encode_image_for_vit_l():
+    backbone = random_backbone("ViT-L-14")
+    images = pictures(224, count=1)
+    tokens = backbone.encode_tokens(images, layers=[24])
+    ours, theirs = backbone.read_out(tokens.hidden(24))[:, 0], backbone.encode_image(images)
+    assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+
+
+def test_non_native_size_agrees_with_open_clips_own_resized_embedding(base):
+    images = pictures(320, count=1)
+    larger = open_clip.create_model("small-quickgelu", force_image_size=320).eval()
+    state = copy.deepcopy(base.model.state_dict())
+    from open_clip.model import resize_pos_embed
+
+    resize_pos_embed(state, larger)
+    larger.load_state_dict(state)
+    tokens = base.encode_tokens(images, layers=[12], position="antialias")
+    with torch.no_grad():
+        theirs = larger.encode_image(images)
+    assert (base.read_out(tokens.hidden(12))[:, 0] - theirs).abs().max() <= 1e-5 * theirs.abs().max()
+
+
+def test_block_parts_add_up_to_the_block(base):
+    tokens = base.encode_tokens(pictures(224))
+    x, block = tokens.hidden(11), base.block(12)
+    q, k, v = tokens.qkv(12)
+    y = x + block.merge(F.scaled_dot_product_attention(q, k, v))
+    assert torch.allclose(y + block.ffn(y), tokens.hidden(12), atol=1e-5)
+    assert torch.allclose(block.value(x), v, atol=1e-6)
+    assert torch.equal(block.norm(x), block.module.ln_1(x))
+
+
+def test_position_table_follows_the_published_scale_rule(base):
+    table = base.position_embedding((9, 5), "scale")
+    native = base.model.visual.positional_embedding
+    patches = native[1:].T.reshape(1, -1, 7, 7)
+    oracle = F.interpolate(patches, scale_factor=(9.1 / 7, 5.1 / 7), mode="bicubic", align_corners=False)
+    assert torch.equal(table[0], native[0])
+    assert torch.allclose(table[1:], oracle[0].flatten(1).T)
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (7, 28), (28, 7), (14, 14), (35, 70), (3, 50), (49, 1)])
+@pytest.mark.parametrize("rule", ["scale", "size", "antialias"])
+def test_position_table_has_a_row_per_patch(base, grid, rule):
+    assert len(base.position_embedding(grid, rule)) == 1 + grid[0] * grid[1]
+
+
+def test_native_grid_uses_the_trained_table_and_an_equal_count_does_not(base):
+    native = base.model.visual.positional_embedding
+    assert base.position_embedding((7, 7)) is native
+    assert not torch.allclose(base.position_embedding((1, 49)), native)
+
+
+def test_only_wanted_states_are_kept_and_later_blocks_do_not_run(base, monkeypatch):
+    calls = []
+    for number, module in enumerate(base.model.visual.transformer.resblocks, 1):
+        monkeypatch.setattr(module, "forward", lambda x, n=number, f=module.forward: calls.append(n) or f(x))
+    tokens = base.encode_tokens(pictures(224), layers=[5, 11])
+    assert tokens.kept == (5, 11)
+    assert calls == list(range(1, 12))
+    last = tokens.hidden(12)
+    assert calls == list(range(1, 13))
+    assert tokens.hidden(12) is last
+    with pytest.raises(InputError, match="hidden state 3 was not kept"):
+        tokens.hidden(3)
+
+
+def test_queries_keys_values_are_computed_once(base):
+    tokens = base.encode_tokens(pictures(224))
+    assert tokens.qkv(12)[0] is tokens.qkv(12)[0]
+    assert tokens.qkv(1)[0].shape == (2, 4, 50, 16)
+
+
+def test_a_batch_gives_what_each_image_gives(base):
+    images = pictures(224, count=3)
+    together = base.encode_tokens(images, layers=[12]).hidden(12)
+    for i in range(3):
+        alone = base.encode_tokens(images[i : i + 1], layers=[12]).hidden(12)
+        assert torch.allclose(together[i], alone[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda b: b.encode_tokens(torch.zeros(1, 3, 100, 224)), "100x224 is no multiple of the patch size 32"),
+        (lambda b: b.encode_tokens(torch.zeros(3, 224, 224)), "must be"),
+        (lambda b: b.encode_tokens(torch.zeros(1, 3, 64, 64), layers=[13]), r"part of 0\.\.12"),
+        (lambda b: b.encode_tokens(torch.zeros(1, 3, 64, 64), position="cubic"), "position rule 'cubic'"),
+        (lambda b: b.encode_tokens(torch.zeros(1, 3, 64, 64)).hidden(13), r"outside 0\.\.12"),
+        (lambda b: b.encode_tokens(torch.zeros(1, 3, 64, 64)).qkv(0), r"outside 1\.\.12"),
+        (lambda b: b.encode_text(["word " * 100]), "has 102 tokens"),
+    ],
+)
+def test_misuse_is_named(base, call, message):
+    with pytest.raises(InputError, match=message):
+        call(base)
+
+
+def test_text_embeddings_are_open_clips(base):
+    texts = ["a photo of a cat.", "a dog"]
+    with torch.no_grad():
+        theirs = base.model.encode_text(open_clip.get_tokenizer("small")(texts))
+    assert torch.allclose(base.encode_text(texts), theirs, atol=1e-6)
+    assert torch.allclose(base.encode_text(texts, batch_size=1), theirs, atol=1e-5)
+
+
+def test_preprocess_normalises_and_never_resizes(base):
+    picture = Image.new("RGB", (31, 7), (255, 0, 128))
+    tensor = base.preprocess(picture)
+    assert tensor.shape == (3, 7, 31)
+    expected = (np.array([255, 0, 128]) / 255 - open_clip.OPENAI_DATASET_MEAN) / open_clip.OPENAI_DATASET_STD
+    assert np.allclose(tensor[:, 3, 3].numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("RN50", "has no class token"),
+        ("coca_ViT-B-32", "pools by attention"),
+        ("ViT-B-61", "Did you mean 'ViT-B-16'"),
+    ],
+)
+def test_models_that_cannot_be_read_are_refused(name, message):
+    with pytest.raises(InputError, match=message):
+        load_backbone(name)
+
+
+def test_random_weights_are_seeded_and_warned_about(base):
+    with pytest.warns(UserWarning, match="random weights"):
+        first = load_backbone("small")
+    assert first.weights_hash == random_backbone("small").weights_hash
+    assert first.pretrained == "random"
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pt", "wrapped", "module"])
+def test_checkpoint_files_load(tmp_path, base, kind):
+    state = {key: value + 0.01 for key, value in base.model.state_dict().items()}
+    file = tmp_path / ("weights.safetensors" if kind == "safetensors" else "weights.pt")
+    if kind == "safetensors":
+        save_file(state, file)
+    else:
+        prefixed = {f"module.{key}": value for key, value in state.items()} if kind == "module" else state
+        torch.save({"state_dict": prefixed, "epoch": 3} if kind != "pt" else prefixed, file)
+    loaded = load_backbone("small-quickgelu", str(file))
+    assert torch.equal(loaded.model.visual.proj, state["visual.proj"])
+    assert loaded.pretrained == file.name
+
+
+def test_openais_own_files_bring_quickgelu(tmp_path, base):
+    state = base.model.state_dict()
+    extras = {"input_resolution": 224, "context_length": 77, "vocab_size": 49408}
+    torch.save(state | {key: torch.tensor(value) for key, value in extras.items()}, tmp_path / "small.pt")
+    loaded = load_backbone("small", str(tmp_path / "small.pt"))
+    assert type(loaded.model.visual.transformer.resblocks[0].mlp.gelu).__name__ == "QuickGELU"
+    images = pictures(224)
+    assert torch.allclose(loaded.encode_image(images), base.encode_image(images), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_tag_with_a_file_takes_the_tags_settings(tmp_path):
+    file = tmp_path / "w.safetensors"
+    save_file(random_backbone("ViT-B-32").model.state_dict(), file)
+    for name, tag, activation in (
+        ("ViT-B-32", "openai", "QuickGELU"),
+        ("ViT-B-32-quickgelu", "laion2b_s34b_b79k", "GELU"),
+    ):
+        loaded = load_backbone(name, f"{tag}={file}")
+        assert type(loaded.model.visual.transformer.resblocks[0].mlp.gelu).__name__ == activation
+
+
+def test_a_foreign_checkpoint_says_what_differs(tmp_path, base):
+    state = base.model.state_dict()
+    state["visual.proj"] = torch.zeros(3, 4)
+    del state["visual.ln_pre.weight"]
+    state["extra"] = torch.zeros(1)
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(InputError) as error:
+        load_backbone("small-quickgelu", str(tmp_path / "w.safetensors"))
+    text = str(error.value)
+    assert "visual.proj (3, 4) instead of (64, 24)" in text
+    assert "visual.ln_pre.weight" in text
+    assert "extra" in text
+    assert "\n" not in text
+
+
+def test_checkpoints_that_hold_code_or_rubbish_are_refused(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (print, ("executed",))
+
+    torch.save({"a": Payload()}, tmp_path / "evil.pt")
+    (tmp_path / "rubbish.safetensors").write_bytes(b"not a tensor")
+    (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04 cut off")
+    for name in ("evil.pt", "rubbish.safetensors", "cut.pt"):
+        with pytest.raises(InputError, match=name):
+            read_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "message"),
+    [("opanai", "Did you mean 'openai'"), ("missing/file.pt", "does not exist"), ("openai=no.pt", "does not exist")],
+)
+def test_wrong_weights_are_named(pretrained, message):
+    with pytest.raises(InputError, match=message):
+        load_backbone("ViT-B-32", pretrained)
+
+
+def test_weights_that_cannot_be_downloaded_say_how_to_use_a_file(monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match=r"cannot be downloaded .* pretrained='metaclip_fullcc=/path/to"):
+        load_backbone("ViT-B-32", "metaclip_fullcc")
+
+
+@pytest.mark.parametrize(("device", "dtype", "message"), [("gpu", "auto", "gpu"), ("cpu", "float8", "float8")])
+def test_unknown_device_and_dtype_are_named(device, dtype, message):
+    with pytest.raises(InputError, match=message):
+        load_backbone("tiny", device=device, dtype=dtype)
+
+
+def test_the_weights_hash_does_not_depend_on_the_number_format():
+    assert load_backbone("tiny").weights_hash == load_backbone("tiny", dtype="bfloat16").weights_hash
+
+
+def test_words_without_trained_embedding_are_named_for_tiny():
+    tiny = load_backbone("tiny")
+    assert tiny.unknown_words(["a photo of grass", "a zeppelin"]) == ["zeppelin"]

@@ -1,0 +1,62 @@
+"""`ovss bench`: paired rounds, ratios and refusals."""
+
+import json
+
+import pytest
+import torch
+from method_helpers import random_backbone
+
+from ovss.bench import BASELINE, Timing, measure, smooth_windows, subjects_for, summarise
+from ovss.cli import main
+from ovss.methods import create_method
+
+
+def test_every_round_runs_every_subject_once_in_changing_order():
+    backbone = random_backbone(depth=4, width=32)
+    methods = [create_method("naclip"), create_method("cliptrase")]
+    subjects = subjects_for(backbone, methods, smooth_windows(1, 64, 0), shared=methods)
+    names = [subject.name for subject in subjects]
+    assert names == [BASELINE, "naclip", "cliptrase", "2 methods, one pass"]
+    timings = measure(subjects, rounds=6, device=torch.device("cpu"))
+    orders = [tuple(t.subject for t in timings if t.round == number) for number in range(6)]
+    assert all(sorted(order) == sorted(names) for order in orders)
+    assert len(set(orders)) > 1
+    assert all(t.wall > 0 for t in timings)
+
+
+def test_ratios_are_paired_within_a_round():
+    timings = []
+    for number, pace in enumerate((1.0, 10.0, 3.0)):
+        timings += [Timing(BASELINE, number, pace, 2 * pace), Timing("naclip", number, 0.9 * pace, pace)]
+    table = summarise(timings).set_index("subject")
+    assert table.loc["naclip", "ratio"] == pytest.approx(0.9)
+    assert table.loc["naclip", "ratio_low"] == pytest.approx(table.loc["naclip", "ratio_high"])
+    assert table.loc["naclip", "cpu_ratio"] == pytest.approx(0.5)
+    assert table.loc[BASELINE, "wall_ms"] == pytest.approx(3000)
+
+
+def test_command_prints_a_table_and_writes_all_timings(tmp_path, capsys):
+    file = tmp_path / "bench.json"
+    options = ["--model", "ViT-S-32-alt", "--windows", "1", "--rounds", "2", "--size", "64", "--methods", "naclip"]
+    assert main(["bench", *options, "--device", "cpu", "--json", str(file)]) == 0
+    output = capsys.readouterr().out
+    assert "encode_image" in output
+    assert "naclip" in output
+    document = json.loads(file.read_text())
+    assert document["setting"]["size"] == 64
+    assert len(document["timings"]) == 4
+    assert {row["subject"] for row in document["summary"]} == {BASELINE, "naclip"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rounds", "0"], "--rounds 0 must be at least 1"),
+        (["--methods", "naklip"], "Did you mean 'naclip'?"),
+    ],
+)
+def test_bad_options_are_one_line(options, message, capsys):
+    assert main(["bench", *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -1,0 +1,128 @@
+"""The same evaluation on real worker processes, one of which is killed on the way."""
+
+import importlib
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import distributed
+import pytest
+from evaluation_helpers import METHODS, backbone, cache, checkpoint, contents, data, folder, quick_protocol
+
+import ovss
+from ovss import cluster as cluster_module
+from ovss.backbone import Backbone
+from ovss.cluster import ModelSource
+from ovss.errors import InputError
+
+__all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
+
+
+@pytest.fixture(scope="module")
+def workers():
+    """A scheduler with two worker processes, which are started again when they die."""
+    options = {"dashboard_address": None, "memory_limit": 0}
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **options) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def run(backbone, data, **options):
+    settings = {"protocol": quick_protocol(), "shard_size": 1} | options
+    return ovss.evaluate(backbone, METHODS, data, **settings)
+
+
+def test_a_worker_killed_on_the_way_leaves_the_table_as_it_is(backbone, data, workers, tmp_path):
+    address = workers.scheduler.address
+    pids = workers.run(os.getpid)
+    out, finished_at_kill = tmp_path / "cluster", []
+
+    def kill_one():
+        while len(list(out.rglob("*.npz"))) < 2:
+            time.sleep(0.01)
+        finished_at_kill.append(len(list(out.rglob("*.npz"))))
+        os.kill(next(iter(pids.values())), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    found = run(backbone, data, cluster=address, out=out)
+    killer.join(timeout=60)
+    assert finished_at_kill
+    assert finished_at_kill[0] < 10, "the run was over before the worker was killed"
+    expected = run(backbone, data, out=tmp_path / "here")
+    assert found.facts == expected.facts
+    assert contents(out) == contents(tmp_path / "here")
+
+
+def test_an_unreadable_picture_is_named_by_the_caller(backbone, data, folder, workers, tmp_path):
+    bad = folder / "images" / "p04.jpg"
+    fingerprint = data.fingerprint
+    bad.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=str(bad)):
+        run(backbone, data, cluster=workers.scheduler.address, out=tmp_path / "run")
+    skipping = run(backbone, data, cluster=workers.scheduler.address, skip_bad=True, out=tmp_path / "run")
+    assert list(skipping.skipped) == ["p04"]
+    assert skipping.facts["dataset_fingerprint"] == fingerprint
+
+
+def test_what_is_finished_needs_no_cluster(backbone, data, tmp_path):
+    run(backbone, data, out=tmp_path)
+    again = run(backbone, data, out=tmp_path, cluster="tcp://127.0.0.1:1")
+    assert len(again.ids) == 10
+
+
+@pytest.mark.parametrize("where", ["local:", "local:none", "local:0", "here", "4"])
+def test_a_misspelt_cluster_is_refused(backbone, data, where):
+    with pytest.raises(InputError, match=r"local:4|local:N"):
+        run(backbone, data, cluster=where)
+
+
+def test_a_scheduler_that_is_not_there_is_reported(backbone, data, monkeypatch):
+    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 1)
+    with pytest.raises(InputError, match=r"no Dask scheduler with workers at 'tcp://127\.0\.0\.1:1'"):
+        run(backbone, data, cluster="tcp://127.0.0.1:1")
+
+
+def test_a_worker_with_other_weights_is_refused(backbone):
+    source = ModelSource.of(backbone)
+    assert source.load().weights_hash == backbone.weights_hash
+    with pytest.raises(InputError, match="a worker finds other weights"):
+        replace(source, weights_hash="0" * 64).load()
+
+
+def test_a_model_that_nobody_else_can_load_is_refused(backbone, data):
+    made = Backbone(
+        backbone.model,
+        name="tiny",
+        pretrained="mine",
+        tokenizer=backbone.tokenizer,
+        mean=backbone.mean,
+        std=backbone.std,
+    )
+    with pytest.raises(InputError, match="must come from load_backbone"):
+        run(made, data, cluster="local:2")
+
+
+def test_checkpoint_files_travel_as_absolute_paths(backbone, checkpoint, monkeypatch):
+    monkeypatch.chdir(checkpoint.parent)
+    monkeypatch.setattr(backbone, "origin", ("tiny", checkpoint.name))
+    assert ModelSource.of(backbone).pretrained == str(checkpoint)
+
+
+def test_scores_are_not_kept_on_a_cluster(backbone, data, tmp_path):
+    with pytest.raises(InputError, match="on one machine only"):
+        run(backbone, data, cluster="local:2", out=tmp_path, keep_scores="float32")
+
+
+def test_without_dask_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "ovss.cluster")
+    with pytest.raises(InputError, match=r"pip install 'ovss\[cluster\]'"):
+        importlib.import_module("ovss.cluster")
+    monkeypatch.undo()
+    sys.modules["ovss.cluster"] = cluster_module

@@ -1,0 +1,152 @@
+"""Scores kept on disk give what a fresh run gives, under other rules and other words."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from evaluation_helpers import METHODS, backbone, cache, checkpoint, data, folder, quick_protocol
+
+import ovss
+from ovss.cli import main
+from ovss.errors import InputError
+from ovss.rescore import rescore
+
+__all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
+
+
+@pytest.fixture
+def kept(backbone, data, tmp_path):
+    run = tmp_path / "run"
+    ovss.evaluate(backbone, METHODS, data, protocol=quick_protocol(), out=run, shard_size=4, keep_scores="float32")
+    return run
+
+
+def fresh(backbone, data, **overrides):
+    return ovss.evaluate(backbone, METHODS, data, protocol=quick_protocol(**overrides), shard_size=4)
+
+
+def test_the_same_rules_give_the_same_counts(kept, data):
+    again, first = rescore(kept, data), ovss.results.Evaluation.load(kept)
+    for label in METHODS:
+        assert np.array_equal(again.counts(label), first.counts(label))
+    assert again.facts["rescored_from"] == first.facts["key"]
+    assert again.facts["protocol_hash"] == first.facts["protocol_hash"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"background": "threshold", "threshold": 0.3},
+        {"logit_scale": 7.0, "background": "threshold", "threshold": 0.28},
+        {"background": "threshold", "threshold": 0.2, "area_rule": 0.3},
+        {"pamr_iterations": 2, "pamr_dilations": (1, 2)},
+        {"metric": "cliptrase"},
+    ],
+    ids=lambda change: "+".join(change),
+)
+def test_other_rules_give_what_a_fresh_run_gives(kept, backbone, data, change):
+    expected, found = fresh(backbone, data, **change), rescore(kept, data, **change)
+    for label in METHODS:
+        assert np.array_equal(found.counts(label), expected.counts(label))
+    assert found.facts["protocol_hash"] == expected.facts["protocol_hash"]
+    assert found.summary()["mIoU"].tolist() == expected.summary()["mIoU"].tolist()
+
+
+def test_a_rule_moves_the_result(kept, data):
+    plain, strict = rescore(kept, data), rescore(kept, data, background="threshold", threshold=0.9)
+    assert strict.counts("clip")[:, 2, 0].sum() > plain.counts("clip")[:, 2, 0].sum()
+
+
+def test_half_precision_takes_half_the_room_and_differs_at_ties_only(backbone, data, kept, tmp_path):
+    run = tmp_path / "half"
+    ovss.evaluate(backbone, METHODS, data, protocol=quick_protocol(), out=run, shard_size=4, keep_scores="float16")
+    sizes = [sum(path.stat().st_size for path in folder.rglob("*.safetensors")) for folder in (run, kept)]
+    assert sizes[0] < 0.7 * sizes[1]
+    difference = np.abs(rescore(run, data).counts("clip") - rescore(kept, data).counts("clip")).sum()
+    assert difference < 0.02 * rescore(kept, data).counts("clip").sum()
+
+
+def test_words_kept_beside_are_judged_without_another_pass(backbone, tmp_path):
+    scenes = ovss.load_dataset("scenes", length=3)
+    protocol = quick_protocol()
+    run = tmp_path / "run"
+    ovss.evaluate(backbone, "clip", scenes, protocol=protocol, out=run, keep_scores="float32", keep_variants=["plain"])
+    expected = ovss.evaluate(backbone, "clip", scenes, protocol=quick_protocol(variant="plain"))
+    found = rescore(run, scenes, variant="plain")
+    assert np.abs(found.counts("clip") - expected.counts("clip")).sum() <= 1e-3 * expected.counts("clip").sum()
+    assert found.facts["vocabulary_hash"] == expected.facts["vocabulary_hash"]
+    assert found.facts["vocabulary_hash"] != ovss.results.Evaluation.load(run).facts["vocabulary_hash"]
+
+
+def test_a_subset_of_the_words_can_be_judged(kept, data, backbone):
+    with pytest.raises(InputError, match="1 words have no kept scores"):
+        rescore(kept, data, vocabulary=ovss.load_vocabulary("background; cat, kitten; sofa; wall"))
+    words = ovss.load_vocabulary([["background"], ["wall"], ["cat"], ["sofa"]])
+    found = rescore(kept, data, vocabulary=words)
+    expected = ovss.evaluate(backbone, METHODS, data, protocol=quick_protocol(), vocabulary=words)
+    assert np.abs(found.counts("clip") - expected.counts("clip")).sum() <= 4
+
+
+def test_what_acts_before_the_scores_cannot_be_changed(kept, data):
+    with pytest.raises(InputError, match="'window' acts before the scores"):
+        rescore(kept, data, window=2.0)
+    with pytest.raises(InputError, match=r"short_side = 3, but the scores were made with 1\.5; evaluate again"):
+        rescore(kept, data, protocol=quick_protocol(short_side=3.0))
+    assert rescore(kept, data, protocol=quick_protocol(logit_scale=9.0)).facts["protocol"] == "study"
+
+
+def test_wrong_runs_and_data_are_refused(kept, backbone, data, tmp_path):
+    ovss.evaluate(backbone, "clip", data, protocol=quick_protocol(), out=tmp_path / "plain", limit=2)
+    with pytest.raises(InputError, match="no kept scores"):
+        rescore(tmp_path / "plain", data)
+    with pytest.raises(InputError, match="fingerprints differ"):
+        rescore(kept, ovss.load_dataset("scenes", length=2))
+    with pytest.raises(InputError, match="no method 'naclip'"):
+        rescore(kept, data, methods=["naclip"])
+
+
+def test_damaged_or_missing_scores_are_named_and_evaluation_makes_them_again(kept, backbone, data):
+    path = sorted(kept.rglob("*.safetensors"))[2]
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(InputError, match=f"{path.name}' are damaged"):
+        rescore(kept, data)
+    path.unlink()
+    with pytest.raises(InputError, match=f"no scores at .*{path.name}"):
+        rescore(kept, data)
+    ovss.evaluate(backbone, METHODS, data, protocol=quick_protocol(), out=kept, shard_size=4, keep_scores="float32")
+    assert len(rescore(kept, data).ids) == 10
+
+
+def test_scores_that_cannot_be_kept_are_refused_before_any_work(backbone, data, tmp_path):
+    with pytest.raises(InputError, match="'cliptrase' are made per pixel"):
+        ovss.evaluate(backbone, "cliptrase", data, protocol=quick_protocol(), out=tmp_path, keep_scores="float32")
+    with pytest.raises(InputError, match="give out as well"):
+        ovss.evaluate(backbone, "clip", data, protocol=quick_protocol(), keep_scores="float32")
+    with pytest.raises(InputError, match="'float64' is unknown"):
+        ovss.evaluate(backbone, "clip", data, protocol=quick_protocol(), out=tmp_path, keep_scores="float64")
+
+
+def test_the_command_sweeps_and_writes_one_table(kept, folder, tmp_path, capsys):
+    table = tmp_path / "sweep.csv"
+    command = ["rescore", str(kept), "--root", str(folder), "--background", "threshold", "--out", str(table)]
+    assert main([*command, "--threshold", "0.1", "0.3", "0.9"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("| clip |") == 3
+    assert "| threshold | method |" in printed
+    rows = pd.read_csv(table)
+    assert rows["set_threshold"].tolist() == [0.1, 0.1, 0.3, 0.3, 0.9, 0.9]
+    assert rows["protocol_hash"].nunique() == 3
+    shutil.rmtree(kept / "scores")
+    assert main(command) == 2
+
+
+def test_torch_threads_do_not_matter_to_kept_scores(kept, data):
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = rescore(kept, data)
+    finally:
+        torch.set_num_threads(threads)
+    assert np.array_equal(one.counts("clip"), rescore(kept, data).counts("clip"))

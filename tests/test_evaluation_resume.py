@@ -1,0 +1,262 @@
+"""A run cut off, a full disk, a broken picture: nothing finished is lost, nothing is mixed, nothing is hidden."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from evaluation_helpers import METHODS, backbone, cache, checkpoint, contents, data, folder, quick_protocol
+from PIL import Image
+
+import ovss
+from ovss.cli import main
+from ovss.errors import InputError
+from ovss.records import Record, Shard, Store, make_shards, write_bytes
+from ovss.results import Evaluation
+
+__all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
+
+
+def run(backbone, data, out=None, **options):
+    settings = {"protocol": quick_protocol(), "shard_size": 3, "methods": METHODS} | options
+    return ovss.evaluate(backbone, settings.pop("methods"), data, out=out, **settings)
+
+
+def records(out: Path) -> dict[str, int]:
+    """Record files with the time they were written."""
+    return {path.name: path.stat().st_mtime_ns for path in sorted(out.rglob("*.npz"))}
+
+
+class StopAt:
+    """A data set that is interrupted at its n-th picture."""
+
+    def __init__(self, data, index, error):
+        self._data, self._index, self._error = data, index, error
+
+    def __getattr__(self, name):
+        return getattr(self._data, name)
+
+    def __len__(self):
+        return len(self._data)
+
+    def __getitem__(self, index):
+        if index == self._index:
+            raise self._error
+        return self._data[index]
+
+
+def test_an_interrupted_run_goes_on_and_is_bit_identical(backbone, data, tmp_path):
+    run(backbone, data, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(backbone, StopAt(data, 7, KeyboardInterrupt()), tmp_path / "cut")
+    before = records(tmp_path / "cut")
+    assert list(before) == ["000000-000003.npz", "000003-000006.npz"]
+    assert not (tmp_path / "cut" / "run.json").exists()
+    run(backbone, data, tmp_path / "cut")
+    after = records(tmp_path / "cut")
+    assert {name: after[name] for name in before} == before, "finished shards were computed again"
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_a_killed_process_goes_on_and_is_bit_identical(checkpoint, folder, tmp_path, capsys):
+    (tmp_path / "quick.toml").write_text('extends = "study"\ntemplates = ["a {}."]\n')
+    command = ["evaluate", "--data", "folder", "--root", str(folder), "--methods", "clip", "--shard-size", "1"]
+    command += ["--pretrained", str(checkpoint), "--device", "cpu", "--protocol", str(tmp_path / "quick.toml")]
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ovss.cli", *command, "--out", str(cut)],
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONWARNINGS": "ignore"},
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 300
+    while len(list(cut.rglob("*.npz"))) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = records(cut)
+    assert 2 <= len(finished) < 10
+    assert main([*command, "--out", str(cut)]) == main([*command, "--out", str(whole)]) == 0
+    assert "| clip |" in capsys.readouterr().out
+    assert finished.items() <= records(cut).items()
+    assert contents(cut) == contents(whole)
+
+
+def test_nothing_is_computed_when_everything_is_there(backbone, data, tmp_path):
+    run(backbone, data, tmp_path)
+    before = records(tmp_path)
+    again = run(backbone, StopAt(data, 0, AssertionError("a picture was read")), tmp_path)
+    assert records(tmp_path) == before
+    assert len(again.ids) == 10
+
+
+def test_a_limited_run_is_the_beginning_of_the_full_one(backbone, data, tmp_path):
+    run(backbone, data, tmp_path, limit=6)
+    before = records(tmp_path)
+    run(backbone, data, tmp_path)
+    assert before.items() <= records(tmp_path).items()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"protocol": quick_protocol(logit_scale=30.0)},
+        {"methods": ["clip", "maskclip(ffn=True)"]},
+        {"batch_size": 4},
+        {"vocabulary": ovss.load_vocabulary("background: floor; cat; sofa; wall")},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_changed_run_starts_anew(backbone, data, tmp_path, change):
+    first = run(backbone, data, tmp_path, limit=3)
+    second = run(backbone, data, tmp_path, limit=3, **change)
+    assert first.facts["key"] != second.facts["key"]
+    assert len({path.parent for path in tmp_path.rglob("*.npz")}) == 2
+
+
+def test_tables_of_a_former_run_do_not_pass_for_those_of_the_present_one(backbone, data, tmp_path, monkeypatch):
+    run(backbone, data, tmp_path)
+    run(backbone, data, tmp_path, methods="clip")
+    assert not (tmp_path / "differences.csv").exists()
+
+    def full(path, content):
+        if path.name == "per_class.csv":
+            raise InputError("no space")
+        write_bytes(path, content)
+
+    monkeypatch.setattr("ovss.results.write_bytes", full)
+    with pytest.raises(InputError, match="no space"):
+        run(backbone, data, tmp_path, methods="maskclip")
+    with pytest.raises(InputError, match="no finished run"):
+        Evaluation.load(tmp_path)
+
+
+def test_changed_data_weights_and_code_start_anew(backbone, checkpoint, folder, tmp_path, monkeypatch):
+    def key(model=backbone):
+        return run(model, ovss.load_dataset("folder", folder), tmp_path / "run", limit=1, methods="clip").facts["key"]
+
+    keys = {key()}
+    Image.new("RGB", (90, 70)).save(folder / "images" / "p05.jpg")
+    keys.add(key())
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(checkpoint)
+    weights["visual.proj"] = weights["visual.proj"] * 1.01
+    save_file(weights, tmp_path / "other.safetensors")
+    keys.add(key(ovss.load_backbone("tiny", str(tmp_path / "other.safetensors"), device="cpu", dtype="float32")))
+    monkeypatch.setattr("ovss.evaluation.code_hash", lambda: "another version")
+    keys.add(key())
+    assert len(keys) == 4
+
+
+def test_a_damaged_record_is_made_again(backbone, data, tmp_path):
+    run(backbone, data, tmp_path)
+    before = contents(tmp_path)
+    damaged = sorted(tmp_path.rglob("*.npz"))[1]
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    with pytest.raises(InputError, match="missing or damaged"):
+        Evaluation.load(tmp_path).summary()
+    run(backbone, data, tmp_path)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("broken", ["picture", "mask", "missing mask", "mask size", "mask label"])
+def test_a_bad_file_in_the_middle_is_named_and_what_came_before_is_safe(backbone, data, folder, tmp_path, broken):
+    fingerprint = data.fingerprint
+    picture, mask = folder / "images" / "p07.jpg", folder / "masks" / "p07.png"
+    named = picture if broken == "picture" else mask
+    if broken in ("picture", "mask"):
+        named.write_bytes(named.read_bytes()[:60])
+    elif broken == "missing mask":
+        mask.unlink()
+    elif broken == "mask size":
+        Image.new("L", (20, 20)).save(mask)
+    else:
+        labels = np.array(Image.open(mask))
+        labels[5, 6] = 77
+        Image.fromarray(labels).save(mask)
+    with pytest.raises(InputError, match=str(named)) as caught:
+        run(backbone, data, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert len(records(tmp_path / "run")) == 2
+    skipping = run(backbone, data, tmp_path / "run", skip_bad=True)
+    assert skipping.facts["dataset_fingerprint"] == fingerprint
+    assert skipping.summary()["skipped"].tolist() == [1, 1]
+    assert skipping.summary()["images"].tolist() == [9, 9]
+    assert list(skipping.skipped) == ["p07"]
+    assert str(named) in skipping.skipped["p07"]
+    assert "p07" in (tmp_path / "run" / "run.json").read_text()
+    with pytest.raises(InputError, match=str(named)):
+        run(backbone, data, tmp_path / "run")
+
+
+def test_skipping_leaves_the_other_images_as_they_were(backbone, data, folder):
+    whole = run(backbone, data)
+    (folder / "images" / "p01.jpg").write_bytes(b"no picture")
+    rest = run(backbone, data, skip_bad=True)
+    kept = [index for index, name in enumerate(whole.ids) if name != "p01"]
+    assert np.abs(rest.counts("clip") - whole.counts("clip")[kept]).sum() <= 4
+
+
+def test_a_full_disk_is_one_clear_error_and_the_run_goes_on_later(backbone, data, tmp_path, monkeypatch):
+    out, original, calls = tmp_path / "run", os.fsync, []
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) >= 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        original(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(InputError, match=r"cannot write '.*000006-000009.npz': No space left on device") as caught:
+            run(backbone, data, out)
+    assert "\n" not in str(caught.value)
+    assert list(records(out)) == ["000000-000003.npz", "000003-000006.npz"]
+    assert not list(out.rglob("*.part"))
+    run(backbone, data, out)
+    run(backbone, data, tmp_path / "whole")
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(backbone, data, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match=r"output folder '.*file/run.*' cannot be written"):
+        run(backbone, StopAt(data, 0, AssertionError("a picture was read")), tmp_path / "file" / "run")
+
+
+def test_the_folder_vanishing_in_the_middle_is_reported(backbone, data, tmp_path):
+    out = tmp_path / "run"
+
+    class Vanish(StopAt):
+        def __getitem__(self, index):
+            if index == 9:
+                shutil.rmtree(out)
+            return self._data[index]
+
+    with pytest.raises(InputError, match="cannot write"):
+        run(backbone, Vanish(data, 9, None), out)
+
+
+def test_shards_cover_every_image_once():
+    for images, size in ((1, 32), (32, 32), (33, 32), (100, 7)):
+        covered = [index for shard in make_shards(images, size) for index in range(*shard)]
+        assert covered == list(range(images))
+
+
+def test_a_record_survives_its_file_and_refuses_another_run(tmp_path):
+    counts = np.random.default_rng(0).integers(0, 3, (2, 3, 300))
+    record = Record.collect([("a", {"m": counts[0]}), ("b ü", {"m": counts[1]})], ["m"], 300, {"c": "why"})
+    store = Store("f" * 64, tmp_path)
+    store.put(Shard(0, 3), record)
+    again = store.get(Shard(0, 3))
+    assert again is not None
+    assert (again.ids, again.methods, dict(again.skipped)) == (("a", "b ü"), ("m",), {"c": "why"})
+    assert np.array_equal(again.counts("m"), counts)
+    assert Store("f" * 16 + "0" * 48, tmp_path).get(Shard(0, 3)) is None

@@ -1,0 +1,45 @@
+"""`ovss methods`: the list and the page of one method."""
+
+import pytest
+
+from ovss.cli import main
+from ovss.methods import list_methods
+from ovss.methods.show import describe
+
+
+def test_the_list_names_every_method_and_its_paper(capsys):
+    assert main(["methods"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == list_methods()
+    assert "2404.08181" in next(line for line in lines if line.startswith("naclip"))
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_one_method_shows_parameters_defaults_and_sources(name, capsys):
+    assert main(["methods", name]) == 0
+    page = capsys.readouterr().out
+    assert all(len(line) <= 120 for line in page.splitlines())
+    for row in describe(name):
+        assert row.parameter in page
+        assert row.default in page
+
+
+def test_naclip_page(capsys):
+    rows = {row.parameter: row for row in describe("naclip")}
+    assert rows["sigma"].default == "5.0"
+    assert rows["sigma"].values == "float: (0, inf)"
+    assert rows["omega"].default == "yes"
+    main(["methods", "naclip"])
+    assert "Deviations from the paper" in capsys.readouterr().out
+
+
+def test_clipseg_says_that_it_is_a_reconstruction(capsys):
+    main(["methods", "clipseg_aaai25"])
+    page = capsys.readouterr().out
+    assert "a reconstruction" in page
+    assert page.count("our choice") >= 3
+
+
+def test_a_misspelt_name_is_answered_with_the_right_one(capsys):
+    assert main(["methods", "naklip"]) == 2
+    assert "Did you mean 'naclip'?" in capsys.readouterr().err

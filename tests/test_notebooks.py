@@ -1,0 +1,167 @@
+"""The walkthroughs run, say what was committed, accept other parameters, and their exercises have answers."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import nbformat
+import numpy as np
+import papermill
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
+
+from ovss import InputError
+from ovss.notebooks import METADATA, execute, lint, main, normalise, walkthroughs, write
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = walkthroughs(ROOT / "notebooks")
+SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("s0*.py"))
+COMMON = {"model", "pretrained", "image", "classes"}
+
+
+def solution(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_there_are_eight_walkthroughs_each_with_solutions() -> None:
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"0{n}" for n in range(1, 9)]
+    for path in NOTEBOOKS:
+        source = nbformat.read(path, as_version=4)
+        named = [cell.source for cell in source.cells if "solutions/" in cell.source]
+        assert any(f"solutions/{solution_path.name}" in text for text in named for solution_path in SOLUTIONS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_committed_notebooks_are_clean(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert lint(notebook, path.stat().st_size) == []
+    assert nbformat.writes(normalise(notebook)) + "\n" == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_walkthrough_takes_the_common_parameters(path: Path) -> None:
+    assert set(papermill.inspect_notebook(str(path))) >= COMMON
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_outputs_are_those_that_were_committed(path: Path) -> None:
+    config = ROOT / "tests" / "nbval.cfg"
+    command = [sys.executable, "-m", "pytest", "-q", "--nbval", "--nbval-sanitize-with", str(config), str(path)]
+    command += [
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "--rootdir",
+        str(ROOT),
+        "-c",
+        os.devnull,
+        "--nbval-cell-timeout=300",
+    ]
+    result = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_other_pictures_and_words_run_unchanged(path: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "photo.png"
+    rows, columns = np.mgrid[:90, :140]
+    Image.fromarray(np.stack([rows, columns, rows + columns], -1).astype(np.uint8)).save(picture)
+    parameters: dict[str, Any] = {"image": str(picture), "classes": "grass; sky, snow; tree"}
+    if "images" in papermill.inspect_notebook(str(path)):
+        parameters["images"] = 2
+    out = tmp_path / "out.ipynb"
+    papermill.execute_notebook(
+        str(path), str(out), parameters, cwd=str(path.parent), progress_bar=False, kernel_name="python3"
+    )
+    ran = [cell for cell in nbformat.read(out, as_version=4).cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in ran)
+
+
+@pytest.mark.slow
+def test_the_quickstart_runs_on_an_architecture_of_full_size(tmp_path: Path) -> None:
+    parameters = {"model": "ViT-B-16", "classes": "grass; sky"}
+    out = tmp_path / "out.ipynb"
+    path = NOTEBOOKS[0]
+    papermill.execute_notebook(
+        str(path), str(out), parameters, cwd=str(path.parent), progress_bar=False, kernel_name="python3"
+    )
+    text = nbformat.writes(nbformat.read(out, as_version=4))
+    assert "12 blocks, 224 px, patch 16" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
+def test_exercises_have_answers(path: Path) -> None:
+    module = solution(path)
+    exercises = [name for name in vars(module) if name.startswith("exercise_")]
+    assert exercises == ["exercise_1", "exercise_2", "exercise_3"]
+    for name in exercises:
+        assert getattr(module, name)() is not None
+
+
+class TestTool:
+    def notebook(self, *cells: Any) -> Any:
+        return new_notebook(cells=list(cells), metadata=METADATA)
+
+    def test_executing_twice_gives_the_same_bytes(self, tmp_path: Path) -> None:
+        source = self.notebook(
+            new_markdown_cell("# A"), new_code_cell("print('a')\nprint('b')"), new_code_cell("1 + 1")
+        )
+        path = tmp_path / "n.ipynb"
+        write(source, path)
+        write(execute(path), path)
+        first = path.read_bytes()
+        write(execute(path), path)
+        assert path.read_bytes() == first
+        cells = nbformat.read(path, as_version=4).cells
+        assert [cell.get("execution_count") for cell in cells] == [None, 1, 2]
+        assert cells[1].outputs[0].text == "a\nb\n"
+        assert cells[2].outputs[0].data["text/plain"] == "2"
+        assert [cell.id for cell in cells] == ["cell-01", "cell-02", "cell-03"]
+
+    def test_a_failing_cell_is_named_and_the_file_stays_as_it_was(self, tmp_path: Path) -> None:
+        path = tmp_path / "n.ipynb"
+        write(self.notebook(new_code_cell("1"), new_code_cell("raise ValueError('no')")), path)
+        before = path.read_bytes()
+        with pytest.raises(InputError, match=r"n\.ipynb: cell 2 failed: ValueError: no"):
+            execute(path)
+        assert main([str(path)]) == 1
+        assert path.read_bytes() == before
+
+    def test_a_folder_without_walkthroughs_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="holds no notebook"):
+            walkthroughs(tmp_path)
+
+    def test_lint_finds_what_a_walkthrough_must_not_have(self) -> None:
+        warned = new_code_cell("%timeit 1", execution_count=4)
+        warned.outputs = [new_output("stream", name="stderr", text="warning")]
+        parameters = new_code_cell("model = 'tiny'", metadata={"tags": ["parameters"]}, execution_count=1)
+        notebook = self.notebook(parameters, warned, new_markdown_cell("see /home/me/x"), new_markdown_cell(" "))
+        notebook.metadata = {}
+        found = "\n".join(lint(notebook, 10**6))
+        for expected in (
+            "metadata",
+            "4 cells",
+            "bytes",
+            "cell 4 is empty",
+            "absolute path /home/",
+            "parameter line \"model = 'tiny'\"",
+            "magic '%timeit 1'",
+            "execution count 4, expected 2",
+            "warning among its outputs",
+            "no 'You will learn'",
+        ):
+            assert expected in found

@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+import torch
+
+from ovss.errors import InputError
+from ovss.refine import Pamr, pamr
+
+CASES = {
+    "refined_it1_dil1": (1, (1,)),
+    "refined_it3_dil1-2": (3, (1, 2)),
+    "refined_it10_dil8-16": (10, (8, 16)),
+    "refined_it2_dil1-2-4-8-12-24": (2, (1, 2, 4, 8, 12, 24)),
+}
+
+
+@pytest.fixture(scope="module")
+def reference(goldens):
+    return dict(np.load(goldens / "naclip" / "unit_pamr.npz"))
+
+
+@pytest.fixture(scope="module")
+def guide(reference):
+    mean, std = torch.tensor([122.771, 116.746, 104.094]), torch.tensor([68.501, 66.632, 70.323])
+    return ((torch.from_numpy(reference["image"]).float() - mean) / std).permute(2, 0, 1)
+
+
+def random_case(classes=7, height=30, width=21, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randn(3, height, width, generator=generator)
+    return image, torch.randn(classes, height, width, generator=generator)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_the_authors_output(reference, guide, name):
+    iterations, dilations = CASES[name]
+    found = pamr(guide, torch.from_numpy(reference["mask"]), iterations, dilations)
+    expected = torch.from_numpy(reference[name])
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_smaller_maps_are_enlarged_first_as_the_authors_do(reference, guide):
+    low = torch.from_numpy(reference["mask"])[:, ::4, ::4]
+    expected = torch.from_numpy(reference["refined_lowres_mask"])
+    assert (pamr(guide, low, 3, (1, 2)) - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_equals_a_loop_over_pixels():
+    image, scores = random_case(2, 5, 4)
+    pixel = image.numpy().astype(np.float64)
+    expected = np.zeros((2, 5, 4))
+    for y in range(5):
+        for x in range(4):
+            inside = lambda d, y=y, x=x: [  # noqa: E731
+                (min(max(y + d * i, 0), 4), min(max(x + d * j, 0), 3)) for i in (-1, 0, 1) for j in (-1, 0, 1)
+            ]
+            pool = [pixel[:, r, c] for d in (1, 2) for r, c in inside(d)]
+            spots = [spot for d in (1, 2) for k, spot in enumerate(inside(d)) if k != 4]
+            scale = 1e-8 + 0.1 * np.std(pool, axis=0, ddof=1)
+            energy = np.array([-np.mean(np.abs(pixel[:, y, x] - pixel[:, r, c]) / scale) for r, c in spots])
+            weight = np.exp(energy - energy.max())
+            weight /= weight.sum()
+            expected[:, y, x] = sum(w * scores[:, r, c].numpy() for w, (r, c) in zip(weight, spots, strict=True))
+    assert pamr(image, scores, 1, (1, 2)).numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_result_does_not_depend_on_the_memory_bound():
+    image, scores = random_case(37)
+    whole = pamr(image, scores)
+    for memory in (0, 200_000, 300_000):
+        assert torch.equal(pamr(image, scores, memory=memory), whole)
+
+
+def test_scores_spread_within_an_object_and_not_across_its_edge():
+    generator = torch.Generator().manual_seed(0)
+    image = 0.01 * torch.randn(3, 40, 40, generator=generator)
+    image[:, :, 20:] += 5
+    scores = torch.zeros(1, 40, 40)
+    scores[:, 10:30, 10:20] = 1
+    refined = pamr(image, scores, 10, (1, 2))
+    assert refined[:, :, 20:].max() < 0.02
+    assert refined[0, 15:25, 8].mean() > 0.15
+
+
+def test_weights_sum_to_one_so_a_constant_map_stays():
+    image, scores = random_case()
+    assert torch.allclose(pamr(image, torch.full_like(scores, 2.5)), torch.tensor(2.5), atol=1e-5)
+
+
+def test_a_flat_picture_averages_its_neighbours():
+    scores = torch.arange(9.0).view(1, 3, 3)
+    refined = pamr(torch.zeros(3, 3, 3), scores, 1, (1,))
+    assert refined[0, 1, 1] == pytest.approx(4)
+    assert torch.isfinite(refined).all()
+
+
+def test_one_picture_serves_several_sets_of_scores():
+    image, scores = random_case()
+    guide = Pamr(image)
+    parts = torch.cat([guide.refine(scores[:3]), guide.refine(scores[3:])])
+    assert torch.equal(parts, pamr(image, scores))
+
+
+def test_no_iteration_leaves_the_scores_and_no_argument_is_changed():
+    image, scores = random_case()
+    before = image.clone(), scores.clone()
+    assert torch.equal(pamr(image, scores, 0), scores)
+    pamr(image, scores)
+    assert torch.equal(image, before[0])
+    assert torch.equal(scores, before[1])
+
+
+def test_half_precision_scores_are_refined_in_single_precision():
+    image, scores = random_case()
+    assert torch.equal(pamr(image, scores.half()), pamr(image, scores.half().float()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"iterations": -1}, "iterations must be 0 or more, not -1"),
+        ({"dilations": (0, 8)}, r"dilations \(0, 8\) must be distances of at least 1"),
+        ({"dilations": ()}, "dilations"),
+    ],
+)
+def test_wrong_settings_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        pamr(*random_case(), **arguments)
+
+
+def test_wrong_shapes_are_refused():
+    image, scores = random_case()
+    with pytest.raises(InputError, match="scores must be"):
+        pamr(image, scores[0])
+    with pytest.raises(InputError, match="image must be"):
+        pamr(image[0], scores)

@@ -1,0 +1,280 @@
+"""The report site: self-contained, escaped, every number with its origin, and the README rendered from its tables."""
+
+import html.parser
+import json
+
+import pandas as pd
+import pytest
+from PIL import Image
+from study_notebooks import write_notebook
+
+from ovss.cli import main
+from ovss.errors import InputError
+from ovss.report.notebook_page import notebook_body
+from ovss.report.provenance import Provenance
+from ovss.report.readme import render_readme, results_markdown
+from ovss.report.site import build_site, rebuild_site
+from ovss.report.tables import table_view
+from ovss.study.outputs import write_table
+
+EVIL = "<script>alert('x')</script>&\"'"
+RESULTS = pd.DataFrame(
+    {
+        "method": ["clip", EVIL],
+        "mIoU": [10.0, 20.256],
+        "mIoU_low": [9.0, 19.0],
+        "mIoU_high": [11.0, 21.5],
+        "mAcc": [20.0, 30.0],
+        "mAcc_low": [19.0, 29.0],
+        "mAcc_high": [21.0, 31.0],
+        "pAcc": [30.0, 40.0],
+        "pAcc_low": [29.0, 39.0],
+        "pAcc_high": [31.0, 41.0],
+        "images": [7, 7],
+        "parameters": ["{}", '{"sigma": 2.0}'],
+        "model": ["tiny", "tiny"],
+        "pretrained": ["shipped", "shipped"],
+        "dataset": ["scenes", "scenes"],
+        "protocol": ["study", "study"],
+        "weights_hash": ["abc123", "abc123"],
+        "torch": ["2.0", "2.0"],
+    }
+)
+
+
+def write_run(folder, images=None):
+    """Files of a run with one notebook, one table, one figure, and what the record says of them."""
+    for name in ("tables", "timings", "figures", "data", "notebooks"):
+        (folder / name).mkdir(parents=True)
+    write_table(folder / "tables" / "results", RESULTS)
+    write_table(folder / "tables" / "runs", pd.DataFrame({"key": ["k" * 64], "weights_hash": ["abc123"]}))
+    Image.new("RGB", (40, 20)).save(folder / "figures" / "bars.png")
+    (folder / "figures" / "bars.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    write_notebook(folder / "notebooks" / "22_table.ipynb", "Which is best?", "x: int = 1  # x", "print(x)")
+    note = {"caption": f"Best is {EVIL}.", "tasks": ["22_table"]}
+    told = note | {"captions": [note["caption"]]}
+    captions = {"tables": {"results": told, "runs": told}, "timings": {}, "data": {}}
+    captions["figures"] = {"bars": note | {"alt": f"Bars of {EVIL}"}}
+    if images is not None:
+        captions["data"]["explorer"] = note
+        (folder / "data" / "explorer.json").write_text(json.dumps(images))
+    task = {"id": "22_table", "title": f"Which is {EVIL}?", "notebook": "notebooks/22_table.ipynb", "state": "done"}
+    task |= {"seconds": 1.5, "digest": "0" * 64, "parameters": {}, "after": []}
+    missing = task | {"id": "23_more", "title": "More", "notebook": None, "state": "not run", "seconds": None}
+    record = {"study": "demo", "title": f"A {EVIL} study", "description": EVIL, "ovss": "0", "digest": "f" * 64}
+    record |= {"versions": {"python": "3", "torch": "2"}, "machine": {"system": "S", "processor": "P", "cores": 2}}
+    record |= {"captions": captions, "tasks": [task, missing], "methods": ["clip"]}
+    (folder / "run.json").write_text(json.dumps(record))
+    return record
+
+
+class Page(html.parser.HTMLParser):
+    """Elements, identifiers and addresses of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.ids, self.addresses, self.handlers, self.alts = [], set(), [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.add(value)
+            if name in ("href", "src"):
+                self.addresses.append(value)
+            if name == "alt":
+                self.alts.append(value)
+            if name.startswith("on"):
+                self.handlers.append(name)
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A built site and its record."""
+    record = write_run(tmp_path)
+    build_site(tmp_path, record)
+    return tmp_path
+
+
+def test_words_of_users_are_escaped_everywhere(site):
+    for name in ("index.html", "provenance.html", "notebooks/22_table.html"):
+        text = (site / name).read_text()
+        assert "<script>alert" not in text
+        page = Page(text)
+        assert page.handlers == []
+        assert page.tags.count("script") == 1
+    assert "&lt;script&gt;alert" in (site / "index.html").read_text()
+
+
+def test_pages_ask_for_nothing_outside_the_folder_and_every_link_leads_somewhere(site):
+    for path in site.rglob("*.html"):
+        for address in Page(path.read_text()).addresses:
+            assert not address.startswith(("http:", "https:", "//"))
+            if address.startswith("data:"):
+                continue
+            name, _, anchor = address.partition("#")
+            target = (path.parent / name).resolve() if name else path
+            assert target.is_file(), address
+            if anchor:
+                assert anchor in Page(target.read_text()).ids, address
+
+
+def test_each_number_links_to_what_produced_it(site):
+    index, origin = (site / "index.html").read_text(), (site / "provenance.html").read_text()
+    links = [address for address in Page(index).addresses if address.startswith("provenance.html#")]
+    assert len(set(links)) == 2
+    assert len(links) == 6
+    assert "abc123" in origin
+    assert "sigma 2.0" in origin
+    assert "p-run-kkkkkkkkkk" in Page(origin).ids
+
+
+def test_rows_that_name_an_evaluation_link_to_it():
+    provenance = Provenance()
+    provenance.add_run({"key": "k" * 64, "weights_hash": "abc", "model": "tiny"}, "n.html")
+    frame = pd.DataFrame({"setting": ["a", "b"], "mIoU": [1.0, 2.0], "key": ["k" * 64, "other"]})
+    view = table_view("t", frame, "c", "f", provenance, "n.html")
+    assert [row[1].link for row in view.rows] == ["provenance.html#p-run-kkkkkkkkkk", None]
+
+
+def test_a_value_is_shown_with_its_interval_and_sorted_by_its_number(site):
+    view = table_view("results", RESULTS, "c", "f", Provenance(), "n")
+    assert [name for name, _ in view.columns] == ["method", "mIoU", "mAcc", "pAcc"]
+    assert view.same == [
+        ("model", "tiny"),
+        ("pretrained", "shipped"),
+        ("dataset", "scenes"),
+        ("protocol", "study"),
+        ("images", "7"),
+    ]
+    cell = view.rows[1][1]
+    assert (cell.text, cell.note, cell.key) == ("20.26", "19.00 to 21.50", "20.256")
+
+
+def test_filters_offer_the_columns_that_have_something_to_choose(site):
+    frame = pd.concat([RESULTS, RESULTS.assign(dataset="voc21")])
+    view = table_view("results", frame, "c", "f", Provenance(), "n")
+    assert [(name, values) for _, name, values in view.filters] == [
+        ("method", ["clip", EVIL]),
+        ("dataset", ["scenes", "voc21"]),
+    ]
+
+
+def test_missing_values_and_counts_have_their_own_form():
+    frame = pd.DataFrame({"method": ["a", None], "rows": [3, 4], "share": [0.12345, float("nan")]})
+    view = table_view("t", frame, "c", "f", Provenance(), "n")
+    assert [[cell.text for cell in row] for row in view.rows] == [["a", "3", "0.123"], ["n/a", "4", "n/a"]]
+
+
+def test_failures_are_shown_at_the_top(tmp_path):
+    build_site(tmp_path, write_run(tmp_path), [f"22_table, cell 3: ValueError: {EVIL}"])
+    text = (tmp_path / "index.html").read_text()
+    assert 'role="alert"' in text
+    assert "cell 3: ValueError: &lt;script&gt;" in text
+
+
+def test_notebooks_that_have_not_run_are_named(site):
+    assert "Not run: 23_more" in (site / "index.html").read_text()
+
+
+def test_markup_in_a_notebook_cannot_act(tmp_path):
+    path = write_notebook(tmp_path / "n.ipynb", f"T {EVIL}", "x: int = 1  # x", "x")
+    content = json.loads(path.read_text())
+    bad = "<img src=x onerror=alert(1)><a href='javascript:alert(1)'>x</a><style>.dataframe {}</style>"
+    bad += "<table><tr><td>kept</td></tr></table>"
+    output = {"output_type": "display_data", "metadata": {}, "data": {"text/html": bad, "text/plain": "x"}}
+    content["cells"][-1]["outputs"] = [output]
+    path.write_text(json.dumps(content))
+    body = str(notebook_body(path))
+    page = Page(body)
+    assert "script" not in page.tags
+    assert page.handlers == []
+    assert page.addresses == []
+    assert "<td>kept</td>" in body
+    assert ".dataframe" not in body
+
+
+def test_a_picture_of_a_notebook_carries_its_text(tmp_path):
+    path = write_notebook(tmp_path / "n.ipynb", "T", "x: int = 1  # x", "x")
+    content = json.loads(path.read_text())
+    data = {"image/png": "aGVsbG8=", "text/plain": "x"}
+    metadata = {"image/png": {"alt": 'Bars "of" things'}}
+    content["cells"][-1]["outputs"] = [{"output_type": "display_data", "metadata": metadata, "data": data}]
+    path.write_text(json.dumps(content))
+    page = Page(str(notebook_body(path)))
+    assert page.alts == ['Bars "of" things']
+    assert page.addresses == ["data:image/png;base64,aGVsbG8="]
+
+
+def test_the_same_run_gives_the_same_pages(tmp_path):
+    record = write_run(tmp_path)
+    first = {path: path.read_bytes() for path in build_site(tmp_path, record)}
+    assert first == {path: path.read_bytes() for path in build_site(tmp_path, record)}
+
+
+def test_a_site_is_rebuilt_from_its_record_only(tmp_path):
+    with pytest.raises(InputError, match=r"run\.json' is missing"):
+        rebuild_site(tmp_path)
+    write_run(tmp_path)
+    assert tmp_path / "index.html" in rebuild_site(tmp_path)
+
+
+def test_the_explorer_page_is_made_from_its_data(tmp_path):
+    image = {
+        "name": EVIL,
+        "image": "data:image/png;base64,aGVsbG8=",
+        "grid": [1, 2],
+        "classes": [EVIL],
+        "truth": [0, -1],
+    }
+    image |= {
+        "blocks": 1,
+        "heads": 1,
+        "attention": "/wAA/w==",
+        "methods": [{"name": "clip", "cosines": "", "classes": [0, 0]}],
+    }
+    build_site(tmp_path, write_run(tmp_path, [image]))
+    text = (tmp_path / "explorer.html").read_text()
+    assert "<script>alert" not in text
+    assert 'href="explorer.html"' in (tmp_path / "index.html").read_text()
+
+
+README = "# Title\n\n<!-- results:begin -->\nold\n<!-- results:end -->\n\nafter\n"
+
+
+def test_the_readme_gets_its_numbers_from_the_tables(tmp_path):
+    write_run(tmp_path / "report")
+    readme = tmp_path / "README.md"
+    readme.write_text(README)
+    assert render_readme(readme, tmp_path / "report", write=False)
+    assert readme.read_text() == README
+    assert render_readme(readme, tmp_path / "report")
+    text = readme.read_text()
+    assert text.startswith("# Title\n\n<!-- results:begin -->\nBest is")
+    assert text.endswith("<!-- results:end -->\n\nafter\n")
+    assert "| `clip` | 10.0 [9.0, 11.0] | 20.0 [19.0, 21.0] | 30.0 [29.0, 31.0] |" in text
+    assert text.index("20.3") < text.index("| `clip`")
+    assert not render_readme(readme, tmp_path / "report")
+
+
+def test_a_readme_without_markers_or_a_report_without_results_is_refused(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("# Title\n")
+    with pytest.raises(InputError, match="must have one line"):
+        render_readme(readme, tmp_path)
+    with pytest.raises(InputError, match="holds no finished run"):
+        results_markdown(tmp_path)
+
+
+def test_the_command_checks_and_writes(tmp_path, capsys):
+    write_run(tmp_path / "report")
+    readme = tmp_path / "README.md"
+    readme.write_text(README)
+    arguments = ["report", str(tmp_path / "report"), "--readme", str(readme)]
+    assert main([*arguments, "--check"]) == 1
+    assert main(arguments) == 0
+    assert main([*arguments, "--check"]) == 0
+    assert main(["report", str(tmp_path / "report")]) == 0
+    assert "files written" in capsys.readouterr().out
+    assert main(["report", str(tmp_path / "nowhere")]) == 2

@@ -1,0 +1,179 @@
+"""Configurations and plans of a study: what is accepted, what is refused, what becomes a task."""
+
+import pandas as pd
+import pytest
+from study_notebooks import write_config, write_notebook, write_study
+
+from ovss.errors import InputError
+from ovss.study.config import list_configs, load_config
+from ovss.study.drift import compare_tables
+from ovss.study.estimate import describe_plan
+from ovss.study.outputs import Outputs, slug, write_table
+from ovss.study.plan import find_templates, plan_study
+
+
+def study(tmp_path, more=""):
+    return load_config(write_config(tmp_path, more)), find_templates(write_study(tmp_path))
+
+
+@pytest.mark.parametrize("name", list_configs())
+def test_shipped_configurations_are_valid(name):
+    config = load_config(name)
+    assert config.name == name
+    assert config.models
+    assert config.datasets
+
+
+def test_all_methods_are_written_out_without_the_composed_one():
+    methods = load_config("tiny").methods
+    assert "naclip" in methods
+    assert "compose" not in methods
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("protocols", "protocol", r"unknown key 'protocol'.*Did you mean 'protocols'"),
+        ('"naclip"]', '"naclipp"]', r"methods: method 'naclipp' is unknown.*naclip"),
+        ('["study"]', '"study"', r"protocols = 'study' must be a list"),
+        ('name = "scenes"', 'nam = "scenes"', r"unknown key 'datasets.nam'"),
+        ('name = "scenes"', 'name = "scenes"\nlimit = -1', r"limit = -1 must be 0"),
+        ('name = "demo"', 'name = "../demo"', r"must be letters, digits"),
+        ('["study"]', '["study", "study"]', r"same entry twice"),
+        ("[[models]]", "[[models", r"no valid TOML"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_with_its_key(tmp_path, old, new, message):
+    path = write_config(tmp_path)
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(InputError, match=message):
+        load_config(path)
+
+
+def test_an_unknown_configuration_name_gets_a_suggestion():
+    with pytest.raises(InputError, match="Did you mean 'models'"):
+        load_config("model")
+
+
+def test_relative_paths_of_a_file_count_from_its_folder(tmp_path):
+    config = load_config(write_config(tmp_path))
+    assert config.datasets[1].root == str(tmp_path / "nowhere")
+
+
+def test_a_template_runs_once_per_data_set_and_readers_come_after(tmp_path):
+    config, templates = study(tmp_path)
+    tasks = plan_study(config, templates)
+    assert [task.id for task in tasks] == ["22_table--scenes", "22_table--voc21", "25_total"]
+    assert tasks[2].parameters["results"] == ["../22_table--scenes/tables", "../22_table--voc21/tables"]
+
+
+def test_only_takes_along_what_a_notebook_reads_from(tmp_path):
+    config, templates = study(tmp_path)
+    assert [task.stem for task in plan_study(config, templates, ["25"])] == ["22_table", "22_table", "25_total"]
+    assert [task.stem for task in plan_study(config, templates, ["22"])] == ["22_table", "22_table"]
+
+
+def test_an_unknown_notebook_is_refused(tmp_path):
+    config, templates = study(tmp_path)
+    with pytest.raises(InputError, match="no study notebook is called '29'"):
+        plan_study(config, templates, ["29"])
+
+
+def test_a_parameter_that_the_notebook_does_not_declare_is_refused(tmp_path):
+    config, templates = study(tmp_path, "[notebooks.22_table]\nparameters = { paus = 1.0 }\n")
+    with pytest.raises(InputError, match=r"22_table has no parameter 'paus'. Did you mean 'pause'"):
+        plan_study(config, templates)
+
+
+def test_settings_of_a_notebook_narrow_its_axes_and_set_parameters(tmp_path):
+    more = '[notebooks.22_table]\ndatasets = ["scenes"]\nparameters = { pause = 0.5 }\n'
+    tasks = plan_study(*study(tmp_path, more))
+    assert [task.id for task in tasks] == ["22_table", "25_total"]
+    assert tasks[0].parameters["pause"] == 0.5
+
+
+def test_a_filter_that_names_nothing_of_the_study_is_refused(tmp_path):
+    config, templates = study(tmp_path, '[notebooks.22_table]\ndatasets = ["scene"]\n')
+    with pytest.raises(InputError, match=r"names 'scene'.*Did you mean 'scenes'"):
+        plan_study(config, templates)
+
+
+def test_a_notebook_without_parameters_is_refused(tmp_path):
+    folder = write_study(tmp_path)
+    write_notebook(folder / "23_none.ipynb", "None", "x = 1")
+    text = (folder / "23_none.ipynb").read_text().replace('"parameters"', '"other"')
+    (folder / "23_none.ipynb").write_text(text)
+    with pytest.raises(InputError, match=r"23_none\.ipynb has no cell tagged 'parameters'"):
+        find_templates(folder)
+
+
+def test_a_dry_run_names_missing_data_and_estimates_the_rest(tmp_path):
+    text, complete = describe_plan(*(config := study(tmp_path))[:1], plan_study(*config))
+    assert not complete
+    assert "[MISSING] voc21" in text
+    assert str(tmp_path / "nowhere") in text
+    assert "[OK]      scenes val: 500 images" in text
+    assert "about" in text
+
+
+def test_a_dry_run_says_when_a_protocol_makes_no_sense_for_a_model(tmp_path):
+    folder = write_study(tmp_path)
+    declared = (
+        'out: str = ""  # x\nmodel: str = ""  # x\ndataset: str = ""  # x\nprotocol: str = ""  # x\nlimit: int = 0  # x'
+    )
+    write_notebook(folder / "23_more.ipynb", "More", declared)
+    config = load_config(write_config(tmp_path, "").with_name("demo.toml"))
+    text, _ = describe_plan(config, plan_study(config, find_templates(folder)))
+    assert "cannot run" not in text
+    path = write_config(tmp_path)
+    path.write_text(path.read_text().replace('["study"]', '["sclip"]'))
+    text, complete = describe_plan(load_config(path), plan_study(load_config(path), find_templates(folder)))
+    assert "cannot run: protocol 'sclip' has windows of 224 pixels" in text
+    assert not complete
+
+
+def test_outputs_of_a_notebook_opened_by_hand_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frame = pd.DataFrame({"x": [1]})
+    assert Outputs().table("t", frame, "c") is frame
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_is_the_same_bytes_each_time(tmp_path):
+    frame = pd.DataFrame({"name": ["a,b", 'c"d'], "value": [1.5, float("nan")]})
+    for name in ("one", "two"):
+        write_table(tmp_path / name, frame)
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
+    assert pd.read_parquet(tmp_path / "one.parquet").equals(frame)
+
+
+def test_an_output_name_that_is_no_file_name_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"output name '\.\./x'"):
+        Outputs(tmp_path).table("../x", pd.DataFrame({"x": [1]}), "c")
+
+
+def test_slugs_are_safe_file_names():
+    assert slug("ViT-B-16 openai/scenes") == "vit-b-16-openai-scenes"
+
+
+def write_report(folder, **columns):
+    (folder / "tables").mkdir(parents=True)
+    write_table(folder / "tables" / "results", pd.DataFrame(columns))
+    return folder
+
+
+def test_drift_is_found_beyond_the_tolerance_only(tmp_path):
+    old = write_report(tmp_path / "old", method=["a", "b"], mIoU=[10.0, 20.0], code_hash="x", share=[0.5, 0.5])
+    new = write_report(tmp_path / "new", method=["a", "b"], mIoU=[10.05, 20.2], code_hash="y", share=[0.5, 0.52])
+    lines = compare_tables(old, new, 0.1)
+    assert lines == ["results, row 1, mIoU: 20.0 -> 20.2", "results, row 1, share: 0.5 -> 0.52"]
+    assert compare_tables(old, new, 1.0) == []
+
+
+def test_drift_reports_missing_tables_and_rows(tmp_path):
+    old = write_report(tmp_path / "old", method=["a", "b"], mIoU=[10.0, 20.0])
+    new = write_report(tmp_path / "new", method=["a"], mIoU=[10.0])
+    assert compare_tables(old, new, 0.1) == ["results: 2 rows in the reference, 1 now"]
+    (new / "tables" / "results.csv").rename(new / "tables" / "other.csv")
+    assert compare_tables(old, new, 0.1) == [f"results: missing in {new}"]

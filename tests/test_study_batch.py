@@ -1,0 +1,194 @@
+"""The batch: what runs, what is skipped, what a failure and a kill leave behind."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from study_notebooks import write_config, write_study
+
+from ovss.errors import InputError
+from ovss.study.config import load_config
+from ovss.study.plan import find_templates
+from ovss.study.progress import Display
+from ovss.study.study import run_study
+
+
+class Study:
+    """A small study in a folder, with the parameters of its first notebook."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.out = folder, folder / "report"
+        self.notebooks = write_study(folder)
+
+    def run(self, parameters: str = "", only=(), datasets='["scenes", "voc21"]'):
+        more = f"[notebooks.22_table]\ndatasets = {datasets}\nparameters = {{ {parameters} }}\n"
+        config = load_config(write_config(self.folder, more))
+        self.shown = io.StringIO()
+        templates = find_templates(self.notebooks)
+        return run_study(config, self.out, templates, only=only, jobs=2, display=Display(self.shown))
+
+    def tables(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in sorted((self.out / "tables").iterdir())}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study that has run once."""
+    study = Study(tmp_path_factory.mktemp("study"))
+    study.result = study.run()
+    return study
+
+
+def test_a_run_joins_tables_and_writes_its_record_last(finished):
+    assert [status.state for status in finished.result.statuses] == ["done"] * 3
+    text = (finished.out / "tables" / "results.csv").read_text()
+    assert text.splitlines()[0] == "dataset,method,mIoU"
+    assert [line.split(",")[0] for line in text.splitlines()[1:]] == ["scenes", "scenes", "voc21", "voc21"]
+    assert (finished.out / "tables" / "total.csv").read_text() == "rows\n4\n"
+    record = finished.out / "run.json"
+    assert json.loads(record.read_text())["study"] == "demo"
+    others = [path for path in finished.out.rglob("*") if path.is_file() and ".state" not in path.parts]
+    assert all(path.stat().st_mtime_ns <= record.stat().st_mtime_ns for path in others)
+
+
+def test_figures_of_several_tasks_keep_apart(finished):
+    names = sorted(path.name for path in (finished.out / "figures").iterdir())
+    assert names == [f"bars--{data}.{kind}" for data in ("scenes", "voc21") for kind in ("png", "svg")]
+
+
+def test_executed_notebooks_hold_parameters_but_no_times_or_paths(finished):
+    path = finished.out / "notebooks" / "22_table--voc21.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    assert any('dataset = "voc21"' in cell.source for cell in notebook.cells)
+    text = path.read_text()
+    for word in ("papermill", "start_time", "iopub", str(finished.folder)):
+        assert word not in text.replace('root = "' + str(finished.folder), "")
+
+
+def test_each_task_leaves_log_state_and_time(finished):
+    folder = finished.out / ".state" / "22_table--scenes"
+    assert "Executing Cell" in (folder / "log.txt").read_text()
+    state = json.loads((folder / "state.json").read_text())
+    assert state["state"] == "done"
+    assert state["seconds"] > 0
+
+
+def test_a_second_run_does_nothing(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.out.rglob("*.csv")}
+    result = finished.run()
+    assert not result.rebuilt
+    assert [status.state for status in result.statuses] == ["up to date"] * 3
+    assert before == {path: path.stat().st_mtime_ns for path in finished.out.rglob("*.csv")}
+
+
+def test_a_changed_parameter_reruns_what_depends_on_it(tmp_path):
+    study = Study(tmp_path)
+    study.run(datasets='["scenes"]')
+    first = study.tables()
+    result = study.run("offset = 1.0", datasets='["scenes"]')
+    assert [status.state for status in result.statuses] == ["done"] * 2
+    moved = study.tables()
+    assert moved["results.csv"] != first["results.csv"]
+    assert moved["total.csv"] == first["total.csv"]
+
+
+def test_a_damaged_output_is_made_again(tmp_path):
+    study = Study(tmp_path)
+    study.run(only=["22"])
+    first = study.tables()
+    damaged = study.out / ".state" / "22_table--voc21" / "tables" / "results.csv"
+    damaged.write_text("nothing")
+    result = study.run(only=["22"])
+    assert [status.state for status in result.statuses] == ["up to date", "done"]
+    assert study.tables() == first
+
+
+def test_a_failing_notebook_fails_the_run_but_not_the_others(tmp_path):
+    study = Study(tmp_path)
+    notebooks = study.notebooks / "22_table.ipynb"
+    text = notebooks.read_text()
+    notebooks.write_text(text.replace("if fail:", "if dataset == 'voc21':"))
+    result = study.run()
+    assert [status.state for status in result.statuses] == ["done", "failed", "blocked"]
+    assert not (study.out / "run.json").exists()
+    (failure,) = result.failures
+    assert failure.describe().startswith("22_table--voc21, cell 4: ValueError: planted failure")
+    assert "outputs = Outputs(out)" in failure.describe()
+    assert "planted failure" in failure.log.read_text()
+    page = (study.out / "index.html").read_text()
+    assert "planted failure" in page
+    assert (study.out / "tables" / "results.csv").read_text().count("scenes") == 2
+    notebooks.write_text(text)
+    assert [status.state for status in study.run().statuses] == ["done"] * 3
+    assert (study.out / "run.json").exists()
+
+
+def test_a_kernel_that_dies_is_a_failure(tmp_path):
+    study = Study(tmp_path)
+    notebook = study.notebooks / "22_table.ipynb"
+    notebook.write_text(notebook.read_text().replace("time.sleep(pause)", "import os; os._exit(9)"))
+    result = study.run(only=["22"], datasets='["scenes"]')
+    assert {status.state for status in result.statuses} == {"failed"}
+    assert "DeadKernelError" in result.failures[0].error
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")
+def test_a_killed_run_leaves_nothing_behind_and_goes_on_to_the_same_tables(finished, tmp_path):
+    study = Study(tmp_path)
+    more = '[notebooks.22_table]\ndatasets = ["scenes", "voc21"]\nparameters = { pause = 60.0 }\n'
+    config = write_config(tmp_path, more)
+    command = [sys.executable, "-m", "ovss.cli", "reproduce", str(config), "--out", str(study.out)]
+    process = subprocess.Popen([*command, "--notebooks", str(study.notebooks)], stderr=subprocess.DEVNULL)
+    state = study.out / ".state"
+    wait_for(lambda: any("Executing Cell 4" in log.read_text() for log in state.glob("*/log.txt")), 300)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (study.out / "run.json").exists()
+    wait_for(lambda: not processes_in(state), 30)
+    study.run()
+    assert study.tables() == finished.tables()
+
+
+def wait_for(condition, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+def processes_in(folder: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and Path(os.readlink(entry / "cwd")).is_relative_to(folder):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_second_run_in_the_same_folder_is_refused(finished):
+    import psutil
+
+    path = finished.out / ".state" / "running.json"
+    path.write_text(json.dumps({"pid": os.getppid(), "started": psutil.Process(os.getppid()).create_time()}))
+    with pytest.raises(InputError, match="in use by another run"):
+        finished.run()
+    path.write_text(json.dumps({"pid": os.getppid(), "started": 0.0}))
+    assert not finished.run().rebuilt
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path):
+    study = Study(tmp_path)
+    study.out.mkdir()
+    (study.out / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match="is not empty and holds no report"):
+        study.run()
+    assert [path.name for path in study.out.iterdir()] == ["thesis.tex"]
