@@ -11,6 +11,8 @@ _BASE = (
     (148, 103, 189), (140, 86, 75), (127, 127, 127), (188, 189, 34), (23, 190, 207),
 )  # fmt: skip
 """Okabe and Ito's colour-blind-safe colours, then further ones that stay apart from them."""
+DISTINCT = len(_BASE)
+"""How many classes have colours that are easy to tell apart."""
 
 
 @lru_cache(maxsize=16)
@@ -27,25 +29,26 @@ def class_colours(classes: int) -> np.ndarray:
     return result
 
 
-def paint(labels: np.ndarray, classes: int) -> np.ndarray:
+def paint(labels: np.ndarray, classes: int | np.ndarray) -> np.ndarray:
     """A label map as colours: (H, W, 3) uint8; indices outside 0..classes - 1 (void) are white.
 
     Args:
         labels: Class indices (H, W).
-        classes: Number of classes.
+        classes: Number of classes, or a colour for each (classes, 3) in place of the palette's.
     """
-    table = np.concatenate([class_colours(classes), np.full((1, 3), 255, np.uint8)])
-    valid = (labels >= 0) & (labels < classes)
-    return table[np.where(valid, labels, classes)]
+    table = class_colours(classes) if isinstance(classes, int) else classes
+    valid = (labels >= 0) & (labels < len(table))
+    white = np.full((1, 3), 255, np.uint8)
+    return np.concatenate([table, white])[np.where(valid, labels, len(table))]
 
 
-def overlay(image: Image.Image, labels: np.ndarray, classes: int, alpha: float = 0.6) -> Image.Image:
+def overlay(image: Image.Image, labels: np.ndarray, classes: int | np.ndarray, alpha: float = 0.6) -> Image.Image:
     """Class colours laid over a picture of the same size.
 
     Args:
         image: RGB picture.
         labels: Class indices (H, W).
-        classes: Number of classes.
+        classes: As in `paint`.
         alpha: Opacity of the colours, 0 to 1.
     """
     return Image.blend(image, Image.fromarray(paint(labels, classes)), alpha)

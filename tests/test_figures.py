@@ -97,6 +97,27 @@ def test_label_figures_show_void_and_return_the_shares_they_drew() -> None:
     assert plot.frame.set_index("class")["share"].to_dict() == {"cat": 0.5, "dog": 0.25}
 
 
+def test_few_of_many_classes_take_colours_that_are_easy_to_tell_apart() -> None:
+    names, labels = [str(number) for number in range(22)], np.repeat([[1, 14, 20, 21]], 4, axis=0)
+    picture = Image.new("RGB", (4, 4))
+    drawn = label_figure(picture, {"map": labels}, names).figure.axes[1].images[0].get_array()
+    table = class_colours(22).copy()
+    table[[1, 14, 20, 21]] = class_colours(4)
+    assert np.array_equal(np.asarray(drawn), np.asarray(overlay(picture, labels, table, 0.75)))
+    every = label_figure(picture, {"map": np.arange(22).reshape(2, 11)}, names).figure.axes[1].images[0].get_array()
+    numbers = np.arange(22).reshape(2, 11)[np.ix_([0, 0, 1, 1], [0, 2, 5, 8])]
+    assert np.array_equal(np.asarray(every), np.asarray(overlay(picture, numbers, 22, 0.75)))
+
+
+def test_panels_are_laid_out_in_rows_of_equal_length() -> None:
+    maps = {str(number): np.zeros((2, 2), int) for number in range(4)}
+    figure = label_figure(Image.new("RGB", (20, 20)), maps, ["cat"]).figure
+    inked(figure)
+    tops = [round(axis.get_window_extent().y1) for axis in figure.axes[:5]]
+    assert len(set(tops)) == 2
+    assert tops.count(tops[0]) == 3
+
+
 def test_map_figures_share_one_scale_and_return_every_value() -> None:
     plot = map_figure(None, {"a": np.arange(6.0).reshape(2, 3), "b": np.full((2, 3), 9.0)}, label="attention")
     scales = {axis.images[0].get_clim() for axis in plot.figure.axes[:2]}

@@ -29,7 +29,7 @@ from ovss.ingredients import (
     logit_bound,
     name_by_mean,
     name_by_vote,
-    patch_classes,
+    patch_labels,
     regions,
     repair,
     restrict_attention,
@@ -257,6 +257,6 @@ def test_coherence_auc_of_separated_classes_is_one():
     assert coherence_auc(noise, labels) == roc_auc_score(apart[first, second], noise[first, second])
 
 
-def test_patch_classes_are_majorities():
-    labels = np.array([[0, 0, 2, 2], [0, 1, 2, 255], [1, 1, 255, 255], [1, 0, 255, 3]])
-    assert patch_classes(labels, (2, 2)).tolist() == [0, 2, 1, 255]
+def test_a_patch_has_the_class_of_most_of_its_labelled_pixels():
+    labels = np.array([[0, 0, 2, 2], [0, 1, 2, 255], [1, 1, 255, 255], [1, 0, 255, 3], [255] * 4, [255] * 4])
+    assert patch_labels(labels, (3, 2), 4).tolist() == [[0, 2], [1, 3], [-1, -1]]

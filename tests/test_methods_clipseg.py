@@ -8,7 +8,7 @@ import torch
 from method_helpers import random_backbone
 from PIL import Image
 
-from ovss.ingredients import coherence_auc, coherent_pairs, cosine_map, patch_classes
+from ovss.ingredients import coherence_auc, coherent_pairs, cosine_map, patch_labels
 from ovss.methods import create_method
 
 
@@ -70,13 +70,25 @@ def test_calibration_chooses_the_block_with_the_best_coherence(backbone):
     curves = []
     for sample in scenes:
         tokens = backbone.encode_tokens(backbone.preprocess(sample.image)[None])
-        labels = patch_classes(sample.labels, tokens.grid)
+        labels = patch_labels(sample.labels, tokens.grid, 22).ravel()
         maps = [cosine_map(tokens.hidden(block)[:, 1:])[0].numpy() for block in range(1, 7)]
         curves.append([coherence_auc(one, labels) for one in maps])
     best = int(np.mean(curves, axis=0).argmax()) + 1
     chosen = create_method("clipseg_aaai25", middle_blocks="auto").calibrate(backbone, scenes)
     assert chosen.middle_blocks == (best,)
     assert create_method("clipseg_aaai25").calibrate(backbone, []).middle_blocks is None
+
+
+def test_calibration_leaves_void_pixels_out_whatever_their_label(backbone):
+    void = scene(0)
+    void.labels[::2] = 255
+    method = create_method("clipseg_aaai25", middle_blocks="auto")
+    assert method.calibrate(backbone, [void]) == method.calibrate(backbone, [scene(0)])
+    small = Labelled(void.image, void.labels.astype(np.uint8))
+    assert method.calibrate(backbone, [small]) == method.calibrate(backbone, [void])
+    only = Labelled(void.image, np.full((64, 64), 255))
+    with pytest.raises(ValueError, match="at least two classes"):
+        method.calibrate(backbone, [only])
 
 
 def test_calibration_needs_two_classes(backbone):

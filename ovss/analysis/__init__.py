@@ -27,7 +27,6 @@ from ovss.analysis.coherence import (
     self_correlation_statistics,
     value_contamination,
 )
-from ovss.analysis.frames import patch_labels
 from ovss.analysis.layers import (
     cka,
     cluster_patches,
@@ -41,6 +40,7 @@ from ovss.analysis.layers import (
 from ovss.analysis.mixing import method_attention
 from ovss.analysis.outliers import anomaly_scores, anomaly_statistics
 from ovss.analysis.quality import link_to_quality, rank_correlation
+from ovss.ingredients import patch_labels
 
 __all__ = [
     "anomaly_scores",

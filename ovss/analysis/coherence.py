@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovss.analysis.attention import attention, between_patches, mass_within
-from ovss.analysis.frames import VOID, check_truth, choose_blocks, choose_states, join, tidy
+from ovss.analysis.frames import check_truth, choose_blocks, choose_states, join, tidy
 from ovss.backbone import Tokens
 from ovss.errors import InputError
-from ovss.ingredients import coherence_auc, cosine_map, denoise, gaussian_window, self_correlation
+from ovss.ingredients import VOID, coherence_auc, cosine_map, denoise, gaussian_window, self_correlation
 from ovss.methods.base import unit
 
 
@@ -39,7 +39,7 @@ def coherence(
     frames = []
     for layer in choose_states(tokens, layers):
         maps = cosine_map(tokens.hidden(layer)[:, 1:]).cpu().numpy()
-        values = [coherence_auc(one, label, VOID) for one, label in zip(maps, labels, strict=True)]
+        values = [coherence_auc(one, label) for one, label in zip(maps, labels, strict=True)]
         frames.append(tidy("coherence_auc", torch.tensor(values), layer, images))
     return join(frames)
 
@@ -71,7 +71,7 @@ def self_correlation_statistics(
         cut = denoise(raw)
         pairs = {"self_correlation_auc": raw[:, 1:, 1:], "self_correlation_auc_without_cls": (cut + cut.mT) / 2}
         for name, maps in pairs.items():
-            values = [coherence_auc(one, label, VOID) for one, label in zip(maps.cpu().numpy(), labels, strict=True)]
+            values = [coherence_auc(one, label) for one, label in zip(maps.cpu().numpy(), labels, strict=True)]
             frames.append(tidy(name, torch.tensor(values), layer, images))
         frames.append(tidy("clamped", (cut == 0).float().mean((1, 2)), layer, images))
     return join(frames)

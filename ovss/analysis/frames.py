@@ -1,4 +1,4 @@
-"""The tidy frame that all measurements share, and the ground truth of a patch."""
+"""The tidy frame that all measurements share, and the checks of what goes into one."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,8 +11,6 @@ from ovss.backbone import Tokens
 from ovss.errors import InputError
 
 COLUMNS = ("image", "layer", "head", "measure", "value")
-VOID = -1
-"""Class of a patch that has no ground truth."""
 
 
 def tidy(
@@ -90,31 +88,6 @@ def choose_states(tokens: Tokens, layers: Iterable[int] | None) -> list[int]:
         if not 0 <= layer <= tokens.depth:
             raise InputError(f"layer {layer} is outside 0..{tokens.depth}, the states of {tokens.backbone.name}")
     return chosen
-
-
-def patch_labels(labels: np.ndarray, grid: tuple[int, int], classes: int) -> np.ndarray:
-    """Ground truth per patch: the class that most of its pixels have.
-
-    Args:
-        labels: Class indices (H, W) of the picture the patches cover; anything outside 0..classes - 1 is void.
-        grid: Patch rows and columns (h, w).
-        classes: Number of classes.
-
-    Returns:
-        Class indices (h, w), int64; -1 where no pixel of the patch has a class. Ties go to the lower index.
-
-    Raises:
-        InputError: The label map is smaller than the grid.
-    """
-    height, width = labels.shape
-    h, w = grid
-    if height < h or width < w:
-        raise InputError(f"labels of {width}x{height} pixels are smaller than the grid of {w}x{h} patches")
-    cell = (np.arange(height) * h // height)[:, None] * w + np.arange(width) * w // width  # (H, W)
-    valid = (labels >= 0) & (labels < classes)
-    flat = cell[valid] * classes + labels[valid].astype(np.int64)
-    counts = np.bincount(flat, minlength=h * w * classes).reshape(h * w, classes)
-    return np.where(counts.any(axis=1), counts.argmax(axis=1), VOID).reshape(h, w)
 
 
 def check_truth(tokens: Tokens, truth: np.ndarray) -> np.ndarray:

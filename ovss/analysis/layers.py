@@ -10,10 +10,10 @@ from jaxtyping import Float
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from ovss.analysis.frames import VOID, check_images, check_truth, choose_blocks, choose_states, join, tidy
+from ovss.analysis.frames import check_images, check_truth, choose_blocks, choose_states, join, tidy
 from ovss.backbone import Tokens
 from ovss.errors import InputError
-from ovss.ingredients import attend
+from ovss.ingredients import VOID, attend
 from ovss.methods.base import unit
 from ovss.metrics import MEASURES, measure
 

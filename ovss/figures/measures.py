@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from ovss.errors import InputError
 from ovss.figures.style import LINES, MAPS, SIGNED, Plot, new_figure, plain, styled
 
+LEGEND_LETTERS = 100
+"""Letters that fit into a row of the legend, with six for the space and the line of each name."""
 MOST_NUMBERS = 400
 """Cells up to which a matrix shows its numbers."""
 
@@ -187,7 +190,8 @@ def bar_figure(
     axis.barh(places, lengths, height=0.7, color=LINES[5], xerr=errors, error_kw={"elinewidth": 0.8, "ecolor": "0.25"})
     axis.set_yticks(places, [plain(str(each), 44) for each in frame[name]])
     for place, length in zip(places, lengths, strict=True):
-        axis.annotate(f"{length:.1f}", (0, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
+        text = axis.annotate(f"{length:.1f}", (0, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
+        text.set_path_effects([withStroke(linewidth=3, foreground=LINES[5])])  # legible where an interval crosses it
     _finish(axis, label, "", legend=False)
     axis.tick_params(axis="y", length=0)
     return Plot(figure, frame.reset_index(drop=True))
@@ -227,8 +231,10 @@ def link_figure(links: pd.DataFrame, *, measures: Sequence[str] | None = None) -
 def _finish(axis: Axes, x_label: str, y_label: str, legend: bool) -> None:
     axis.set_xlabel(plain(x_label))
     axis.set_ylabel(plain(y_label))
-    if legend:
-        axis.legend()
+    if legend:  # above the axes, for bands may fill them
+        names = axis.get_legend_handles_labels()[1]
+        columns = max(1, min(len(names), LEGEND_LETTERS // (max(map(len, names)) + 6)))
+        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0)
 
 
 def _measures(frame: pd.DataFrame) -> list[str]:

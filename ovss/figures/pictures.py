@@ -15,7 +15,7 @@ from PIL import Image
 
 from ovss.errors import InputError
 from ovss.figures.style import MAPS, WIDTH, Plot, new_figure, plain, styled
-from ovss.palette import class_colours, overlay
+from ovss.palette import DISTINCT, class_colours, overlay
 
 if TYPE_CHECKING:
     from ovss.segment import Segmentation
@@ -34,12 +34,16 @@ def segmentation_figure(segmentation: "Segmentation") -> Figure:
         segmentation: What a `Segmenter` returned.
     """
     maps = {segmentation.method: segmentation.labels}
-    return _label_figure(segmentation.image, maps, segmentation.classes, shares=True)
+    table = class_colours(len(segmentation.classes))
+    return _label_figure(segmentation.image, maps, segmentation.classes, table, shares=True)
 
 
 @styled
 def label_figure(image: Image.Image, maps: Mapping[str, np.ndarray], classes: Sequence[str]) -> Plot:
     """A picture and any number of label maps of it, one legend for all.
+
+    Classes have the colours of the palette. Of more than twelve classes some are hard to tell apart; there, if at most
+    twelve occur, these take the first twelve colours in the order of their indices.
 
     Args:
         image: RGB picture.
@@ -54,7 +58,16 @@ def label_figure(image: Image.Image, maps: Mapping[str, np.ndarray], classes: Se
         for title, labels in maps.items()
         for name, share in _shares(labels, classes).items()
     ]
-    return Plot(_label_figure(image, maps, classes), pd.DataFrame(rows, columns=["map", "class", "share"]))
+    table = _distinct_colours(maps, classes)
+    return Plot(_label_figure(image, maps, classes, table), pd.DataFrame(rows, columns=["map", "class", "share"]))
+
+
+def _distinct_colours(maps: Mapping[str, np.ndarray], classes: Sequence[str]) -> np.ndarray:
+    table = class_colours(len(classes)).copy()
+    present = sorted(_present(maps, classes))
+    if len(classes) > DISTINCT >= len(present):
+        table[present] = class_colours(len(present))
+    return table
 
 
 def _shares(labels: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
@@ -64,7 +77,11 @@ def _shares(labels: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
 
 
 def _label_figure(
-    image: Image.Image, maps: Mapping[str, np.ndarray], classes: Sequence[str], shares: bool = False
+    image: Image.Image,
+    maps: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    table: np.ndarray,
+    shares: bool = False,
 ) -> Figure:
     small = shrink(image)
     panels: list[tuple[str, Image.Image]] = [("picture", small)]
@@ -74,7 +91,7 @@ def _label_figure(
             raise InputError(f"label map '{title}' must be (H, W), not {full.shape}")
         rows = np.arange(small.height) * full.shape[0] // small.height
         columns = np.arange(small.width) * full.shape[1] // small.width
-        panels.append((title, overlay(small, full[np.ix_(rows, columns)], len(classes), 0.75)))
+        panels.append((title, overlay(small, full[np.ix_(rows, columns)], table, 0.75)))
     entries, void = _legend_entries(maps, classes, shares)
     columns = _legend_columns(entries)
     legend_rows = math.ceil(len(entries) / columns) * max(entry.count("\n") + 1 for entry in entries)
@@ -82,7 +99,7 @@ def _label_figure(
     for axis, (title, picture) in zip(axes, panels, strict=True):
         axis.imshow(picture, aspect=_aspect(small.size), interpolation="nearest")
         axis.set_title(plain(title, 34 if len(panels) < 3 else 22))
-    colours = class_colours(len(classes)) / 255
+    colours = table / 255
     present = _present(maps, classes)
     handles = [Patch(facecolor=colours[i], edgecolor="0.4", linewidth=0.5) for i in present]
     handles += [Patch(facecolor="white", edgecolor="0.4", linewidth=0.5)] * void
@@ -152,7 +169,8 @@ def picture_axes(size: tuple[int, int], count: int, extra: float = 0.0, columns:
     """
     ratio = float(np.clip(size[0] / size[1], 1 / STRETCH, STRETCH))
     if columns is None:
-        columns = 1 if ratio > 2.4 else min(count, 2 if ratio > 1.6 else 4)
+        most = 1 if ratio > 2.4 else 2 if ratio > 1.6 else 4
+        columns = math.ceil(count / math.ceil(count / most))  # rows of equal length: 5 are 3 + 2, not 4 + 1
     rows = math.ceil(count / columns)
     cell = WIDTH / columns
     height = min(cell / ratio, 4.5, cell * 1.6)

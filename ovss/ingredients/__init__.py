@@ -31,10 +31,11 @@ from ovss.ingredients.clusters import (
     smooth_maps,
 )
 from ovss.ingredients.coherence import (
+    VOID,
     coherence_auc,
     coherent_attention,
     coherent_pairs,
-    patch_classes,
+    patch_labels,
     restrict_attention,
 )
 
@@ -42,6 +43,7 @@ __all__ = [
     "DENOISERS",
     "DETECTORS",
     "PAIRS",
+    "VOID",
     "aggregation_weights",
     "attend",
     "attention_map",
@@ -61,7 +63,7 @@ __all__ = [
     "middle_attention",
     "name_by_mean",
     "name_by_vote",
-    "patch_classes",
+    "patch_labels",
     "patch_qkv",
     "regions",
     "repair",

@@ -6,6 +6,11 @@ from jaxtyping import Bool, Float
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from ovss.errors import InputError
+
+VOID = -1
+"""Class of a patch that has no ground truth."""
+
 
 def coherent_pairs(similarity: Float[Tensor, "B N N"], threshold: float) -> Bool[Tensor, "B N N"]:
     """Pairs whose cosine distance is at most `threshold`; a patch is always its own pair.
@@ -32,18 +37,17 @@ def restrict_attention(attention: Float[Tensor, "B H N N"], kept: Bool[Tensor, "
     return masked / masked.sum(-1, keepdim=True).clamp_min(torch.finfo(masked.dtype).tiny)
 
 
-def coherence_auc(similarity: np.ndarray, labels: np.ndarray, void: int = -1) -> float:
+def coherence_auc(similarity: np.ndarray, labels: np.ndarray) -> float:
     """How well a similarity tells whether two patches show the same class: area under the ROC curve.
 
     Args:
         similarity: Symmetric (N, N).
-        labels: Class of each patch (N,).
-        void: Label of patches that are left out.
+        labels: Class of each patch (N,); patches of class -1 are left out.
 
     Returns:
         0..1, 0.5 for no relation; NaN where all pairs are of one kind.
     """
-    valid = np.flatnonzero(labels != void)
+    valid = np.flatnonzero(labels != VOID)
     first, second = np.triu_indices(len(valid), k=1)
     same = labels[valid][first] == labels[valid][second]
     if not same.size or same.all() or not same.any():
@@ -51,17 +55,26 @@ def coherence_auc(similarity: np.ndarray, labels: np.ndarray, void: int = -1) ->
     return float(roc_auc_score(same, similarity[np.ix_(valid, valid)][first, second]))
 
 
-def patch_classes(labels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Label that most pixels of each patch have, row by row (N,); the smallest of several.
+def patch_labels(labels: np.ndarray, grid: tuple[int, int], classes: int) -> np.ndarray:
+    """Ground truth per patch: the class that most of its pixels have.
 
     Args:
-        labels: Class of each pixel (H, W).
-        grid: Patch rows and columns that the picture was divided into.
+        labels: Class indices (H, W) of the picture the patches cover; anything outside 0..classes - 1 is void.
+        grid: Patch rows and columns (h, w).
+        classes: Number of classes.
+
+    Returns:
+        Class indices (h, w), int64; -1 where no pixel of the patch has a class. Ties go to the lower index.
+
+    Raises:
+        InputError: The label map is smaller than the grid.
     """
-    rows = np.minimum(np.arange(labels.shape[0]) * grid[0] // labels.shape[0], grid[0] - 1)
-    columns = np.minimum(np.arange(labels.shape[1]) * grid[1] // labels.shape[1], grid[1] - 1)
-    cell = (rows[:, None] * grid[1] + columns).ravel()
-    names, index = np.unique(labels, return_inverse=True)
-    counts = np.zeros((grid[0] * grid[1], len(names)), dtype=np.int64)
-    np.add.at(counts, (cell, index.ravel()), 1)
-    return names[counts.argmax(axis=1)]
+    height, width = labels.shape
+    h, w = grid
+    if height < h or width < w:
+        raise InputError(f"labels of {width}x{height} pixels are smaller than the grid of {w}x{h} patches")
+    cell = (np.arange(height) * h // height)[:, None] * w + np.arange(width) * w // width  # (H, W)
+    valid = (labels >= 0) & (labels < classes)
+    flat = cell[valid] * classes + labels[valid].astype(np.int64)
+    counts = np.bincount(flat, minlength=h * w * classes).reshape(h * w, classes)
+    return np.where(counts.any(axis=1), counts.argmax(axis=1), VOID).reshape(h, w)

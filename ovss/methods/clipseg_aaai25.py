@@ -17,13 +17,14 @@ from torch import Tensor
 from ovss.backbone import Backbone, Tokens
 from ovss.errors import InputError
 from ovss.ingredients import (
+    VOID,
     attention_map,
     coherence_auc,
     coherent_attention,
     coherent_pairs,
     cosine_map,
     middle_attention,
-    patch_classes,
+    patch_labels,
     patch_qkv,
     restrict_attention,
 )
@@ -179,9 +180,11 @@ class ClipSegAaai25(Method):
         for sample in samples:
             pixels = backbone.preprocess(sample.image.resize(size, Image.Resampling.BICUBIC))
             tokens = backbone.encode_tokens(pixels[None])
-            labels = patch_classes(np.asarray(sample.labels), tokens.grid)
+            pixel_labels = np.asarray(sample.labels).astype(np.int64)
+            pixel_labels[pixel_labels == void] = VOID
+            labels = patch_labels(pixel_labels, tokens.grid, int(pixel_labels.max(initial=0)) + 1).ravel()
             maps = (cosine_map(tokens.hidden(block)[:, 1:])[0] for block in range(1, tokens.depth + 1))
-            values.append([coherence_auc(one.cpu().numpy(), labels, void) for one in maps])
+            values.append([coherence_auc(one.cpu().numpy(), labels) for one in maps])
         usable = [row for row in values if not np.isnan(row).any()]
         if not usable:
             raise InputError(f"{self.name}: middle_blocks='auto' needs an image with patches of at least two classes")

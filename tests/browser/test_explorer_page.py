@@ -120,7 +120,9 @@ def test_a_click_marks_the_patch_and_changes_both_maps(page: Any) -> None:
     patches(page)[3].click()
     until(lambda: patches(page)[3].text == "x", "the mark on the clicked patch")
     assert [patch.text.strip() for patch in patches(page)].count("x") == 1
-    until(lambda: all(new and old != new for old, new in zip(before, shown(page), strict=True)), "the change of the maps")
+    until(
+        lambda: all(new and old != new for old, new in zip(before, shown(page), strict=True)), "the change of the maps"
+    )
 
 
 def test_another_head_changes_the_maps(page: Any) -> None:
