@@ -175,6 +175,17 @@ class TestMeasures:
         assert lines == {"distance": [12.0, 22.0, 32.0], "entropy": [3.0, 4.0, 5.0]}
         assert plot.frame.query("measure == 'distance' and layer == 2")["values"].item() == 4
 
+    def test_the_legend_of_a_layer_figure_lies_above_the_curves_and_inside_the_figure(self) -> None:
+        names = {f"m{i}": f"measure number {i} with a long name" for i in range(4)}
+        frame = pd.concat([self.FRAME[self.FRAME["measure"] == "entropy"].assign(measure=name) for name in names])
+        figure = layer_figure(frame, label="value", measures=names).figure
+        inked(figure)
+        legend, axis = figure.axes[0].get_legend().get_window_extent(), figure.axes[0].get_window_extent()
+        assert legend.y0 >= axis.y1 - 1
+        assert legend.y1 <= figure.bbox.height + 1
+        assert legend.x1 <= figure.bbox.width + 1
+        assert axis.height > 80
+
     def test_an_absent_measure_is_named_with_those_that_exist(self) -> None:
         with pytest.raises(InputError, match=r"measure 'x' has no finite values; the frame has entropy, distance"):
             layer_figure(self.FRAME, label="", measures={"x": "x"})

@@ -38,6 +38,8 @@ def parameters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, A
     Image.fromarray(pixels.astype(np.uint8)).save(folder / "photo.png")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OVSS_CACHE", str(folder / "cache"))
+        if "PYTEST_XDIST_WORKER" in os.environ:  # kernels take one core each, as the workers do
+            patch.setenv("OMP_NUM_THREADS", "1")
         yield {
             "model": ARCHITECTURE,
             "pretrained": str(folder / "random.safetensors"),
