@@ -24,6 +24,7 @@ COMMANDS = {
     "ledger": ("ovss.ledger.show", "compare published with measured numbers"),
     "bench": ("ovss.bench", "measure what each method costs beside plain encode_image"),
     "train-tiny": ("ovss.tiny.train", "train the embedded model by its recipe"),
+    "app": ("ovss.commands.app", "try your picture and words on a local page"),
     "doctor": ("ovss.commands.doctor", "check this installation"),
 }
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 3, 130

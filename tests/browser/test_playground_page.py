@@ -1,0 +1,167 @@
+"""`ovss app` in a real browser: guarded by its token, quiet, and its downloads are the Segmenter's masks."""
+
+import base64
+import importlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from site_helpers import open_browser, overflowing, requests_of, set_viewport, violations
+
+import ovss
+
+pytest.importorskip("voila", reason="voila is not installed")
+WAIT = 120
+CONTROL = "\ue009"
+KEEP_INPUTS = """
+const make = document.createElement.bind(document);
+window.madeInputs = [];
+document.createElement = (name, ...rest) => {
+    const made = make(name, ...rest);
+    if (name === "input") window.madeInputs.push(made);
+    return made;
+};
+"""
+"""Lets the test reach the upload's file input, which the widget keeps out of the page."""
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+
+def until(condition: Any, what: str, seconds: float = WAIT) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.3)
+    pytest.fail(f"{what} did not happen within {seconds} s")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    opened = open_browser()
+    opened.set_page_load_timeout(WAIT)
+    yield opened
+    opened.quit()
+
+
+@pytest.fixture(scope="module")
+def address(browser: Any) -> Iterator[str]:
+    command = [sys.executable, "-m", "ovss.cli", "app", "--no-browser"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    try:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=60) == 0
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, address: str) -> Any:
+    with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+        urllib.request.urlopen(address.split("?")[0] + "api/kernels/00000000-0000-0000-0000-000000000000", timeout=60)
+    refused.value.close()
+    browser.get(address.split("?")[0])
+    assert "/login" in browser.current_url
+    assert not browser.find_elements("css selector", ".ovss-app")
+    browser.get_log("browser")
+    requests_of(browser)
+    browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": KEEP_INPUTS})
+    set_viewport(browser, 1440)
+    browser.get(address)
+    until(lambda: "is ready" in status(browser), "drawing of the page")
+    return browser
+
+
+def status(browser: Any) -> str:
+    """The status line, read in one step, for the page replaces it."""
+    return browser.execute_script("return document.querySelector('.ovss-app [role=status]')?.textContent ?? ''")
+
+
+def choose(browser: Any, *methods: str) -> None:
+    """Click the methods in the list, further ones with the Control key."""
+    chain = importlib.import_module("selenium.webdriver").ActionChains(browser)
+    for number, method in enumerate(methods):
+        option = browser.find_element("xpath", f"//option[normalize-space()='{method}']")
+        browser.execute_script("arguments[0].scrollIntoView({block: 'nearest'})", option)
+        chain = chain.key_down(CONTROL).click(option).key_up(CONTROL) if number else chain.click(option)
+        chain.perform()
+    chosen = "return [...document.querySelectorAll('.ovss-app select option:checked')].map(e => e.textContent.trim())"
+    assert browser.execute_script(chosen) == list(methods)
+
+
+def run(browser: Any, words: str) -> None:
+    field = browser.find_element("css selector", ".ovss-app input[type=text]")
+    field.send_keys(CONTROL, "a", "\ue000")
+    field.send_keys(words)
+    browser.find_element("xpath", "//button[contains(., 'Run')]").click()
+
+
+def masks(browser: Any) -> dict[str, np.ndarray]:
+    links = browser.find_elements("css selector", ".ovss-app a[download$='_mask.png']")
+    data = {link.get_attribute("download"): link.get_attribute("href").split(",", 1)[1] for link in links}
+    return {name: np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) for name, text in data.items()}
+
+
+def test_the_page_works_by_clicks_and_its_masks_are_the_segmenters(page: Any, tmp_path: Path) -> None:
+    picture = ovss.load_dataset("scenes")[3].image
+    picture.save(tmp_path / "mine.png")
+    page.execute_script(
+        "const file = window.madeInputs.find(e => e.type === 'file'); file.id = 'kept'; document.body.append(file);"
+    )
+    page.find_element("id", "kept").send_keys(str(tmp_path / "mine.png"))
+    until(lambda: status(page).startswith("mine.png is ready"), "the upload")
+    page.execute_script("document.getElementById('kept').remove()")
+    choose(page, "maskclip", "naclip")
+    run(page, "scenes")
+    until(lambda: status(page).startswith("Done: mine.png, 2 methods"), "the result")
+    found = masks(page)
+    assert list(found) == ["mine_maskclip_mask.png", "mine_naclip_mask.png"]
+    backbone = ovss.load_backbone("tiny")
+    for method, mask in zip(("maskclip", "naclip"), found.values(), strict=True):
+        assert np.array_equal(mask, ovss.Segmenter(backbone, method, "scenes")(picture).labels)
+
+
+def test_words_appear_as_text(page: Any) -> None:
+    run(page, "<b>bold</b>; sky")
+    until(lambda: "never seen" in status(page), "the result")
+    assert "<b>bold</b>" in page.find_element("css selector", ".ovss-app").text
+
+
+def test_bad_words_are_a_message(page: Any) -> None:
+    run(page, "sky;;grass")
+    until(lambda: status(page).startswith("Error:"), "the message")
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_nothing_sticks_out_of_the_page(page: Any, width: int) -> None:
+    run(page, "sky; grass; ball")
+    until(lambda: status(page).startswith("Done"), "the result")
+    set_viewport(page, width)
+    time.sleep(1)
+    assert overflowing(page) == []
+    assert page.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_the_page_is_quiet_and_asks_no_other_host(page: Any, address: str) -> None:
+    bad = [entry["message"] for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
+    assert bad == []
+    host = address.split("?")[0]
+    asked = [url for url in requests_of(page) if not url.startswith((host, host.replace("http", "ws", 1)))]
+    assert asked == []
+
+
+def test_axe_finds_nothing_serious(page: Any) -> None:
+    assert violations(page) == []
