@@ -39,7 +39,7 @@ STYLE = """<style>
 .ovss-app .widget-html, .ovss-app .widget-html-content { height: auto; max-width: 100%; overflow-wrap: anywhere; }
 .ovss-app .widget-text, .ovss-app .widget-select-multiple { width: 100%; max-width: 640px; }
 .ovss-app .widget-label { color: #1b1b1b; font-size: 15px; }
-.ovss-app .jupyter-button { width: auto; min-width: 150px; overflow: visible; }
+.ovss-app .jupyter-button { width: auto; min-width: 150px; align-self: flex-start; overflow: visible; }
 .ovss-app .jupyter-button { background: #fff; border: 1px solid #767676; border-radius: 4px; color: #1b1b1b; }
 .ovss-app .jupyter-button.mod-primary { background: #0b4fb3; border-color: #0b4fb3; color: #fff; }
 .ovss-app :focus-visible { outline: 3px solid #0b57d0; outline-offset: 2px; }
