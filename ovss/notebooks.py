@@ -2,7 +2,6 @@
 
 import argparse
 import base64
-import io
 import re
 import sys
 import tempfile
@@ -14,10 +13,10 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from PIL import Image
 from traitlets.config import Config
 
 from ovss.errors import InputError
+from ovss.figures.png import compact_png
 from ovss.files import atomic_write
 
 FOLDER = Path("notebooks")
@@ -25,8 +24,6 @@ WALKTHROUGHS = "0[1-8]_*.ipynb"
 SECONDS_PER_CELL = 300
 MOST_BYTES = 400_000
 CELLS = (15, 30)
-COLOURS = 256
-"""Colours of a stored figure."""
 PLOTS = "%matplotlib inline"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -88,26 +85,15 @@ def _normalise_output(output: Any, count: int) -> Any:
     if output.output_type in ("execute_result", "display_data"):
         output["metadata"] = {}
         if "image/png" in output["data"]:
-            output["data"]["image/png"] = _compact(output["data"]["image/png"])
+            output["data"]["image/png"] = _smaller(output["data"]["image/png"])
     if output.output_type == "execute_result":
         output["execution_count"] = count
     return output
 
 
-def _compact(encoded: str) -> str:
-    """A PNG in base64 with a palette of its own: a third of the bytes, without visible loss in figures.
-
-    Coverage counts rather than area, so that a small cross or the end of a colour bar keeps its colour.
-    """
-    with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
-        if picture.mode == "P":
-            return encoded
-        small = picture.convert("RGB").quantize(
-            COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
-        )
-    buffer = io.BytesIO()
-    small.save(buffer, format="PNG", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode()
+def _smaller(encoded: str) -> str:
+    """A PNG in base64, compacted."""
+    return base64.b64encode(compact_png(base64.b64decode(encoded))).decode()
 
 
 def execute(path: Path, *, seconds: int = SECONDS_PER_CELL) -> Any:
