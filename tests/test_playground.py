@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,11 +74,11 @@ def test_bad_words_are_a_message(page, words):
 
 
 def test_words_never_name_a_file(backbone, page, tmp_path, monkeypatch):
-    (tmp_path / "c.txt").write_text("circle")
     monkeypatch.chdir(tmp_path)
+    Path("words.txt").write_text("grass\nwater\n", encoding="utf-8")
     with pytest.warns(UserWarning, match="never seen"):
-        found = segment_all(backbone, page.image, "c.txt", ["naclip"])
-    assert found[0].classes == ("c.txt",)
+        found = segment_all(backbone, page.image, "words.txt", ["naclip"])
+    assert found[0].classes == ("words.txt",)
 
 
 @pytest.mark.parametrize("content", [b"no picture", png()[:60], b"GIF89a"])
