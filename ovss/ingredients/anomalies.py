@@ -12,6 +12,9 @@ LARGEST_NORMS = 10
 # Keeps ratios finite where tokens coincide; scikit-learn adds the same amount to its reachabilities.
 TINY = 1e-10
 
+TIE = 1e-5
+"""Relative difference of outlier factors below which they count as equal."""
+
 
 def squared_distances(x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N N"]:
     """Squared Euclidean distances between the tokens of each image, in float32, with a diagonal of zeros.
@@ -92,7 +95,8 @@ def find_anomalies(
         top = x.float().norm(dim=-1).topk(min(LARGEST_NORMS, x.shape[1]), dim=-1).indices
         return torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device).scatter(1, top, True)
     scores = {"kdist": kdist_scores, "lof": lof_scores}[detector](x, neighbours)
-    return scores > torch.quantile(scores, 1 - contamination, dim=-1, keepdim=True)
+    # On small grids, where all patches are neighbours, the highest factors can tie; rounding must not decide then.
+    return scores > torch.quantile(scores, 1 - contamination, dim=-1, keepdim=True) * (1 + TIE)
 
 
 def repair(x: Float[Tensor, "B N D"], anomalous: Bool[Tensor, "B N"], grid: tuple[int, int]) -> Float[Tensor, "B N D"]:
