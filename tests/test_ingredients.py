@@ -260,3 +260,11 @@ def test_coherence_auc_of_separated_classes_is_one():
 def test_a_patch_has_the_class_of_most_of_its_labelled_pixels():
     labels = np.array([[0, 0, 2, 2], [0, 1, 2, 255], [1, 1, 255, 255], [1, 0, 255, 3], [255] * 4, [255] * 4])
     assert patch_labels(labels, (3, 2), 4).tolist() == [[0, 2], [1, 3], [-1, -1]]
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.1, 1 / 3, 7.7])
+def test_two_patches_farthest_from_each_other_tie_whatever_the_rounding(scale):
+    generator = torch.Generator().manual_seed(3)
+    points = torch.randn(1, 8, 16, generator=generator) / 10
+    points[0, 0, 0], points[0, 5, 0] = 3, -3
+    assert not find_anomalies(points * scale, "kdist", neighbours=30).any()

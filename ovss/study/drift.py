@@ -16,8 +16,7 @@ def compare_tables(reference: Path, fresh: Path, tolerance: float) -> list[str]:
     """Compare the tables of two reports cell by cell.
 
     Columns that say what produced a row (hashes, versions) may differ. Columns of fractions, whose values are all
-    within -1..1, are held to a tenth of the tolerance. Columns of whole numbers (pixels, pictures) may move by that
-    percentage of their largest value, so that one pixel more of half a million is no drift and one picture is.
+    within -1..1, are held to a tenth of the tolerance.
 
     Args:
         reference: Folder of the report that is right.
@@ -62,8 +61,6 @@ def _compare(name: str, reference: pd.DataFrame, fresh: pd.DataFrame, tolerance:
 
 
 def _tolerance(column: pd.Series, tolerance: float) -> float:
-    if pd.api.types.is_integer_dtype(column):
-        return tolerance / 100 * float(column.abs().max())
     fractions = pd.api.types.is_float_dtype(column) and column.abs().max() <= 1
     return tolerance / 10 if fractions else tolerance
 

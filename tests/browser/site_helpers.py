@@ -2,11 +2,15 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+WAIT = 120
+"""Seconds that a page may take for what is asked of it."""
 
 
 def open_browser(width: int = 1440, height: int = 1000):
@@ -67,3 +71,14 @@ def violations(browser) -> list[str]:
         for finding in result["violations"]
         if finding["impact"] in ("serious", "critical")
     ]
+
+
+def until(condition: Any, what: str, seconds: float = WAIT) -> Any:
+    """The first true value of a condition; fails the test when none comes in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.3)
+    pytest.fail(f"{what} did not happen within {seconds} s")

@@ -5,14 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
-from site_helpers import open_browser
+from site_helpers import WAIT, open_browser, until
 
 from ovss.notebooks import METADATA, write
 
@@ -23,19 +22,8 @@ import ovss
 from ovss.tiny.scenes import scene
 ovss.explore_attention(ovss.load_backbone("tiny"), scene("test", 10).image, methods=["clip", "naclip"])
 """
-WAIT = 120
 
 pytestmark = pytest.mark.slow
-
-
-def until(condition: Any, what: str, seconds: float = WAIT) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.3)
-    pytest.fail(f"{what} did not happen within {seconds} s")
 
 
 @pytest.fixture(scope="module")

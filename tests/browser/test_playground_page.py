@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from site_helpers import open_browser, overflowing, requests_of, set_viewport, violations
+from site_helpers import WAIT, open_browser, overflowing, requests_of, set_viewport, until, violations
 
 import ovss
 
 pytest.importorskip("voila", reason="voila is not installed")
-WAIT = 120
 CONTROL = "\ue009"
 KEEP_INPUTS = """
 const make = document.createElement.bind(document);
@@ -35,16 +34,6 @@ document.createElement = (name, ...rest) => {
 """
 """Lets the test reach the upload's file input, which the widget keeps out of the page."""
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
-
-
-def until(condition: Any, what: str, seconds: float = WAIT) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.3)
-    pytest.fail(f"{what} did not happen within {seconds} s")
 
 
 @pytest.fixture(scope="module")
