@@ -1,6 +1,7 @@
 """The study notebooks: how they are stored, that the default study runs, and that its reference has not moved."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,15 @@ def test_times_are_kept_out_of_the_tables(small):
 
 
 @pytest.mark.slow
+def test_no_notebook_of_the_reference_run_holds_a_path_of_the_machine_that_ran_it():
+    notebooks = sorted((REFERENCE / "notebooks").glob("*.ipynb"))
+    assert len(notebooks) == 6
+    for path in notebooks:
+        for cell in nbformat.read(path, as_version=4).cells:
+            told = json.dumps([out.get("text") for out in cell.get("outputs", [])])
+            assert not re.search(r"/\S+/ovss/\w+\.py", told), f"{path.name}: {told[:300]}"
+
+
 def test_the_benchmark_of_the_reference_run_has_not_moved(tmp_path):
     if not (REFERENCE / "run.json").is_file():
         pytest.skip("reports/tiny is not there; run 'ovss reproduce'")

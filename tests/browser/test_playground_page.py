@@ -95,7 +95,9 @@ def run(browser: Any, words: str) -> None:
     field = browser.find_element("css selector", ".ovss-app input[type=text]")
     field.send_keys(CONTROL, "a", "\ue000")
     field.send_keys(words)
-    browser.find_element("xpath", "//button[contains(., 'Run')]").click()
+    button = browser.find_element("xpath", "//button[contains(., 'Run')]")
+    until(button.is_enabled, "the end of the run before")  # the page says Done a moment before it takes the next click
+    button.click()
 
 
 def masks(browser: Any) -> dict[str, np.ndarray]:
