@@ -86,10 +86,9 @@ def subjects_for(
         results = []
         for method in group:
             if method.refines:
-                scores = torch.nn.functional.interpolate(
-                    method.patch_scores(tokens, text), size=windows.shape[-2:], mode="bilinear"
-                )
-                results.append(method.refine_scores(scores, tokens))
+                size = (windows.shape[-2], windows.shape[-1])
+                refined = method.refine_windows(method.patch_scores(tokens, text), tokens, size)
+                results.append(torch.stack([window.full() for window in refined]))
             else:
                 results.append(method.patch_embeddings(tokens))
         return results

@@ -13,6 +13,7 @@ from torch import Tensor
 from ovss.errors import InputError
 from ovss.labelling import ScoreField
 from ovss.records import write_bytes
+from ovss.stitching import PatchField
 from ovss.windows import Axis
 
 FORMATS = {"float32": torch.float32, "float16": torch.float16}
@@ -55,9 +56,11 @@ def keep_fields(folder: Path, index: int, id: str, fields: Mapping[str, ScoreFie
     Raises:
         InputError: The file cannot be written.
     """
-    first = next(iter(fields.values()))
+    patches = {label: field for label, field in fields.items() if isinstance(field, PatchField)}
+    assert len(patches) == len(fields), "a run that keeps scores has none at pixels"
+    first = next(iter(patches.values()))
     note = {"id": id, "rows": first.rows, "columns": first.columns, "size": first.size}
-    tensors = {label: field.cells.to("cpu", FORMATS[number_format]).contiguous() for label, field in fields.items()}
+    tensors = {label: field.cells.to("cpu", FORMATS[number_format]).contiguous() for label, field in patches.items()}
     write_bytes(scores_path(folder, index), save(tensors, metadata={"picture": json.dumps(note)}))
 
 

@@ -1,6 +1,7 @@
 """From query scores to label maps: one softmax over queries, classes as the best of their words, strips of bounded
 memory."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,11 +13,10 @@ from torch import Tensor
 from ovss.protocols import Protocol
 from ovss.refine import Pamr
 from ovss.vocabulary import Vocabulary
-from ovss.windows import Axis, stitch_matrix
 
 STRIP = 16
 """Rows of the final picture that are labelled at a time; fixed, so that no result depends on the memory at hand."""
-PAMR_CHUNK = 2**28
+PAMR_CHUNK = 2**27
 """Bytes of query scores that are refined at a time."""
 
 
@@ -63,8 +63,7 @@ class LabelRule:
         """Best class of each pixel and, where a threshold needs it, its probability.
 
         The softmax runs over queries and a class has the probability of its best query, so the best class is that of
-        the best
-        query and nothing but the denominator needs an exponential.
+        the best query and nothing but the denominator needs an exponential.
 
         Args:
             scores: Cosines, queries in the last but one dimension.
@@ -91,51 +90,41 @@ class LabelRule:
         return foreground & (areas <= self.area * areas[foreground].sum())
 
 
-@dataclass(frozen=True)
-class ScoreField:
-    """Query scores of one picture under one method, kept at patch resolution until labels or probabilities are asked
-    for.
+@dataclass(frozen=True, kw_only=True)
+class ScoreField(ABC):
+    """Query scores of one picture under one method, stitched when labels or probabilities are asked for.
 
     Attributes:
-        cells: Scores of all windows side by side, (Q, rows * cells, columns * cells).
-        rows: Windows along the height.
-        columns: Windows along the width.
         size: Height and width of the label map in pixels.
         rule: How scores become labels.
         protocol: For PAMR's settings.
         guide: Normalised picture (3, H, W) of that size that PAMR follows; None without PAMR.
     """
 
-    cells: Float[Tensor, "Q h w"]
-    rows: Axis
-    columns: Axis
     size: tuple[int, int]
     rule: LabelRule
     protocol: Protocol
     guide: Float[Tensor, "3 H W"] | None = field(default=None, repr=False)
 
-    @cached_property
-    def _row_matrix(self) -> Float[Tensor, "H h"]:
-        cells = self.cells.shape[1] // len(self.rows.starts)
-        return stitch_matrix(self.rows, cells, self.size[0]).to(self.cells.device)
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the scores are."""
 
-    @cached_property
-    def _column_matrix(self) -> Float[Tensor, "W w"]:
-        cells = self.cells.shape[2] // len(self.columns.starts)
-        return stitch_matrix(self.columns, cells, self.size[1]).to(self.cells.device)
+    @abstractmethod
+    def strip(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+        """Stitched scores of `STRIP` rows of the label map (fewer at its end).
 
-    def _strip(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
-        weights = self._row_matrix[top : top + STRIP]
-        used = weights.any(dim=0).nonzero().squeeze(1)
-        widened = self.cells[queries, used] @ self._column_matrix.T  # (Q, used, W)
-        strip = weights[:, used] @ widened.transpose(0, 1).flatten(1)  # (strip, Q * W)
-        return strip.unflatten(1, (-1, self.size[1]))
+        Args:
+            top: First row.
+            queries: Which queries.
+        """
 
     @cached_property
     def _refiner(self) -> Pamr:
         """Neighbours' weights of the guide, made once for all chunks of queries."""
         assert self.guide is not None
-        return Pamr(self.guide.to(self.cells.device), self.protocol.pamr_dilations)
+        return Pamr(self.guide.to(self.device), self.protocol.pamr_dilations)
 
     def cosines(self, queries: slice = slice(None)) -> Float[Tensor, "Q H W"]:
         """Stitched scores of some queries at the size of the label map, refined where the protocol asks for it.
@@ -143,7 +132,7 @@ class ScoreField:
         Args:
             queries: Which queries.
         """
-        strips = [self._strip(top, queries) for top in range(0, self.size[0], STRIP)]
+        strips = [self.strip(top, queries) for top in range(0, self.size[0], STRIP)]
         full = torch.cat(strips).transpose(0, 1).contiguous()
         if self.guide is None:
             return full
@@ -164,7 +153,7 @@ class ScoreField:
     def _decide(self, banned: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if self.guide is not None:
             return self._decide_refined(banned)
-        parts = [self.rule.label(self._strip(top), banned) for top in range(0, self.size[0], STRIP)]
+        parts = [self.rule.label(self.strip(top), banned) for top in range(0, self.size[0], STRIP)]
         classes = torch.cat([part[0] for part in parts])
         if self.rule.threshold is None:
             return classes, None
@@ -173,10 +162,10 @@ class ScoreField:
     def _decide_refined(self, banned: Tensor | None) -> tuple[Tensor, Tensor]:
         """As `_decide`, but a chunk of queries at a time over the whole picture, for PAMR needs whole maps."""
         chunk = max(1, PAMR_CHUNK // (4 * self.size[0] * self.size[1]))
-        owner = torch.tensor(self.rule.query_class, device=self.cells.device)
-        best = torch.full(self.size, float("-inf"), device=self.cells.device)
+        owner = torch.tensor(self.rule.query_class, device=self.device)
+        best = torch.full(self.size, float("-inf"), device=self.device)
         total = best.clone()
-        classes = torch.zeros(self.size, dtype=torch.long, device=self.cells.device)
+        classes = torch.zeros(self.size, dtype=torch.long, device=self.device)
         for start in range(0, len(owner), chunk):
             queries = slice(start, min(start + chunk, len(owner)))
             scores = self.cosines(queries) * self.rule.scale  # (chunk, H, W)
@@ -193,7 +182,7 @@ class ScoreField:
 
         A background class without words of its own has the threshold as its constant score. Needs C * H * W floats.
         """
-        owner = torch.tensor(self.rule.query_class, device=self.cells.device)
+        owner = torch.tensor(self.rule.query_class, device=self.device)
         chances = (self.cosines() * self.rule.scale).softmax(dim=0)  # (Q, H, W)
         result = chances.new_zeros(self.rule.classes, *self.size)
         result.scatter_reduce_(0, owner[:, None, None].expand_as(chances), chances, "amax")

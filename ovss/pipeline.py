@@ -21,6 +21,7 @@ from ovss.metrics import count_labels
 from ovss.protocols import Geometry, Protocol
 from ovss.records import Record, Shard
 from ovss.scoring import Prepared, Scorer
+from ovss.stitching import PatchField
 from ovss.vocabulary import Vocabulary
 from ovss.windows import resized_size
 
@@ -116,9 +117,6 @@ class Pipeline:
         self.scores_folder = scores_folder
         self.stopwatch = stopwatch or Stopwatch()
         self.scorer = Scorer(backbone, job.methods, job.scored, job.protocol, batch_size=job.batch_size)
-        # A method that refines pixels holds scores at full resolution, so pictures are then taken one by one.
-        refines = any(method.refines for method in job.methods.values())
-        self._group_windows = 1 if refines else job.batch_size
         self._rule = LabelRule.of(job.vocabulary, job.protocol, backbone.logit_scale)
 
     def run(
@@ -172,7 +170,7 @@ class Pipeline:
                 skipped[item.id] = str(item.reason)
                 on_image()
                 continue
-            if group and _windows([*group, item]) > self._group_windows:
+            if group and _windows([*group, item]) > self.job.batch_size:
                 counted += self._judge(group, pool, on_image)
                 group = []
             group.append(item)
@@ -217,7 +215,8 @@ class Pipeline:
         return counted
 
     def _own(self, scores: ScoreField) -> ScoreField:
-        if not self.job.extra_queries:
+        """Without the words that are only kept; a run that keeps scores has them at patch resolution."""
+        if not self.job.extra_queries or not isinstance(scores, PatchField):
             return scores
         return replace(scores, cells=scores.cells[: len(self.job.vocabulary.queries)], rule=self._rule)
 

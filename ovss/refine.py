@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ovss.errors import InputError
 
-DEFAULT_MEMORY = 1 << 30
+DEFAULT_MEMORY = 1 << 29
 
 
 def pamr(

@@ -19,12 +19,13 @@ from ovss.errors import InputError
 from ovss.files import digest
 from ovss.images import to_rgb
 from ovss.kept import read_kept, scores_path
-from ovss.labelling import LabelRule, ScoreField
+from ovss.labelling import LabelRule
 from ovss.metrics import count_labels
 from ovss.pipeline import Job, crop_truth
 from ovss.protocols import Protocol, load_protocol
 from ovss.records import Record, Store, write_bytes
 from ovss.results import Evaluation
+from ovss.stitching import PatchField
 from ovss.vocabulary import Vocabulary, load_vocabulary
 
 NOTE_FILE = "kept.json"
@@ -200,8 +201,15 @@ class _Judge:
         void_class = self.vocabulary.background if self.protocol.metric == "cliptrase" else None
         found = {}
         for label in self.methods:
-            cells = scores.cells[label][rows]
-            field = ScoreField(cells, scores.rows, scores.columns, scores.size, rule, self.protocol, guide)
+            field = PatchField(
+                cells=scores.cells[label][rows],
+                rows=scores.rows,
+                columns=scores.columns,
+                size=scores.size,
+                rule=rule,
+                protocol=self.protocol,
+                guide=guide,
+            )
             classes = len(self.vocabulary.classes)
             found[label] = count_labels(field.labels(), truth, classes, void=self.dataset.void, void_class=void_class)
         return found

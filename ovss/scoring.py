@@ -4,10 +4,10 @@ strip."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
@@ -15,14 +15,13 @@ from torch import Tensor
 from ovss.backbone import Backbone
 from ovss.errors import InputError
 from ovss.images import to_rgb
+from ovss.ingredients import WindowScores
 from ovss.labelling import LabelRule, ScoreField
 from ovss.methods import Method
 from ovss.protocols import Protocol
+from ovss.stitching import PatchField, PixelField
 from ovss.vocabulary import Vocabulary, embed_vocabulary
 from ovss.windows import Axis, axis_windows, resize_picture, resized_size
-
-REFINED_BYTES = 2**28
-"""Bound on the scores at window resolution that a refining method handles at a time."""
 
 
 @dataclass(frozen=True)
@@ -135,30 +134,24 @@ class Scorer:
             kind = (picture.rows.window, picture.columns.window, picture.overlapping)
             windows = len(picture.rows.starts) * len(picture.columns.starts)
             groups.setdefault(kind, []).extend((number, window) for window in range(windows))
-        maps: list[dict[str, dict[int, Tensor]]] = [{label: {} for label in self.methods} for _ in pictures]
-        for (height, width, overlapping), members in groups.items():
-            batch = self._batch_of(height, width)
-            for start in range(0, len(members), batch):
-                chosen = members[start : start + batch]
+        found: list[dict[str, dict[int, Tensor | WindowScores]]]
+        found = [{label: {} for label in self.methods} for _ in pictures]
+        for (_, _, overlapping), members in groups.items():
+            for start in range(0, len(members), self.batch_size):
+                chosen = members[start : start + self.batch_size]
                 crops = [pictures[number].crop(window) for number, window in chosen]
                 for label, scores in self._score_windows(torch.stack(crops), overlapping).items():
-                    for (number, window), map_ in zip(chosen, scores, strict=True):
-                        maps[number][label][window] = map_
+                    for (number, window), one in zip(chosen, scores, strict=True):
+                        found[number][label][window] = one
         return [
-            {label: self._field(picture, found[label]) for label in self.methods}
-            for picture, found in zip(pictures, maps, strict=True)
+            {label: self._field(picture, windows[label]) for label in self.methods}
+            for picture, windows in zip(pictures, found, strict=True)
         ]
 
-    def _batch_of(self, height: int, width: int) -> int:
-        """Windows per pass: fewer where a method refines scores of many queries at window resolution."""
-        if not any(method.refines for method in self.methods.values()):
-            return self.batch_size
-        window = 4 * len(self.vocabulary.queries) * height * width
-        return max(1, min(self.batch_size, REFINED_BYTES // window))
-
-    def _score_windows(self, windows: Float[Tensor, "B 3 H W"], overlapping: bool) -> dict[str, Tensor]:
-        """Query scores of equal windows per method: (B, Q, h, w) patches, or (B, Q, H, W) where the method refines
-        pixels."""
+    def _score_windows(
+        self, windows: Float[Tensor, "B 3 H W"], overlapping: bool
+    ) -> dict[str, Float[Tensor, "B Q h w"] | list[WindowScores]]:
+        """Query scores of equal windows per method: of patches, or of pixels where the method refines them."""
         patch = self.backbone.patch_size
         height, width = windows.shape[-2:]
         seen = windows[..., : height // patch * patch, : width // patch * patch]
@@ -170,17 +163,27 @@ class Scorer:
             if self.protocol.class_prior:
                 scores = scores * variant.class_scores(tokens, self.text)[:, :, None, None]
             if variant.refines:
-                scores = F.interpolate(scores, size=(height, width), mode="bilinear", align_corners=False)
-                scores = variant.refine_scores(scores, tokens, self.vocabulary.query_class)
+                scores = variant.refine_windows(scores, tokens, (height, width), self.vocabulary.query_class)
             result[label] = scores
         return result
 
-    def _field(self, picture: Prepared, maps: dict[int, Tensor]) -> ScoreField:
+    def _field(self, picture: Prepared, windows: dict[int, Tensor | WindowScores]) -> ScoreField:
+        shared: dict[str, Any] = {
+            "rows": picture.rows,
+            "columns": picture.columns,
+            "size": picture.size,
+            "rule": self.rule,
+            "protocol": self.protocol,
+            "guide": self.backbone.preprocess(picture.image) if self.protocol.pamr_iterations else None,
+        }
         rows, columns = len(picture.rows.starts), len(picture.columns.starts)
-        stacked = torch.stack([maps[window] for window in range(rows * columns)])  # (rows * columns, Q, h, w)
+        ordered = [windows[number] for number in range(rows * columns)]
+        refined = tuple(window for window in ordered if isinstance(window, WindowScores))
+        if refined:
+            return PixelField(windows=refined, **shared)
+        stacked = torch.stack([window for window in ordered if isinstance(window, Tensor)])  # (rows * columns, Q, h, w)
         cells = stacked.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
-        guide = self.backbone.preprocess(picture.image) if self.protocol.pamr_iterations else None
-        return ScoreField(cells, picture.rows, picture.columns, picture.size, self.rule, self.protocol, guide)
+        return PatchField(cells=cells, **shared)
 
 
 def centre_crop(image: Image.Image, side: int) -> Image.Image:

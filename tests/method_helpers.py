@@ -80,6 +80,17 @@ def random_backbone(
     return wrap(model)
 
 
+def vision_tower(architecture):
+    """An architecture's own vision tower beside the smallest text tower."""
+    config = open_clip.get_model_config(architecture)
+    assert config is not None
+    vision = CLIPVisionCfg(**config["vision_cfg"])
+    text = CLIPTextCfg(width=32, heads=1, layers=1, vocab_size=8)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return wrap(CLIP(config["embed_dim"], vision, text), architecture)
+
+
 def golden_pixels(backbone: Backbone, name: str) -> torch.Tensor:
     """A reference picture as a batch of one, normalised as the README of the reference files says."""
     rgb = torch.from_numpy(golden_arrays("images.npz")[name]).float()

@@ -27,8 +27,6 @@ from ovss.ingredients import (
     kdist_scores,
     lof_scores,
     logit_bound,
-    name_by_mean,
-    name_by_vote,
     patch_labels,
     regions,
     repair,
@@ -201,38 +199,6 @@ def test_maps_are_smoothed_by_a_median(grid):
 
 def test_no_cluster_means_no_region():
     assert regions(torch.eye(9) * 100, (3, 3), (24, 24), eps=0.1, min_samples=3) is None
-
-
-def test_a_vote_puts_one_class_on_top_of_a_region():
-    scores = torch.tensor([[0.9, 0.9, 0.1, 0.1], [0.2, 0.2, 0.8, 0.9], [0.1, 0.1, 0.2, 0.3]])[:, None]  # (3, 1, 4)
-    region = torch.tensor([[0, 0, 0, 1]])
-    voted = name_by_vote(scores, region)
-    assert voted.argmax(0).tolist() == [[0, 0, 0, 1]]
-    torch.testing.assert_close(voted[:, 0, 2], torch.tensor([0.8, 0.1, 0.2]))
-    torch.testing.assert_close(voted[:, 0, [0, 1, 3]], scores[:, 0, [0, 1, 3]])
-
-
-def test_queries_of_one_class_vote_together():
-    scores = torch.tensor([[0.9, 0.9, 0.1, 0.1, 0.1], [0.1, 0.1, 0.9, 0.9, 0.2], [0.2, 0.2, 0.3, 0.3, 0.9]])[:, None]
-    region = torch.zeros(1, 5, dtype=torch.long)
-    assert name_by_vote(scores, region).argmax(0).unique().tolist() == [0]
-    together = name_by_vote(scores, region, [0, 1, 1])
-    assert set(together.argmax(0).flatten().tolist()) == {1, 2}
-    torch.testing.assert_close(together[:, 0, 0], torch.tensor([0.2, 0.1, 0.9]))
-
-
-def test_a_tie_cannot_undo_the_vote():
-    scores = torch.zeros(2, 1, 3)
-    scores[1, 0, :2] = 1
-    assert name_by_vote(scores, torch.zeros(1, 3, dtype=torch.long)).argmax(0).tolist() == [[1, 1, 1]]
-
-
-def test_mean_naming_averages_within_regions():
-    scores, region = seeded(2, 4, 5), torch.tensor([[0, 0, 1, 1, 3]] * 4)
-    named = name_by_mean(scores, region)
-    for number in (0, 1, 3):
-        inside = region == number
-        torch.testing.assert_close(named[:, inside], scores[:, inside].mean(1, keepdim=True).expand(2, inside.sum()))
 
 
 def test_coherent_pairs_always_keep_the_diagonal():

@@ -8,18 +8,20 @@ import torch
 import torch.nn.functional as F
 from conftest import shared_path
 
-from ovss.labelling import LabelRule, ScoreField
+from ovss.labelling import LabelRule
 from ovss.protocols import load_protocol
+from ovss.stitching import PatchField
 from ovss.windows import Axis
 
 PLAIN = LabelRule(query_class=(0, 1, 2), classes=3, scale=10.0, background=0, threshold=None, area=None)
 
 
-def field_of(scores: torch.Tensor, rule: LabelRule, size: tuple[int, int] | None = None, **options) -> ScoreField:
+def field_of(scores: torch.Tensor, rule: LabelRule, size: tuple[int, int] | None = None, **options) -> PatchField:
     """A field of one window whose cells are the given scores (Q, h, w)."""
     height, width = scores.shape[1:]
     rows, columns = Axis(height, height, (0,)), Axis(width, width, (0,))
-    return ScoreField(scores, rows, columns, size or (height, width), rule, load_protocol("sclip"), **options)
+    options = {"size": size or (height, width), "protocol": load_protocol("sclip"), **options}
+    return PatchField(cells=scores, rows=rows, columns=columns, rule=rule, **options)
 
 
 def random_scores(queries: int, height: int, width: int, seed: int = 0) -> torch.Tensor:

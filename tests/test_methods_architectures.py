@@ -2,26 +2,13 @@
 
 import copy
 
-import open_clip
 import pytest
 import torch
-from method_helpers import golden_backbone, golden_pixels, wrap
-from open_clip import CLIP, CLIPTextCfg, CLIPVisionCfg
+from method_helpers import golden_backbone, golden_pixels, vision_tower, wrap
 
 from ovss.methods import create_method, list_methods
 
 ARCHITECTURES = ["ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336", "ViT-H-14"]
-
-
-def vision_tower(architecture):
-    """An architecture's own vision tower beside the smallest text tower."""
-    config = open_clip.get_model_config(architecture)
-    assert config is not None
-    vision = CLIPVisionCfg(**config["vision_cfg"])
-    text = CLIPTextCfg(width=32, heads=1, layers=1, vocab_size=8)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return wrap(CLIP(config["embed_dim"], vision, text), architecture)
 
 
 def run_all(backbone, grid):

@@ -24,8 +24,6 @@ from ovss.ingredients.clusters import (
     cluster_maps,
     clustering_parameters,
     denoise,
-    name_by_mean,
-    name_by_vote,
     regions,
     self_correlation,
     smooth_maps,
@@ -38,12 +36,16 @@ from ovss.ingredients.coherence import (
     patch_labels,
     restrict_attention,
 )
+from ovss.ingredients.naming import RegionMeans, RegionVotes, WindowScores, name_by_mean, name_by_vote
 
 __all__ = [
     "DENOISERS",
     "DETECTORS",
     "PAIRS",
     "VOID",
+    "RegionMeans",
+    "RegionVotes",
+    "WindowScores",
     "aggregation_weights",
     "attend",
     "attention_map",

@@ -1,6 +1,4 @@
-"""CLIPtrase's regions: self-correlation of patches, denoised, clustered, smoothed, and given a name."""
-
-from collections.abc import Sequence
+"""CLIPtrase's regions: self-correlation of patches, denoised, clustered and smoothed."""
 
 import numpy as np
 import torch
@@ -8,6 +6,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from sklearn.cluster import DBSCAN
 from torch import Tensor
+
+from ovss.ingredients.naming import WindowScores
 
 DENOISERS = ("code", "dice")
 UPSAMPLING = 4
@@ -85,7 +85,8 @@ def _median(image: np.ndarray) -> np.ndarray:
 
 def assign_pixels(maps: Float[Tensor, "K h w"], size: tuple[int, int]) -> Int[Tensor, "H W"]:
     """Cluster of each pixel: the one whose map, enlarged bilinearly, is highest there."""
-    return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0].max(0).indices
+    enlarged = WindowScores(maps, size)
+    return torch.cat([enlarged.rows(rows).max(0).indices for rows in enlarged.strips()])
 
 
 def regions(
@@ -107,46 +108,3 @@ def regions(
     if labels.max() < 0:
         return None
     return assign_pixels(smooth_maps(cluster_maps(rows, labels, grid)), size)
-
-
-def name_by_vote(
-    scores: Float[Tensor, "Q H W"], region: Int[Tensor, "H W"], query_class: Sequence[int] | None = None
-) -> Float[Tensor, "Q H W"]:
-    """Give each region the class that most of its pixels have.
-
-    Args:
-        scores: Scores of the queries.
-        region: Region of each pixel.
-        query_class: Class of each query; None: each query is a class of its own. Pixels vote for classes.
-
-    Returns:
-        Scores in which, everywhere in a region, the best query of its class has changed places with the best query of
-        all (and leads by the smallest step that the number format knows, so that a tie cannot undo the vote).
-    """
-    owner = torch.arange(len(scores)) if query_class is None else torch.tensor(query_class)
-    owner = owner.to(scores.device)
-    top, first = scores.max(dim=0)  # (H, W)
-    count, classes = int(region.max()) + 1, int(owner.max()) + 1
-    votes = torch.bincount((region * classes + owner[first]).flatten(), minlength=count * classes)
-    elected = votes.view(count, classes).argmax(dim=1)[region]  # (H, W)
-    outvoted = (elected != owner[first]).flatten().nonzero()[:, 0]  # (P,) pixels that change their class
-    pixels = scores.flatten(1)[:, outvoted]  # (Q, P)
-    others = owner[:, None] != elected.flatten()[outvoted]
-    value, winner = pixels.masked_fill(others, -torch.inf).max(dim=0)
-    highest = top.flatten()[outvoted]
-    pixels.scatter_(0, first.flatten()[outvoted][None], value[None])
-    pixels.scatter_(0, winner[None], torch.nextafter(highest, torch.full_like(highest, torch.inf))[None])
-    return scores.flatten(1).index_copy(1, outvoted, pixels).view_as(scores)
-
-
-def name_by_mean(scores: Float[Tensor, "Q H W"], region: Int[Tensor, "H W"]) -> Float[Tensor, "Q H W"]:
-    """Give each pixel the mean scores of its region.
-
-    Args:
-        scores: Scores of the queries.
-        region: Region of each pixel.
-    """
-    index = region.flatten()
-    count = torch.bincount(index).clamp_min(1)
-    sums = scores.new_zeros(len(scores), len(count)).index_add(1, index, scores.flatten(1))
-    return (sums / count)[:, index].view_as(scores)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.errors import InputError
+from ovss.ingredients import WindowScores
 from ovss.methods.parameters import check_parameter
 
 
@@ -114,6 +115,29 @@ class Method(ABC):
             query_class: Class of each query; None: each query is a class of its own.
         """
         return scores
+
+    def refine_windows(
+        self,
+        scores: Float[Tensor, "B Q h w"],
+        tokens: Tokens,
+        size: tuple[int, int],
+        query_class: Sequence[int] | None = None,
+    ) -> list[WindowScores]:
+        """`refine_scores` from patch scores, with pixels that are made when they are asked for.
+
+        By default all of them are made here and held; a method for many queries does better with its own.
+
+        Args:
+            scores: Scores of the queries at patch resolution.
+            tokens: The backbone pass they come from.
+            size: Height and width of the windows in pixels.
+            query_class: Class of each query; None: each query is a class of its own.
+
+        Returns:
+            Scores of each window.
+        """
+        pixels = F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+        return [WindowScores(window, size) for window in self.refine_scores(pixels, tokens, query_class)]
 
     @property
     def refines(self) -> bool:

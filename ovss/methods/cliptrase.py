@@ -16,10 +16,11 @@ from ovss.backbone import Tokens
 from ovss.errors import InputError
 from ovss.ingredients import (
     DENOISERS,
+    RegionMeans,
+    RegionVotes,
+    WindowScores,
     clustering_parameters,
     denoise,
-    name_by_mean,
-    name_by_vote,
     regions,
     self_correlation,
 )
@@ -105,19 +106,30 @@ class ClipTrase(Method):
         self, scores: Float[Tensor, "B Q H W"], tokens: Tokens, query_class: Sequence[int] | None = None
     ) -> Float[Tensor, "B Q H W"]:
         """Name each region of each image; an image without any cluster keeps its scores."""
+        size = (scores.shape[-2], scores.shape[-1])
+        return torch.stack([image.full() for image in self.refine_windows(scores, tokens, size, query_class)])
+
+    def refine_windows(
+        self,
+        scores: Float[Tensor, "B Q h w"],
+        tokens: Tokens,
+        size: tuple[int, int],
+        query_class: Sequence[int] | None = None,
+    ) -> list[WindowScores]:
+        """As `refine_scores`; of each window its patch scores, its regions and their names are held."""
         eps, min_samples = clustering_parameters(tokens.grid)
         eps = eps if self.eps is None else self.eps
         min_samples = min_samples if self.min_samples is None else self.min_samples
-        refined = []
+        refined: list[WindowScores] = []
         for rows, image in zip(self.correlation(tokens), scores, strict=True):
-            region = regions(rows, tokens.grid, (image.shape[-2], image.shape[-1]), eps, min_samples)
+            region = regions(rows, tokens.grid, size, eps, min_samples)
             if region is None:
-                refined.append(image)
+                refined.append(WindowScores(image, size))
             elif self.naming == "vote":
-                refined.append(name_by_vote(image, region, query_class))
+                refined.append(RegionVotes(image, region, query_class))
             else:
-                refined.append(name_by_mean(image, region))
-        return torch.stack(refined)
+                refined.append(RegionMeans(image, region))
+        return refined
 
     @property
     def refines(self) -> bool:

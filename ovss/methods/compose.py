@@ -18,6 +18,7 @@ from ovss.errors import InputError
 from ovss.ingredients import (
     DETECTORS,
     PAIRS,
+    WindowScores,
     aggregation_weights,
     attend,
     coherent_attention,
@@ -221,6 +222,18 @@ class Compose(Method):
     ) -> Float[Tensor, "B Q H W"]:
         """Name CLIPtrase's regions where `naming` says so."""
         return ClipTrase(naming=self.naming).refine_scores(scores, tokens, query_class) if self.refines else scores
+
+    def refine_windows(
+        self,
+        scores: Float[Tensor, "B Q h w"],
+        tokens: Tokens,
+        size: tuple[int, int],
+        query_class: Sequence[int] | None = None,
+    ) -> list[WindowScores]:
+        """As `refine_scores`, in little memory."""
+        if not self.refines:
+            return super().refine_windows(scores, tokens, size, query_class)
+        return ClipTrase(naming=self.naming).refine_windows(scores, tokens, size, query_class)
 
     def for_windows(self, overlapping: bool) -> Method:
         """Under overlapping windows regions take their mean scores, as CLIPtrase's do."""
