@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from sklearn.cluster import DBSCAN
 from torch import Tensor
 
-from ovss.ingredients.naming import WindowScores
+from ovss.ingredients.naming import STRIP_BYTES, WindowScores
 
 DENOISERS = ("code", "dice")
 UPSAMPLING = 4
@@ -71,16 +71,19 @@ def cluster_maps(rows: Float[Tensor, "N N"], labels: np.ndarray, grid: tuple[int
 def smooth_maps(maps: Float[Tensor, "K h w"]) -> Float[Tensor, "K 4h 4w"]:
     """Maps enlarged four times bilinearly and median-filtered over 7 x 7."""
     enlarged = F.interpolate(maps[None], scale_factor=UPSAMPLING, mode="bilinear", align_corners=False)[0]
-    smooth = np.stack([_median(one) for one in enlarged.cpu().numpy()])
-    return torch.from_numpy(smooth).to(maps.device)
+    held = 4 * MEDIAN_SIZE**2 * enlarged[0].numel()
+    chunks = enlarged.cpu().split(max(1, STRIP_BYTES // held))
+    return torch.from_numpy(np.concatenate([_median(some.numpy()) for some in chunks])).to(maps.device)
 
 
-def _median(image: np.ndarray) -> np.ndarray:
-    """Median over 7 x 7 pixels with mirrored borders; equals scipy.ndimage.median_filter in a quarter of its time."""
-    padded = np.pad(image, MEDIAN_SIZE // 2, mode="symmetric")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (MEDIAN_SIZE, MEDIAN_SIZE)).reshape(*image.shape, -1)
+def _median(images: np.ndarray) -> np.ndarray:
+    """Median over 7 x 7 pixels of each image (K, H, W) with mirrored borders; equals scipy.ndimage.median_filter in a
+    quarter of its time."""
+    margin = MEDIAN_SIZE // 2
+    padded = np.pad(images, ((0, 0), (margin, margin), (margin, margin)), mode="symmetric")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (MEDIAN_SIZE, MEDIAN_SIZE), axis=(1, 2))
     middle = MEDIAN_SIZE**2 // 2
-    return np.partition(windows, middle, axis=-1)[..., middle]
+    return np.partition(windows.reshape(*images.shape, -1), middle, axis=-1)[..., middle]
 
 
 def assign_pixels(maps: Float[Tensor, "K h w"], size: tuple[int, int]) -> Int[Tensor, "H W"]:

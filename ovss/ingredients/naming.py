@@ -55,10 +55,12 @@ class WindowScores:
         if self.scores.shape[1:] == self.size:
             return self.scores[queries, wanted]
         (low, high, weight), (left, right, share) = self._taps
-        down = weight[wanted, None]
-        part = self.scores[queries]
-        part = part[:, low[wanted]] * (1 - down) + part[:, high[wanted]] * down
-        return part[:, :, left] * (1 - share) + part[:, :, right] * share
+        low, high, down = low[wanted], high[wanted], weight[wanted, None]
+        start, stop = int(low.min()), int(high.max()) + 1
+        part = self.scores[queries, start:stop]
+        # Columns first, while there are few rows: whole rows are then taken, which is much faster than elements.
+        part = part.index_select(2, left) * (1 - share) + part.index_select(2, right) * share
+        return (part.index_select(1, low - start) * (1 - down)).add_(part.index_select(1, high - start).mul_(down))
 
     def strips(self) -> Iterator[Int[Tensor, " n"]]:
         """Row numbers from top to bottom, so many at a time that a strip of all queries keeps to `STRIP_BYTES`."""
@@ -131,6 +133,8 @@ class RegionVotes(WindowScores):
         self._highest = torch.nextafter(top, torch.full_like(top, torch.inf))
         for rows in self.strips():
             changed = self._outvoted[rows]
+            if not changed.any():
+                continue
             pixels = super().rows(rows)[:, changed]  # (Q, P)
             others = owner[:, None] != elected[rows][changed]
             found = pixels.masked_fill_(others, -torch.inf).max(dim=0)
@@ -140,7 +144,7 @@ class RegionVotes(WindowScores):
     def rows(self, wanted: Int[Tensor, " n"], queries: slice = ALL) -> Float[Tensor, "K n W"]:
         """Scores after the vote."""
         start, stop, _ = queries.indices(len(self.scores))
-        values = super().rows(wanted, queries).clone()
+        values = super().rows(wanted, queries)
         for place, score in ((self._first, self._value), (self._winner, self._highest)):
             query = place[wanted] - start
             row, column = (self._outvoted[wanted] & (query >= 0) & (query < stop - start)).nonzero(as_tuple=True)
