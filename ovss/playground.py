@@ -129,7 +129,8 @@ class Playground:
         names = [name for name in list_methods() if name != "compose"]
         self.upload = widgets.FileUpload(accept=".png,.jpg,.jpeg", multiple=False, description="Choose a picture")
         words = "; ".join(CLASSES[number] for number in np.unique(drawn.mask))
-        self.words = widgets.Text(words, description="Words", continuous_update=True)
+        # Sent when the field is left: letter by letter, a busy kernel gets the click on Run before the last ones.
+        self.words = widgets.Text(words, description="Words", continuous_update=False)
         self.methods = widgets.SelectMultiple(
             options=names, value=DEFAULT_METHODS, rows=len(names), description="Methods"
         )
