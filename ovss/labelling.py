@@ -132,8 +132,9 @@ class ScoreField(ABC):
         Args:
             queries: Which queries.
         """
-        strips = [self.strip(top, queries) for top in range(0, self.size[0], STRIP)]
-        full = torch.cat(strips).transpose(0, 1).contiguous()
+        strips = [self.strip(top, queries).transpose(0, 1) for top in range(0, self.size[0], STRIP)]
+        full = torch.cat(strips, dim=1)
+        del strips
         if self.guide is None:
             return full
         return self._refiner.refine(full, self.protocol.pamr_iterations)

@@ -237,7 +237,8 @@ def test_the_explorer_page_is_made_from_its_data(tmp_path):
     build_site(tmp_path, write_run(tmp_path, [image]))
     text = (tmp_path / "explorer.html").read_text()
     assert "<script>alert" not in text
-    assert 'href="explorer.html"' in (tmp_path / "index.html").read_text()
+    for page in tmp_path.rglob("*.html"):
+        assert 'explorer.html"' in page.read_text(), f"{page.name} leads nowhere near the explorer"
 
 
 README = "# Title\n\n<!-- results:begin -->\nold\n<!-- results:end -->\n\nafter\n"

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ovss.windows import bilinear_matrix, bilinear_taps
 
 STRIP_BYTES = 2**26
 """Bytes of scores that are made at a time; what a row holds does not depend on it."""
-ALL = slice(None)
 
 
 class WindowScores:
@@ -45,7 +44,7 @@ class WindowScores:
         device = self.scores.device
         return [(low.to(device), high.to(device), weight.float().to(device)) for low, high, weight in found]
 
-    def rows(self, wanted: Int[Tensor, " n"], queries: slice = ALL) -> Float[Tensor, "K n W"]:
+    def rows(self, wanted: Int[Tensor, " n"], queries: slice = slice(None)) -> Float[Tensor, "K n W"]:
         """Maps in some rows of pixels: one per query, or those that `coefficients` mixes.
 
         Args:
@@ -84,21 +83,19 @@ class RegionMeans(WindowScores):
     def __init__(self, scores: Float[Tensor, "Q h w"], region: Int[Tensor, "H W"]) -> None:
         super().__init__(scores, (region.shape[0], region.shape[1]))
         self.region = region
-        self.coefficients = torch.stack([self._mean(number) for number in range(int(region.max()) + 1)], dim=1)
+        numbers = region.cpu()  # not every device has double precision
+        means = [self._mean(numbers == number) for number in range(int(numbers.max()) + 1)]
+        self.coefficients = torch.stack(means, dim=1)
 
-    def _mean(self, number: int) -> Float[Tensor, " Q"]:
+    def _mean(self, inside: Bool[Tensor, "H W"]) -> Float[Tensor, " Q"]:
         """Mean over the pixels of a region, taken at patch resolution by weighing the patches."""
-        inside = (self.region == number).double()
-        weights = inside / inside.sum().clamp_min(1)
+        weights = inside.double() / inside.sum().clamp_min(1)
         if self.scores.shape[1:] != self.size:
-            down, across = (
-                bilinear_matrix(*lengths).to(weights.device)
-                for lengths in zip(self.size, self.scores.shape[1:], strict=True)
-            )
+            down, across = (bilinear_matrix(*lengths) for lengths in zip(self.size, self.scores.shape[1:], strict=True))
             weights = down.T @ weights @ across
-        return self.scores.flatten(1) @ weights.flatten().to(self.scores.dtype)
+        return self.scores.flatten(1) @ weights.flatten().to(self.scores.dtype).to(self.scores.device)
 
-    def rows(self, wanted: Int[Tensor, " n"], queries: slice = ALL) -> Float[Tensor, "K n W"]:
+    def rows(self, wanted: Int[Tensor, " n"], queries: slice = slice(None)) -> Float[Tensor, "K n W"]:
         """One map per region: 1 inside, 0 outside."""
         assert self.coefficients is not None
         numbers = torch.arange(self.coefficients.shape[1], device=self.region.device)
@@ -141,7 +138,7 @@ class RegionVotes(WindowScores):
             row, column = changed.nonzero(as_tuple=True)
             self._value[rows[row], column], self._winner[rows[row], column] = found.values, found.indices
 
-    def rows(self, wanted: Int[Tensor, " n"], queries: slice = ALL) -> Float[Tensor, "K n W"]:
+    def rows(self, wanted: Int[Tensor, " n"], queries: slice = slice(None)) -> Float[Tensor, "K n W"]:
         """Scores after the vote."""
         start, stop, _ = queries.indices(len(self.scores))
         values = super().rows(wanted, queries)

@@ -56,7 +56,7 @@ def build_site(out: Path, record: dict[str, Any], failures: Sequence[str] = ()) 
     pages: dict[str, tuple[str, dict[str, Any]]] = {
         "index.html": (
             "index.html.j2",
-            {"sections": parts, "headline": headline(record), "failures": failures, "explorer": bool(explorer)},
+            {"sections": parts, "headline": headline(record), "failures": failures},
         ),
         "provenance.html": ("provenance.html.j2", {"entries": provenance.entries}),
     }
@@ -68,7 +68,9 @@ def build_site(out: Path, record: dict[str, Any], failures: Sequence[str] = ()) 
             pages[page] = ("notebook.html.j2", {"task": task, "body": notebook_body(out / task["notebook"])})
     for name, (template, values) in pages.items():
         root = "../" * name.count("/")
-        text = environment.get_template(template).render(record=record, root=root, page=name, **values)
+        text = environment.get_template(template).render(
+            record=record, root=root, page=name, explorer=bool(explorer), **values
+        )
         with atomic_write(out / name, "w") as file:
             file.write(text)
         written.append(out / name)
