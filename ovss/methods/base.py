@@ -1,7 +1,6 @@
 """What a method is: hyperparameters as fields, a paper record, a function from `Tokens` to patch embeddings."""
 
 import dataclasses
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -39,11 +38,12 @@ class Paper:
 
 
 @dataclass(frozen=True)
-class Method(ABC):
+class Method:
     """A training-free segmentation method as a function of one backbone pass.
 
-    Subclasses are frozen dataclasses whose fields, made by `parameter`, are the hyperparameters. All statistics are
-    per image, so that a batch gives what each of its images gives alone.
+    Subclasses are frozen dataclasses whose fields, made by `parameter`, are the hyperparameters. Most define `mix`, how
+    the last block mixes its values; those that do more define `stream` or `patch_embeddings`. All statistics are per
+    image, so that a batch gives what each of its images gives alone.
     """
 
     name: ClassVar[str]
@@ -86,9 +86,41 @@ class Method(ABC):
         """
         return frozenset({depth - 1})
 
-    @abstractmethod
+    def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
+        """Values under the attention of the last block, head by head.
+
+        The result is linear in the values, so the attention of the method is its mix applied to the identity; see
+        `ovss.analysis.method_attention`.
+
+        Args:
+            tokens: One backbone pass.
+            values: Values to be mixed, (B, heads, T, any width); T leaves CLS out where the method is `patches_only`.
+                None: those that the last block projects.
+
+        Raises:
+            InputError: The method does not come down to one attention map in its last block.
+        """
+        raise InputError(f"method '{self.name}' has no single attention map in its last block")
+
+    @property
+    def patches_only(self) -> bool:
+        """Whether `mix` leaves CLS out; by default not."""
+        return False
+
+    @property
+    def residual_and_ffn(self) -> tuple[bool, bool]:
+        """Whether the last block keeps its residual and its FFN: the fields `residual` and `ffn`, else no."""
+        return getattr(self, "residual", False), getattr(self, "ffn", False)
+
+    def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
+        """Tokens after the changed last block, before they are read out: CLS and the patches, or the patches alone."""
+        residual, ffn = self.residual_and_ffn
+        return finish_block(tokens, self.mix(tokens), residual, ffn)
+
     def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
         """Patch embeddings in the joint image-text space: float32 rows of unit length, row-major over the grid."""
+        patches = tokens.grid[0] * tokens.grid[1]
+        return unit(tokens.read_out(self.stream(tokens)[:, -patches:]))
 
     def patch_scores(self, tokens: Tokens, text: Float[Tensor, "Q E"]) -> Float[Tensor, "B Q h w"]:
         """Cosine of each patch with each query, in float32.
@@ -179,11 +211,6 @@ def finish_block(
     if residual:
         y = y + tokens.hidden(tokens.depth - 1)[:, rows]
     return y + block.ffn(y) if ffn else y
-
-
-def read_patches(tokens: Tokens, stream: Float[Tensor, "B T D"]) -> Float[Tensor, "B N E"]:
-    """Read out the patch rows of a residual stream that has CLS in front: unit length, float32."""
-    return unit(tokens.read_out(stream[:, 1:]))
 
 
 def scale_block(block: int, depth: int) -> int:

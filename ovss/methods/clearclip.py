@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.ingredients import attend
-from ovss.methods.base import Method, Paper, finish_block, read_patches
+from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
@@ -33,10 +33,6 @@ class ClearClip(Method):
     residual: bool = parameter(False, "add the block's input to the attention output", "paper, method section")
     ffn: bool = parameter(False, "apply the last FFN with its residual", "paper, method section")
 
-    def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
-        """All tokens after the changed last block, CLS first."""
-        return finish_block(tokens, attend(tokens.qkv(tokens.depth), "qq"), self.residual, self.ffn)
-
-    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
-        """Patch embeddings, unit length, float32."""
-        return read_patches(tokens, self.stream(tokens))
+    def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
+        """Values under the attention among queries."""
+        return attend(tokens.qkv(tokens.depth), "qq", values=values)

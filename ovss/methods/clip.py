@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.ingredients import attend
-from ovss.methods.base import Method, Paper, finish_block, read_patches
+from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
@@ -35,11 +35,6 @@ class Clip(Method):
     residual: bool = parameter(True, "add the block's input to the attention output", "the trained model")
     ffn: bool = parameter(True, "apply the last FFN with its residual", "the trained model")
 
-    def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
-        """All tokens after the last block, CLS first."""
-        mixed = attend(tokens.qkv(tokens.depth), "qk")
-        return finish_block(tokens, mixed, self.residual, self.ffn)
-
-    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
-        """Patch embeddings, unit length, float32."""
-        return read_patches(tokens, self.stream(tokens))
+    def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
+        """Values under the attention that the model was trained with."""
+        return attend(tokens.qkv(tokens.depth), "qk", values=values)

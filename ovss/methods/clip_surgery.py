@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.ingredients import attend
-from ovss.methods.base import Method, Paper, read_patches
+from ovss.methods.base import Method, Paper
 from ovss.methods.dual_path import dual_path, dual_path_blocks
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
@@ -57,10 +57,6 @@ class ClipSurgery(Method):
     def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
         """All tokens at the end of the new path, CLS first."""
         return dual_path(tokens, dual_path_blocks(self.name, self.blocks, tokens.depth), _values_attend)
-
-    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
-        """Patch embeddings, unit length, float32."""
-        return read_patches(tokens, self.stream(tokens))
 
     def patch_scores(self, tokens: Tokens, text: Float[Tensor, "Q E"]) -> Float[Tensor, "B Q h w"]:
         """Cosines; with feature surgery weighted by the image's class scores, less their mean over the queries."""

@@ -28,7 +28,7 @@ from ovss.ingredients import (
     patch_qkv,
     restrict_attention,
 )
-from ovss.methods.base import Method, Paper, check_block, scale_block, unit
+from ovss.methods.base import Method, Paper, check_block, scale_block
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
@@ -148,16 +148,26 @@ class ClipSegAaai25(Method):
             total = total + other
         return total / len(maps)
 
-    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
-        """Patch embeddings, unit length, float32."""
+    @property
+    def patches_only(self) -> bool:
+        """CLS is dropped before the attention."""
+        return True
+
+    def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
+        """Values of the patches, by default the last block's, under the one attention of all value blocks."""
+        v = tokens.qkv(tokens.depth)[2][:, :, 1:] if values is None else values
+        return self.cra(tokens).to(v.dtype) @ v
+
+    def stream(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
+        """Patches: the mean of what the last blocks give under the one attention."""
         weights = self.cra(tokens).to(tokens.backbone.dtype)
         deep = self.deep_blocks(tokens.depth)
         if self.values == "last":
             inputs = torch.stack([tokens.hidden(number - 1)[:, 1:] for number in deep]).mean(0)  # (B, N, D)
             block = tokens.block(tokens.depth)
-            return unit(tokens.read_out(block.merge(weights @ block.value(inputs))))
+            return block.merge(weights @ block.value(inputs))
         outputs = [tokens.block(n).merge(weights @ tokens.qkv(n)[2][:, :, 1:]) for n in deep]
-        return unit(tokens.read_out(torch.stack(outputs).mean(0)))
+        return torch.stack(outputs).mean(0)
 
     def calibrate(self, backbone: Backbone, samples: Iterable[Any], void: int = 255) -> "ClipSegAaai25":
         """Resolve middle_blocks='auto': the block whose patch similarities tell classes apart best.

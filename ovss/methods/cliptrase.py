@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,7 +25,7 @@ from ovss.ingredients import (
     regions,
     self_correlation,
 )
-from ovss.methods.base import Method, Paper, finish_block, read_patches, unit
+from ovss.methods.base import Method, Paper, finish_block, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
@@ -76,26 +77,28 @@ class ClipTrase(Method):
             raise InputError("cliptrase: a model of 1 block has no block before the last one; at least 2 are needed")
         return frozenset({depth - 2, depth - 1})
 
-    def stream(self, tokens: Tokens, rows: slice = slice(None)) -> Float[Tensor, "B T D"]:
-        """Tokens after the changed last block, CLS first.
+    def mix(self, tokens: Tokens, values: Tensor | None = None, rows: slice = slice(None)) -> Float[Tensor, "B H T d"]:
+        """Values under the sum of the three maps.
 
         Args:
             tokens: One backbone pass.
-            rows: Which tokens.
+            values: See `Method.mix`.
+            rows: Tokens that look.
         """
         qkv = tokens.qkv(tokens.depth)
-        mixed = torch.stack(
-            [torch.nn.functional.scaled_dot_product_attention(part[:, :, rows], part, qkv[2]) for part in qkv]
-        ).sum(0)
-        return finish_block(tokens, mixed, residual=True, ffn=True, rows=rows)
+        v = qkv[2] if values is None else values
+        return torch.stack([F.scaled_dot_product_attention(part[:, :, rows], part, v) for part in qkv]).sum(0)
 
-    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
-        """Patch embeddings, unit length, float32."""
-        return read_patches(tokens, self.stream(tokens))
+    @property
+    def residual_and_ffn(self) -> tuple[bool, bool]:
+        """Both stay."""
+        return True, True
 
     def class_scores(self, tokens: Tokens, text: Float[Tensor, "Q E"]) -> Float[Tensor, "B Q"]:
         """Cosine of CLS, as it leaves the changed last block, with each query."""
-        cls = unit(tokens.read_out(self.stream(tokens, slice(0, 1))))[:, 0]
+        front = slice(0, 1)
+        cls = finish_block(tokens, self.mix(tokens, rows=front), residual=True, ffn=True, rows=front)
+        cls = unit(tokens.read_out(cls))[:, 0]
         return cls @ text.to(cls.device, torch.float32).T
 
     def correlation(self, tokens: Tokens) -> Float[Tensor, "B N N"]:

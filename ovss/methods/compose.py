@@ -32,7 +32,7 @@ from ovss.ingredients import (
     repair,
     similarity_attention,
 )
-from ovss.methods.base import Method, Paper, unit
+from ovss.methods.base import Method, Paper
 from ovss.methods.clipseg_aaai25 import ClipSegAaai25
 from ovss.methods.cliptrase import ClipTrase
 from ovss.methods.naclip import NaClip
@@ -121,9 +121,14 @@ class Compose(Method):
             wanted.update(ClipTrase().layers(depth))
         return frozenset(wanted)
 
-    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
-        """Patch embeddings, unit length, float32."""
-        mid, post, fused = ScClip().blocks(tokens.depth)
+    @property
+    def patches_only(self) -> bool:
+        """Whether patches attend to patches only."""
+        return self.drop_cls
+
+    def prepare(self, tokens: Tokens) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B N N"] | None]:
+        """Tokens that enter the last block and, where an ingredient needs them, the similarities in the middle one."""
+        mid, _, _ = ScClip().blocks(tokens.depth)
         last = tokens.hidden(tokens.depth - 1)
         x, middle = last, None
         if self.repair != "none" or self.aggregate_pre or "similar" in self.kernels:
@@ -135,14 +140,25 @@ class Compose(Method):
         similarity = None if middle is None else cosine_map(middle)
         if self.aggregate_pre and similarity is not None:
             x = with_cls(last, aggregation_weights(similarity, self.beta) @ x[:, 1:].float())
+        return x, similarity
 
+    def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
+        """Values of the last block under the kernels of the first pass; a second pass and aggregation come after it."""
+        x, similarity = self.prepare(tokens)
+        qkv = self.project(tokens, x)
+        return self.weigh(tokens, qkv, qkv[2] if values is None else values, similarity)
+
+    def stream(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
+        """Patches after all passes and post-aggregation."""
+        _, post, fused = ScClip().blocks(tokens.depth)
+        x, similarity = self.prepare(tokens)
         y = self.attend_once(tokens, x, similarity)
         if self.second_pass:
             fusion = torch.stack([tokens.hidden(number).float() for number in fused]).sum(0)
             y = y + self.attend_once(tokens, fusion, similarity)
         if self.aggregate_post:
             y = aggregation_weights(cosine_map(tokens.hidden(post)[:, 1:]), self.beta) @ y
-        return unit(tokens.read_out(y.to(last.dtype)))
+        return y.to(tokens.backbone.dtype)
 
     def attend_once(
         self, tokens: Tokens, x: Float[Tensor, "B T D"], similarity: Float[Tensor, "B N N"] | None
@@ -158,15 +174,13 @@ class Compose(Method):
             The patches, float32.
         """
         block, dtype = tokens.block(tokens.depth), tokens.backbone.dtype
-        unchanged = x is tokens.hidden(tokens.depth - 1)
-        qkv = tokens.qkv(tokens.depth) if unchanged else block.qkv(x.to(dtype))
-        cls = x[:, :1].float()
+        qkv, cls = self.project(tokens, x), x[:, :1].float()
         if self.drop_cls:
-            qkv, x = patch_qkv(qkv), x[:, 1:]
-        y = block.merge(self.mix(tokens, qkv, qkv[2], similarity))
+            x = x[:, 1:]
+        y = block.merge(self.weigh(tokens, qkv, qkv[2], similarity))
         for number in range(tokens.depth - self.value_blocks + 1, tokens.depth):
             values = tokens.qkv(number)[2][:, :, 1:] if self.drop_cls else tokens.qkv(number)[2]
-            y = y + tokens.block(number).merge(self.mix(tokens, qkv, values, similarity))
+            y = y + tokens.block(number).merge(self.weigh(tokens, qkv, values, similarity))
         y = y / self.value_blocks
         if self.residual:
             y = y + x.to(dtype)
@@ -174,7 +188,14 @@ class Compose(Method):
             y = y + block.ffn(y)
         return (y if self.drop_cls else y[:, 1:]).float() + self.w_cls * cls
 
-    def mix(
+    def project(self, tokens: Tokens, x: Float[Tensor, "B T D"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of the last block on its own or changed tokens, without CLS where it is dropped."""
+        unchanged = x is tokens.hidden(tokens.depth - 1)
+        block = tokens.block(tokens.depth)
+        qkv = tokens.qkv(tokens.depth) if unchanged else block.qkv(x.to(tokens.backbone.dtype))
+        return patch_qkv(qkv) if self.drop_cls else qkv
+
+    def weigh(
         self, tokens: Tokens, qkv: tuple[Tensor, Tensor, Tensor], values: Tensor, similarity: Tensor | None
     ) -> Float[Tensor, "B H T d"]:
         """Values under the weighted sum of the kernels."""

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovss.backbone import Tokens
-from ovss.methods.base import Method, Paper, read_patches
+from ovss.methods.base import Method, Paper
 from ovss.methods.dual_path import dual_path, dual_path_blocks
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
@@ -50,7 +50,7 @@ class Gem(Method):
         """Hidden states read: the inputs of the last blocks."""
         return frozenset(number - 1 for number in dual_path_blocks(self.name, self.blocks, depth))
 
-    def mix(self, tokens: Tokens, block: int) -> Float[Tensor, "B H T d"]:
+    def mix_block(self, tokens: Tokens, block: int) -> Float[Tensor, "B H T d"]:
         """Values of a block, mixed by the self-self attention of its queries, keys and values."""
         qkv = tokens.qkv(block)
         v = qkv[2]
@@ -66,8 +66,4 @@ class Gem(Method):
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
         """All tokens at the end of the new path, CLS first."""
-        return dual_path(tokens, dual_path_blocks(self.name, self.blocks, tokens.depth), self.mix)
-
-    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
-        """Patch embeddings, unit length, float32."""
-        return read_patches(tokens, self.stream(tokens))
+        return dual_path(tokens, dual_path_blocks(self.name, self.blocks, tokens.depth), self.mix_block)

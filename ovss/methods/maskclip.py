@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovss.backbone import Tokens
-from ovss.methods.base import Method, Paper, finish_block, read_patches
+from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
@@ -36,11 +36,6 @@ class MaskClip(Method):
     residual: bool = parameter(False, "add the block's input to the attention output", "paper, method section")
     ffn: bool = parameter(False, "apply the last FFN with its residual", "paper, method section")
 
-    def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
-        """All tokens after the changed last block, CLS first."""
-        _, _, v = tokens.qkv(tokens.depth)
-        return finish_block(tokens, v, self.residual, self.ffn)
-
-    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
-        """Patch embeddings, unit length, float32."""
-        return read_patches(tokens, self.stream(tokens))
+    def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
+        """Values as they are: each token looks at itself alone."""
+        return tokens.qkv(tokens.depth)[2] if values is None else values

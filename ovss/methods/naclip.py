@@ -14,7 +14,7 @@ from torch import Tensor
 from ovss.backbone import Tokens
 from ovss.errors import InputError
 from ovss.ingredients import attend, gaussian_window, logit_bound
-from ovss.methods.base import Method, Paper, finish_block, read_patches
+from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
@@ -61,22 +61,17 @@ class NaClip(Method):
         if self.similarity == "none" and not self.omega:
             raise InputError("naclip: similarity='none' needs omega=True, or no attention is left")
 
-    def mix(self, tokens: Tokens) -> Float[Tensor, "B H T d"]:
-        """Values of the last block, weighted by the neighbourhood-aware attention."""
+    def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
+        """Values under the attention that prefers neighbours."""
         qkv = tokens.qkv(tokens.depth)
-        if not self.omega:
-            return attend(qkv, self.similarity)
         window = gaussian_window(tokens.grid, self.sigma, qkv[0].device)
         if self.similarity != "none":
-            return attend(qkv, self.similarity, bias=window)
+            return attend(qkv, self.similarity, bias=window if self.omega else None, values=values)
         weights = torch.softmax(logit_bound(qkv)[:, None, None, None] * window, dim=-1)  # (B, 1, T, T)
-        return weights.to(qkv[2].dtype) @ qkv[2]
+        v = qkv[2] if values is None else values
+        return weights.to(v.dtype) @ v
 
-    def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
-        """All tokens after the changed last block, CLS first."""
-        vanilla = self.arch == "vanilla"
-        return finish_block(tokens, self.mix(tokens), residual=vanilla, ffn=vanilla)
-
-    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
-        """Patch embeddings, unit length, float32."""
-        return read_patches(tokens, self.stream(tokens))
+    @property
+    def residual_and_ffn(self) -> tuple[bool, bool]:
+        """Neither in the reduced last block, both in the vanilla one."""
+        return self.arch == "vanilla", self.arch == "vanilla"

@@ -14,7 +14,7 @@ from torch import Tensor
 from ovss.backbone import Tokens
 from ovss.errors import InputError
 from ovss.ingredients import attend, gaussian_window, middle_attention
-from ovss.methods.base import Method, Paper, check_block, finish_block, read_patches, scale_block
+from ovss.methods.base import Method, Paper, check_block, scale_block
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
@@ -73,15 +73,11 @@ class ResClip(Method):
         """Hidden states read: the inputs of the middle blocks and of the last one."""
         return frozenset({depth - 1, *(block - 1 for block in self.blocks(depth))})
 
-    def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
-        """All tokens after the changed last block, CLS first."""
+    def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
+        """Values under the last block's attention and the middle blocks' together."""
         qkv = tokens.qkv(tokens.depth)
+        v = qkv[2] if values is None else values
         window = gaussian_window(tokens.grid, 5.0, qkv[0].device) if self.omega else None
         middle = middle_attention(tokens, self.blocks(tokens.depth))  # (B, heads, T, T)
-        last = attend(qkv, self.similarity, bias=window)
-        mixed = self.tau * torch.lerp(last, middle.to(last.dtype) @ qkv[2], self.lam)
-        return finish_block(tokens, mixed, residual=False, ffn=False)
-
-    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
-        """Patch embeddings, unit length, float32."""
-        return read_patches(tokens, self.stream(tokens))
+        last = attend(qkv, self.similarity, bias=window, values=v)
+        return self.tau * torch.lerp(last, middle.to(last.dtype) @ v, self.lam)

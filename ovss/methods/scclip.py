@@ -23,7 +23,7 @@ from ovss.ingredients import (
     repair,
     similarity_attention,
 )
-from ovss.methods.base import Method, Paper, check_block, scale_block, unit
+from ovss.methods.base import Method, Paper, check_block, scale_block
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
@@ -124,11 +124,15 @@ class ScClip(Method):
         mid, post, fused = self.blocks(depth)
         return frozenset({depth - 1, mid, post, *(fused if self.two_pass else ())})
 
-    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
-        """Patch embeddings, unit length, float32."""
-        mid, post, fused = self.blocks(tokens.depth)
-        last = tokens.hidden(tokens.depth - 1).float()
-        cls, x = last[:, :1], last[:, 1:]  # (B, 1, D), (B, N, D)
+    @property
+    def patches_only(self) -> bool:
+        """CLS is dropped before the attention."""
+        return True
+
+    def prepare(self, tokens: Tokens) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "B N N"]]:
+        """Patches that enter the last block, repaired and aggregated, and their similarities M in block p."""
+        mid, _, _ = self.blocks(tokens.depth)
+        x = tokens.hidden(tokens.depth - 1)[:, 1:].float()
         middle = tokens.hidden(mid)[:, 1:].float()
         if self.repair:
             anomalous = find_anomalies(x, self.detector, self.neighbours, self.contamination)
@@ -137,8 +141,20 @@ class ScClip(Method):
         similarity = cosine_map(middle)  # (B, N, N)
         if self.aggregate and self.aggregate_pre:
             x = aggregation_weights(similarity, self.beta) @ x
-        enhancement = similarity_attention(similarity) if self.enhance else None
+        return x, similarity
 
+    def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
+        """Values under the attention of the first pass; the second pass and post-aggregation come after it."""
+        x, similarity = self.prepare(tokens)
+        enhancement = similarity_attention(similarity) if self.enhance else None
+        return self._mix(tokens.block(tokens.depth).qkv(x.to(tokens.backbone.dtype)), enhancement, values)
+
+    def stream(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
+        """Patches after both passes and post-aggregation."""
+        _, post, fused = self.blocks(tokens.depth)
+        cls = tokens.hidden(tokens.depth - 1)[:, :1].float()  # (B, 1, D)
+        x, similarity = self.prepare(tokens)
+        enhancement = similarity_attention(similarity) if self.enhance else None
         if not self.two_pass:
             y = self.attend(tokens, x, cls, enhancement)
         else:
@@ -150,7 +166,7 @@ class ScClip(Method):
                 y = y + self.attend(tokens, fusion[:, 1:], fusion[:, :1], enhancement)
         if self.aggregate and self.aggregate_post:
             y = aggregation_weights(cosine_map(tokens.hidden(post)[:, 1:]), self.beta) @ y
-        return unit(tokens.read_out(y.to(tokens.backbone.dtype)))
+        return y.to(tokens.backbone.dtype)
 
     def attend(
         self, tokens: Tokens, x: Float[Tensor, "B N D"], cls: Float[Tensor, "B 1 D"], enhancement: Tensor | None
@@ -164,9 +180,14 @@ class ScClip(Method):
             enhancement: Similarity attention (B, N, N), shared by the heads, or None.
         """
         block = tokens.block(tokens.depth)
-        qkv = block.qkv(x.to(tokens.backbone.dtype))
-        mixed = attend(qkv, "kk")  # (B, heads, N, d)
-        if enhancement is not None:
-            mixed = (mixed + enhancement[:, None].to(mixed.dtype) @ qkv[2]) / 2
+        mixed = self._mix(block.qkv(x.to(tokens.backbone.dtype)), enhancement)
         weight = self.w_cls if self.w_cls is not None else (0.3 if tokens.depth < DEEP else 0.1)
         return block.merge(mixed).float() + weight * cls
+
+    @staticmethod
+    def _mix(
+        qkv: tuple[Tensor, Tensor, Tensor], enhancement: Tensor | None, values: Tensor | None = None
+    ) -> Float[Tensor, "B H N d"]:
+        v = qkv[2] if values is None else values
+        mixed = attend(qkv, "kk", values=v)
+        return mixed if enhancement is None else (mixed + enhancement[:, None].to(mixed.dtype) @ v) / 2

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.ingredients import attend
-from ovss.methods.base import Method, Paper, finish_block, read_patches
+from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
@@ -33,11 +33,7 @@ class Sclip(Method):
     residual: bool = parameter(True, "add the block's input to the attention output", "authors' code")
     ffn: bool = parameter(True, "apply the last FFN with its residual", "authors' code")
 
-    def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
-        """All tokens after the changed last block, CLS first."""
+    def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
+        """Values under the sum of the two maps."""
         qkv = tokens.qkv(tokens.depth)
-        return finish_block(tokens, attend(qkv, "qq") + attend(qkv, "kk"), self.residual, self.ffn)
-
-    def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
-        """Patch embeddings, unit length, float32."""
-        return read_patches(tokens, self.stream(tokens))
+        return attend(qkv, "qq", values=values) + attend(qkv, "kk", values=values)
