@@ -12,7 +12,7 @@ from ovss.datasets import Dataset, load_dataset
 from ovss.errors import InputError
 from ovss.files import digest
 from ovss.kept import FORMATS, scores_path
-from ovss.methods import Method
+from ovss.methods import Method, resolve_methods
 from ovss.pipeline import Job, Pipeline, Stopwatch
 from ovss.protocols import Protocol
 from ovss.provenance import code_hash, library_versions
@@ -20,7 +20,6 @@ from ovss.records import Record, Shard, Store, make_folder, make_shards
 from ovss.rescore import describe
 from ovss.results import Evaluation
 from ovss.segment import resolve_protocol
-from ovss.selection import resolve_methods
 from ovss.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary
 
 __all__ = ["Evaluation", "evaluate"]

@@ -9,13 +9,13 @@ from PIL import Image
 
 import ovss
 from ovss.errors import InputError
-from ovss.methods import Method, create_method, list_methods
+from ovss.methods import Method, create_method, list_methods, resolve_methods
+from ovss.methods.registry import parse_method
 from ovss.metrics import count_labels
 from ovss.pipeline import LOOKAHEAD, crop_truth
 from ovss.protocols import Geometry
 from ovss.results import Evaluation
 from ovss.segment import Segmenter
-from ovss.selection import parse_method, resolve_methods
 
 __all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
 

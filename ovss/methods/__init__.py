@@ -1,39 +1,17 @@
-"""Every method, by name: `create_method("naclip", sigma=3.0)`."""
+"""Every method, by name: `create_method("naclip", sigma=3.0)`.
 
-# The order of these imports is the order in which methods are listed: baselines, then the four papers, then `compose`.
-# isort: off
+A module of this folder is imported because it is there, and what it registers is a method from then on.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
 from ovss.methods.base import Method, Paper
-from ovss.methods.registry import create_method, list_methods, method_class
-from ovss.methods.clip import Clip
-from ovss.methods.maskclip import MaskClip
-from ovss.methods.clip_surgery import ClipSurgery
-from ovss.methods.sclip import Sclip
-from ovss.methods.gem import Gem
-from ovss.methods.clearclip import ClearClip
-from ovss.methods.resclip import ResClip
-from ovss.methods.naclip import NaClip
-from ovss.methods.cliptrase import ClipTrase
-from ovss.methods.scclip import ScClip
-from ovss.methods.clipseg_aaai25 import ClipSegAaai25
-from ovss.methods.compose import Compose
-# isort: on
+from ovss.methods.registry import create_method, list_methods, method_class, resolve_methods
 
-__all__ = [
-    "ClearClip",
-    "Clip",
-    "ClipSegAaai25",
-    "ClipSurgery",
-    "ClipTrase",
-    "Compose",
-    "Gem",
-    "MaskClip",
-    "Method",
-    "NaClip",
-    "Paper",
-    "ResClip",
-    "ScClip",
-    "Sclip",
-    "create_method",
-    "list_methods",
-    "method_class",
-]
+_COMMAND = "show"
+for _name in sorted(module.name for module in iter_modules(__path__)):
+    if _name != _COMMAND:
+        import_module(f"{__name__}.{_name}")
+
+__all__ = ["Method", "Paper", "create_method", "list_methods", "method_class", "resolve_methods"]

@@ -160,7 +160,7 @@ def _parse(content: dict[str, Any], source: str, base: Path | None) -> StudyConf
 
 
 def _methods(content: dict[str, Any], source: str) -> tuple[str, ...]:
-    from ovss.selection import resolve_methods
+    from ovss.methods import resolve_methods
 
     names = ("all",) if content["methods"] == "all" else _list(content, "methods", str, source)
     try:
