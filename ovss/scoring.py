@@ -158,12 +158,12 @@ class Scorer:
         tokens = self.backbone.encode_tokens(seen, layers=self.layers, position=self.protocol.position)
         result = {}
         for label, method in self.methods.items():
-            variant = method.for_windows(overlapping)
-            scores = variant.patch_scores(tokens, self.text)  # (B, Q, h, w)
+            scores = method.patch_scores(tokens, self.text)  # (B, Q, h, w)
             if self.protocol.class_prior:
-                scores = scores * variant.class_scores(tokens, self.text)[:, :, None, None]
-            if variant.refines:
-                scores = variant.refine_windows(scores, tokens, (height, width), self.vocabulary.query_class)
+                scores = scores * method.class_scores(tokens, self.text)[:, :, None, None]
+            if method.refines:
+                owner = self.vocabulary.query_class
+                scores = method.refine_windows(scores, tokens, (height, width), owner, overlapping)
             result[label] = scores
         return result
 

@@ -11,8 +11,8 @@ from ovss.ingredients import (
     cluster,
     cluster_maps,
     denoise,
+    find_regions,
     name_by_vote,
-    regions,
     self_correlation,
     smooth_maps,
 )
@@ -91,7 +91,7 @@ def test_clusters_and_regions(tokens, reference):
     maps = cluster_maps(rows, labels, (14, 14))
     assert relative_difference(maps, reference["cluster_maps"]) < 1e-4
     assert relative_difference(smooth_maps(maps), reference["cluster_smooth"]) < 1e-4
-    region = regions(rows, (14, 14), (224, 224), 0.7, 3)
+    region = find_regions(rows, (14, 14), (224, 224), 0.7, 3)
     assert (region.numpy() == reference["region"]).mean() >= 0.999
 
 
@@ -130,7 +130,7 @@ def test_clustering_and_naming_alone(case, setting):
     text, background = torch.from_numpy(arrays["text"]), torch.from_numpy(arrays["text_bg"])
     scores, classes = patch_scores(features[1:], features[0], text, background, setting, grid)
     scores = enlarge(scores, side)[0]
-    region = regions(rows, grid, (side, side), eps, min_samples)
+    region = find_regions(rows, grid, (side, side), eps, min_samples)
     if case == "allnoise224":
         assert region is None
     else:

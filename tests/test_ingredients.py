@@ -23,12 +23,12 @@ from ovss.ingredients import (
     cosine_map,
     denoise,
     find_anomalies,
+    find_regions,
     gaussian_window,
     kdist_scores,
     lof_scores,
     logit_bound,
     patch_labels,
-    regions,
     repair,
     restrict_attention,
     self_correlation,
@@ -198,7 +198,7 @@ def test_maps_are_smoothed_by_a_median(grid):
 
 
 def test_no_cluster_means_no_region():
-    assert regions(torch.eye(9) * 100, (3, 3), (24, 24), eps=0.1, min_samples=3) is None
+    assert find_regions(torch.eye(9) * 100, (3, 3), (24, 24), eps=0.1, min_samples=3) is None
 
 
 def test_coherent_pairs_always_keep_the_diagonal():

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import ovss.ingredients.naming
+import ovss.ingredients.regions
 from ovss.ingredients import RegionMeans, RegionVotes, WindowScores, name_by_mean, name_by_vote
 
 
@@ -86,7 +86,7 @@ def test_pixels_on_demand_are_the_enlarged_and_named_scores(grid, size, queries,
     owner = sorted(torch.randint(0, 3, (queries,), generator=generator).tolist())
     pixels = F.interpolate(scores[None], size=size, mode="bilinear", align_corners=False)[0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ovss.ingredients.naming, "STRIP_BYTES", bound)
+        patch.setattr(ovss.ingredients.regions, "STRIP_BYTES", bound)
         plain, means = WindowScores(scores, size), RegionMeans(scores, region)
         votes = RegionVotes(scores, region, owner)
     torch.testing.assert_close(plain.full(), pixels, atol=1e-6, rtol=0)

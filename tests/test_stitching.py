@@ -14,7 +14,7 @@ from PIL import Image
 import ovss
 from ovss.ingredients import RegionMeans, RegionVotes, WindowScores
 from ovss.labelling import LabelRule
-from ovss.methods import Method, create_method
+from ovss.methods import create_method
 from ovss.methods.cliptrase import ClipTrase
 from ovss.protocols import load_protocol
 from ovss.scoring import Scorer
@@ -60,16 +60,14 @@ def test_a_method_that_only_refines_pixels_gives_the_same_as_one_that_refines_wi
     """A user's own method may know nothing of windows made on demand."""
 
     class Pixels(ClipTrase):
-        refine_windows = Method.refine_windows
-
         def refine_scores(self, scores, tokens, query_class=None):
-            found = ClipTrase.refine_windows(self, scores, tokens, scores.shape[-2:], query_class)
+            found = self.regions.windows(scores, tokens, scores.shape[-2:], query_class)
             return torch.stack([window.full() for window in found])
 
     model = ovss.load_backbone(device="cpu", dtype="float32")
     protocol = load_protocol("study", templates=["{}"], **({} if overlapping else {"window": None, "stride": None}))
     vocabulary = ovss.load_vocabulary("ladybird; star, watermelon; grass; sky").with_templates(("{}",))
-    methods = {"lazy": create_method("cliptrase"), "all": Pixels()}
+    methods = {"lazy": create_method("cliptrase"), "all": Pixels(naming="mean" if overlapping else "vote")}
     scorer = Scorer(model, methods, vocabulary, protocol)
     picture = scorer.prepare(Image.effect_noise((90, 70), 90).convert("RGB"))
     assert picture.overlapping == overlapping

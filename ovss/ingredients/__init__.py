@@ -24,7 +24,6 @@ from ovss.ingredients.clusters import (
     cluster_maps,
     clustering_parameters,
     denoise,
-    regions,
     self_correlation,
     smooth_maps,
 )
@@ -36,14 +35,25 @@ from ovss.ingredients.coherence import (
     patch_labels,
     restrict_attention,
 )
-from ovss.ingredients.naming import RegionMeans, RegionVotes, WindowScores, name_by_mean, name_by_vote
+from ovss.ingredients.regions import (
+    NAMINGS,
+    RegionMeans,
+    RegionNaming,
+    RegionVotes,
+    WindowScores,
+    find_regions,
+    name_by_mean,
+    name_by_vote,
+)
 
 __all__ = [
     "DENOISERS",
     "DETECTORS",
+    "NAMINGS",
     "PAIRS",
     "VOID",
     "RegionMeans",
+    "RegionNaming",
     "RegionVotes",
     "WindowScores",
     "aggregation_weights",
@@ -58,6 +68,7 @@ __all__ = [
     "cosine_map",
     "denoise",
     "find_anomalies",
+    "find_regions",
     "gaussian_window",
     "kdist_scores",
     "lof_scores",
@@ -67,7 +78,6 @@ __all__ = [
     "name_by_vote",
     "patch_labels",
     "patch_qkv",
-    "regions",
     "repair",
     "restrict_attention",
     "self_correlation",

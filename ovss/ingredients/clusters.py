@@ -1,17 +1,17 @@
-"""CLIPtrase's regions: self-correlation of patches, denoised, clustered and smoothed."""
+"""From patches to CLIPtrase's clusters: their self-correlation, denoised, clustered and smoothed."""
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from sklearn.cluster import DBSCAN
 from torch import Tensor
-
-from ovss.ingredients.naming import STRIP_BYTES, WindowScores
 
 DENOISERS = ("code", "dice")
 UPSAMPLING = 4
 MEDIAN_SIZE = 2 * UPSAMPLING - 1
+CHUNK_BYTES = 2**26
+"""Bytes of pixels whose median is taken at a time."""
 PUBLISHED_CLUSTERING = {(14, 14): (0.7, 3), (21, 21): (1.1, 7)}
 
 
@@ -72,7 +72,7 @@ def smooth_maps(maps: Float[Tensor, "K h w"]) -> Float[Tensor, "K 4h 4w"]:
     """Maps enlarged four times bilinearly and median-filtered over 7 x 7."""
     enlarged = F.interpolate(maps[None], scale_factor=UPSAMPLING, mode="bilinear", align_corners=False)[0]
     held = 4 * MEDIAN_SIZE**2 * enlarged[0].numel()
-    chunks = enlarged.cpu().split(max(1, STRIP_BYTES // held))
+    chunks = enlarged.cpu().split(max(1, CHUNK_BYTES // held))
     return torch.from_numpy(np.concatenate([_median(some.numpy()) for some in chunks])).to(maps.device)
 
 
@@ -84,30 +84,3 @@ def _median(images: np.ndarray) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(padded, (MEDIAN_SIZE, MEDIAN_SIZE), axis=(1, 2))
     middle = MEDIAN_SIZE**2 // 2
     return np.partition(windows.reshape(*images.shape, -1), middle, axis=-1)[..., middle]
-
-
-def assign_pixels(maps: Float[Tensor, "K h w"], size: tuple[int, int]) -> Int[Tensor, "H W"]:
-    """Cluster of each pixel: the one whose map, enlarged bilinearly, is highest there."""
-    enlarged = WindowScores(maps, size)
-    return torch.cat([enlarged.rows(rows).max(0).indices for rows in enlarged.strips()])
-
-
-def regions(
-    rows: Float[Tensor, "N N"], grid: tuple[int, int], size: tuple[int, int], eps: float, min_samples: int
-) -> Int[Tensor, "H W"] | None:
-    """Regions of an image from its denoised self-correlation.
-
-    Args:
-        rows: Denoised self-correlation R of the patches.
-        grid: Patch rows and columns.
-        size: Height and width of the image in pixels.
-        eps: DBSCAN's radius.
-        min_samples: DBSCAN's smallest neighbourhood of a core point, itself included.
-
-    Returns:
-        Region number of each pixel, or None when all patches are noise.
-    """
-    labels = cluster(rows, eps, min_samples)
-    if labels.max() < 0:
-        return None
-    return assign_pixels(smooth_maps(cluster_maps(rows, labels, grid)), size)

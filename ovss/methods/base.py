@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.errors import InputError
-from ovss.ingredients import WindowScores
+from ovss.ingredients import RegionNaming, WindowScores
 from ovss.methods.parameters import check_parameter
 
 
@@ -136,17 +136,34 @@ class Method:
         """Cosine of the image as a whole (CLS) with each query, in float32; by default as plain CLIP sees it."""
         return cls_embedding(tokens) @ text.to(tokens.backbone.device, torch.float32).T
 
+    @property
+    def regions(self) -> RegionNaming | None:
+        """How regions are found and named at the pixels of a window; None, the default: not at all."""
+        return None
+
     def refine_scores(
         self, scores: Float[Tensor, "B Q H W"], tokens: Tokens, query_class: Sequence[int] | None = None
     ) -> Float[Tensor, "B Q H W"]:
-        """Last change to the scores at window resolution; by default none.
+        """Last change to the scores at window resolution: regions are named where the method has them, else none.
 
         Args:
             scores: Scores of the queries.
             tokens: The backbone pass they come from.
             query_class: Class of each query; None: each query is a class of its own.
         """
-        return scores
+        if self.regions is None:
+            return scores
+        size = (scores.shape[-2], scores.shape[-1])
+        return torch.stack([window.full() for window in self.regions.windows(scores, tokens, size, query_class)])
+
+    @property
+    def refines(self) -> bool:
+        """Whether scores change at window resolution: by named regions, or by a `refine_scores` of the method's own."""
+        return self.regions is not None or self._refines_alone
+
+    @property
+    def _refines_alone(self) -> bool:
+        return type(self).refine_scores is not Method.refine_scores
 
     def refine_windows(
         self,
@@ -154,31 +171,24 @@ class Method:
         tokens: Tokens,
         size: tuple[int, int],
         query_class: Sequence[int] | None = None,
+        overlapping: bool = False,
     ) -> list[WindowScores]:
         """`refine_scores` from patch scores, with pixels that are made when they are asked for.
-
-        By default all of them are made here and held; a method for many queries does better with its own.
 
         Args:
             scores: Scores of the queries at patch resolution.
             tokens: The backbone pass they come from.
             size: Height and width of the windows in pixels.
             query_class: Class of each query; None: each query is a class of its own.
+            overlapping: Whether the windows of the image overlap.
 
         Returns:
             Scores of each window.
         """
+        if self.regions is not None and not self._refines_alone:
+            return self.regions.windows(scores, tokens, size, query_class, overlapping)
         pixels = F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
         return [WindowScores(window, size) for window in self.refine_scores(pixels, tokens, query_class)]
-
-    @property
-    def refines(self) -> bool:
-        """Whether `refine_scores` changes anything."""
-        return False
-
-    def for_windows(self, overlapping: bool) -> "Method":
-        """The variant of this method that suits windows which do or do not overlap; by default itself."""
-        return self
 
 
 def unit(x: Float[Tensor, "*B E"]) -> Float[Tensor, "*B E"]:

@@ -4,8 +4,7 @@ Attention among queries, keys and values replaces the last block's own. The self
 cleared of what CLS correlates with, is clustered into regions, and each region gets one name.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -15,16 +14,7 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.errors import InputError
-from ovss.ingredients import (
-    DENOISERS,
-    RegionMeans,
-    RegionVotes,
-    WindowScores,
-    clustering_parameters,
-    denoise,
-    regions,
-    self_correlation,
-)
+from ovss.ingredients import DENOISERS, NAMINGS, RegionNaming
 from ovss.methods.base import Method, Paper, finish_block, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
@@ -64,7 +54,7 @@ class ClipTrase(Method):
         "vote",
         "a region takes the majority of its pixels' classes, or its mean scores",
         "authors' code",
-        ("vote", "mean"),
+        NAMINGS,
     )
 
     def layers(self, depth: int) -> frozenset[int]:
@@ -101,44 +91,11 @@ class ClipTrase(Method):
         cls = unit(tokens.read_out(cls))[:, 0]
         return cls @ text.to(cls.device, torch.float32).T
 
+    @property
+    def regions(self) -> RegionNaming:
+        """Regions are always named."""
+        return RegionNaming(self.naming, self.denoise, self.eps, self.min_samples)
+
     def correlation(self, tokens: Tokens) -> Float[Tensor, "B N N"]:
         """Denoised self-correlation R of the block before the last one."""
-        return denoise(self_correlation(tokens.qkv(tokens.depth - 1)), self.denoise)
-
-    def refine_scores(
-        self, scores: Float[Tensor, "B Q H W"], tokens: Tokens, query_class: Sequence[int] | None = None
-    ) -> Float[Tensor, "B Q H W"]:
-        """Name each region of each image; an image without any cluster keeps its scores."""
-        size = (scores.shape[-2], scores.shape[-1])
-        return torch.stack([image.full() for image in self.refine_windows(scores, tokens, size, query_class)])
-
-    def refine_windows(
-        self,
-        scores: Float[Tensor, "B Q h w"],
-        tokens: Tokens,
-        size: tuple[int, int],
-        query_class: Sequence[int] | None = None,
-    ) -> list[WindowScores]:
-        """As `refine_scores`; of each window its patch scores, its regions and their names are held."""
-        eps, min_samples = clustering_parameters(tokens.grid)
-        eps = eps if self.eps is None else self.eps
-        min_samples = min_samples if self.min_samples is None else self.min_samples
-        refined: list[WindowScores] = []
-        for rows, image in zip(self.correlation(tokens), scores, strict=True):
-            region = regions(rows, tokens.grid, size, eps, min_samples)
-            if region is None:
-                refined.append(WindowScores(image, size))
-            elif self.naming == "vote":
-                refined.append(RegionVotes(image, region, query_class))
-            else:
-                refined.append(RegionMeans(image, region))
-        return refined
-
-    @property
-    def refines(self) -> bool:
-        """Always: regions are named."""
-        return True
-
-    def for_windows(self, overlapping: bool) -> "Method":
-        """Under overlapping windows the same with mean scores per region."""
-        return replace(self, naming="mean") if overlapping else self
+        return self.regions.correlation(tokens)

@@ -4,8 +4,7 @@ Similarity kernel of the last block, neighbourhood, residual and FFN, token repa
 second pass, where values come from, how regions are named: each can be switched alone or on top of the others.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -17,8 +16,9 @@ from ovss.backbone import Tokens
 from ovss.errors import InputError
 from ovss.ingredients import (
     DETECTORS,
+    NAMINGS,
     PAIRS,
-    WindowScores,
+    RegionNaming,
     aggregation_weights,
     attend,
     coherent_attention,
@@ -83,7 +83,7 @@ class Compose(Method):
     value_blocks: int = parameter(
         1, "number of last blocks whose own values are projected and averaged", "CLIPSeg (AAAI 2025)", "[1, inf)"
     )
-    naming: str = parameter("none", "how regions are named, if at all", "CLIPtrase", ("none", "vote", "mean"))
+    naming: str = parameter("none", "how regions are named, if at all", "CLIPtrase", ("none", *NAMINGS))
 
     def __post_init__(self) -> None:
         """Check the values, and that kernels and weights go together.
@@ -117,7 +117,7 @@ class Compose(Method):
             wanted.update(ClipSegAaai25().blocks(depth))
         if "middle" in self.kernels:
             wanted.update(ResClip().layers(depth))
-        if self.refines:
+        if self.regions is not None:
             wanted.update(ClipTrase().layers(depth))
         return frozenset(wanted)
 
@@ -234,31 +234,9 @@ class Compose(Method):
         return patches[:, None] if self.drop_cls else beside_cls(patches)[:, None]
 
     @property
-    def refines(self) -> bool:
-        """Whether regions are named."""
-        return self.naming != "none"
-
-    def refine_scores(
-        self, scores: Float[Tensor, "B Q H W"], tokens: Tokens, query_class: Sequence[int] | None = None
-    ) -> Float[Tensor, "B Q H W"]:
-        """Name CLIPtrase's regions where `naming` says so."""
-        return ClipTrase(naming=self.naming).refine_scores(scores, tokens, query_class) if self.refines else scores
-
-    def refine_windows(
-        self,
-        scores: Float[Tensor, "B Q h w"],
-        tokens: Tokens,
-        size: tuple[int, int],
-        query_class: Sequence[int] | None = None,
-    ) -> list[WindowScores]:
-        """As `refine_scores`, in little memory."""
-        if not self.refines:
-            return super().refine_windows(scores, tokens, size, query_class)
-        return ClipTrase(naming=self.naming).refine_windows(scores, tokens, size, query_class)
-
-    def for_windows(self, overlapping: bool) -> Method:
-        """Under overlapping windows regions take their mean scores, as CLIPtrase's do."""
-        return replace(self, naming="mean") if overlapping and self.refines else self
+    def regions(self) -> RegionNaming | None:
+        """CLIPtrase's regions, where `naming` asks for them."""
+        return RegionNaming(self.naming) if self.naming != "none" else None
 
 
 def with_cls(tokens: Float[Tensor, "B T D"], patches: Float[Tensor, "B N D"]) -> Float[Tensor, "B T D"]:

@@ -1,17 +1,30 @@
-"""Scores at the pixels of a window, made a few rows at a time, and CLIPtrase's two ways to name the regions of one.
+"""Regions of CLIPtrase: which pixels of a window belong together, and one name for each of them.
 
-At 847 queries the scores of a window of 224 x 224 pixels take 170 MB, and a picture may have dozens of windows; what
-they are made from takes less than a megabyte.
+Everything that naming regions needs is here; a method that wants it gives a `RegionNaming` as its `regions`. Names are
+given at the pixels, and at 847 queries the scores of a window of 224 x 224 pixels take 170 MB, of which an image may
+have dozens. So scores are made a few rows at a time from what takes less than a megabyte.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ovss.backbone import Tokens
+from ovss.ingredients.clusters import (
+    cluster,
+    cluster_maps,
+    clustering_parameters,
+    denoise,
+    self_correlation,
+    smooth_maps,
+)
 from ovss.windows import bilinear_matrix, bilinear_taps
+
+NAMINGS = ("vote", "mean")
 
 STRIP_BYTES = 2**26
 """Bytes of scores that are made at a time; what a row holds does not depend on it."""
@@ -159,3 +172,83 @@ def name_by_vote(
 ) -> Float[Tensor, "Q H W"]:
     """Scores at the pixels after `RegionVotes`."""
     return RegionVotes(scores, region, query_class).full()
+
+
+def assign_pixels(maps: Float[Tensor, "K h w"], size: tuple[int, int]) -> Int[Tensor, "H W"]:
+    """Cluster of each pixel: the one whose map, enlarged bilinearly, is highest there."""
+    enlarged = WindowScores(maps, size)
+    return torch.cat([enlarged.rows(rows).max(0).indices for rows in enlarged.strips()])
+
+
+def find_regions(
+    rows: Float[Tensor, "N N"], grid: tuple[int, int], size: tuple[int, int], eps: float, min_samples: int
+) -> Int[Tensor, "H W"] | None:
+    """Regions of an image from its denoised self-correlation.
+
+    Args:
+        rows: Denoised self-correlation R of the patches.
+        grid: Patch rows and columns.
+        size: Height and width of the image in pixels.
+        eps: DBSCAN's radius.
+        min_samples: DBSCAN's smallest neighbourhood of a core point, itself included.
+
+    Returns:
+        Region number of each pixel, or None when all patches are noise.
+    """
+    labels = cluster(rows, eps, min_samples)
+    if labels.max() < 0:
+        return None
+    return assign_pixels(smooth_maps(cluster_maps(rows, labels, grid)), size)
+
+
+@dataclass(frozen=True)
+class RegionNaming:
+    """How the regions of a window are found and named (CLIPtrase).
+
+    Attributes:
+        naming: "vote": a region has the class of most of its pixels; "mean": its mean scores. Votes of overlapping
+            windows cannot be averaged, so regions have their mean scores there.
+        denoise: How CLS is taken out of the self-correlation; see `denoise`.
+        eps: DBSCAN's radius; None follows the grid.
+        min_samples: DBSCAN's smallest neighbourhood; None follows the grid.
+    """
+
+    naming: str
+    denoise: str = "code"
+    eps: float | None = None
+    min_samples: int | None = None
+
+    def correlation(self, tokens: Tokens) -> Float[Tensor, "B N N"]:
+        """Denoised self-correlation R of the block before the last one."""
+        return denoise(self_correlation(tokens.qkv(tokens.depth - 1)), self.denoise)
+
+    def windows(
+        self,
+        scores: Float[Tensor, "B Q h w"],
+        tokens: Tokens,
+        size: tuple[int, int],
+        query_class: Sequence[int] | None = None,
+        overlapping: bool = False,
+    ) -> list[WindowScores]:
+        """Scores of each window with one name per region; a window without any cluster keeps its scores.
+
+        Args:
+            scores: Scores of the queries, of patches or at the pixels already.
+            tokens: The backbone pass they come from.
+            size: Height and width of the windows in pixels.
+            query_class: Class of each query; None: each query is a class of its own.
+            overlapping: Whether the windows of the image overlap.
+        """
+        eps, min_samples = clustering_parameters(tokens.grid)
+        eps = eps if self.eps is None else self.eps
+        min_samples = min_samples if self.min_samples is None else self.min_samples
+        named: list[WindowScores] = []
+        for rows, window in zip(self.correlation(tokens), scores, strict=True):
+            region = find_regions(rows, tokens.grid, size, eps, min_samples)
+            if region is None:
+                named.append(WindowScores(window, size))
+            elif self.naming == "vote" and not overlapping:
+                named.append(RegionVotes(window, region, query_class))
+            else:
+                named.append(RegionMeans(window, region))
+        return named
