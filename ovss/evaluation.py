@@ -54,8 +54,8 @@ def evaluate(
         backbone: A model from `load_backbone`.
         methods: A name, a `Method`, several of them, a dictionary label -> method, or "all".
         dataset: A data set from `load_dataset`, or its name.
-        protocol: Name, file or `Protocol`; its overrides for the data set are applied here. None is "sclip", or "study"
-            for the embedded model.
+        protocol: Name, file or `Protocol`; its overrides for the data set are applied here. None is "window224", or
+            "study" for the embedded model.
         out: Folder for records and tables. A run that was interrupted goes on there; what was made with another model,
             protocol, vocabulary, data set or version of the code is not used. None keeps everything in memory.
         limit: Number of images, from the first one; None takes all.

@@ -17,7 +17,7 @@ from ovss.images import to_rgb
 from ovss.labelling import ScoreField
 from ovss.methods import Method, create_method
 from ovss.palette import class_colours, overlay
-from ovss.protocols import Protocol, load_protocol
+from ovss.protocols import Protocol, default_protocol, load_protocol
 from ovss.scoring import Scorer
 from ovss.vocabulary import Vocabulary, load_vocabulary
 
@@ -129,7 +129,7 @@ class Segmenter:
         method: Name of a method, or one from `create_method`.
         classes: A vocabulary, a data set's name, a list of words (or lists of synonyms), a file, or a string such as
             "cat; sofa, couch; background: wall, floor".
-        protocol: Name, file or `Protocol`; None is "sclip", or "study" for the embedded model.
+        protocol: Name, file or `Protocol`; None is "window224", or "study" for the embedded model.
         background: Words of an additional background class (class 0), or a probability below which a pixel is
             background.
 
@@ -184,11 +184,10 @@ class Segmenter:
 
 
 def resolve_protocol(protocol: str | Protocol | None, backbone: Backbone) -> Protocol:
-    """A protocol from a name; None is "sclip", or "study" for the embedded model, whose pictures are too small for
-    it."""
+    """A protocol from a name; None is `default_protocol`."""
     if isinstance(protocol, Protocol):
         return protocol
-    return load_protocol(protocol or ("study" if backbone.is_tiny else "sclip"))
+    return load_protocol(protocol or default_protocol(backbone))
 
 
 def _with_background(

@@ -66,7 +66,7 @@ def test_equal_stems_do_not_overwrite_each_other(folder, tmp_path):
         (["-c", "cat; dog", "--method", "naclp"], "Did you mean 'naclip'"),
         (["-c", "cat; dog", "--model", "ViT-B-61"], "Did you mean 'ViT-B-16'"),
         (["-c", "cat; dog", "--protocol", "sclp"], "Did you mean 'sclip'"),
-        (["-c", "cat; dog", "--protocol", "sclip"], "study"),
+        (["-c", "cat; dog", "--protocol", "window224"], "study"),
         (["-c", "cat; dog", "--pretrained", "no/such.safetensors"], "no/such.safetensors"),
         (["-c", "cat; dog", "-o", "/dev/null/out"], "/dev/null/out"),
         (["-c", "cat; dog", "--background", "7"], "background"),

@@ -20,7 +20,7 @@ def field_of(scores: torch.Tensor, rule: LabelRule, size: tuple[int, int] | None
     """A field of one window whose cells are the given scores (Q, h, w)."""
     height, width = scores.shape[1:]
     rows, columns = Axis(height, height, (0,)), Axis(width, width, (0,))
-    options = {"size": size or (height, width), "protocol": load_protocol("sclip"), **options}
+    options = {"size": size or (height, width), "protocol": load_protocol("window224"), **options}
     return PatchField(cells=scores, rows=rows, columns=columns, rule=rule, **options)
 
 

@@ -36,18 +36,27 @@ def written(folder, text, name="mine.toml"):
 
 
 def test_all_documented_protocols_are_shipped():
-    documented = {"sclip", "naclip+pamr", "scclip", "clearclip", "tcl", "cliptrase-224", "cliptrase-336", "study"}
+    documented = {"window224", "sclip", "naclip", "naclip-v1", "naclip+pamr", "scclip", "clearclip", "resclip"}
+    documented |= {"clip_surgery", "tcl", "tcl+pamr", "cliptrase-224", "cliptrase-336", "study"}
     assert documented <= set(list_protocols())
 
 
 @pytest.mark.parametrize(
     ("name", "dataset", "expected"),
     [
-        ("sclip", "voc20", {"short_side": 336, "window": 224, "stride": 112, "logit_scale": 40, "background": "none"}),
-        ("sclip", "voc21", {"background": "threshold", "threshold": 0.1, "area_rule": None}),
-        ("sclip", "context60", {"background": "threshold", "threshold": 0.1}),
-        ("sclip", "coco_object", {"background": "threshold", "threshold": 0.1}),
-        ("sclip", "cityscapes", {"short_side": 560, "window": 224, "max_long_side": 2048}),
+        ("window224", "voc20", {"short_side": 336, "window": 224, "stride": 112, "logit_scale": 40, "background": "none"}),
+        ("window224", "voc21", {"background": "threshold", "threshold": 0.1, "area_rule": None}),
+        ("window224", "context60", {"background": "threshold", "threshold": 0.1}),
+        ("window224", "coco_object", {"background": "threshold", "threshold": 0.1}),
+        ("window224", "cityscapes", {"short_side": 560, "window": 224, "max_long_side": 2048}),
+        ("sclip", "voc21", {"logit_scale": 65, "threshold": 0.1, "area_rule": 0.1, "short_side": 336}),
+        ("sclip", "context60", {"logit_scale": 50, "threshold": 0.1, "area_rule": None}),
+        ("sclip", "coco_object", {"logit_scale": 50, "threshold": 0.1}),
+        ("sclip", "coco_stuff171", {"logit_scale": 40, "short_side": 448, "window": 224}),
+        ("naclip", "voc21", {"window": None, "stride": None, "pamr_iterations": 0, "threshold": 0.1}),
+        ("naclip", "context59", {"window": 224, "stride": 112}),
+        ("naclip-v1", "voc21", {"window": 224, "stride": 112, "threshold": 0.1}),
+        ("resclip", "voc20", {"window": None, "stride": None, "logit_scale": 40}),
         ("naclip+pamr", "voc21", {"window": None, "stride": None, "pamr_iterations": 10, "threshold": 0.1}),
         ("naclip+pamr", "voc20", {"window": None, "pamr_dilations": (8, 16)}),
         ("naclip+pamr", "ade150", {"window": 224, "pamr_iterations": 10}),
@@ -74,8 +83,8 @@ def test_a_protocol_says_what_was_published(name, dataset, expected):
 
 
 def test_templates_are_the_eighty_of_openai_or_the_nine_of_tcl():
-    assert len(load_protocol("sclip").templates) == 80
-    assert load_protocol("sclip").templates[0] == "a bad photo of a {}."
+    assert len(load_protocol("window224").templates) == 80
+    assert load_protocol("window224").templates[0] == "a bad photo of a {}."
     tcl = load_protocol("tcl").templates
     assert len(tcl) == 9
     assert {"itap of a {}.", "a origami {}.", "a photo of many {}.", "a photo of {}s."} <= set(tcl)
@@ -95,11 +104,11 @@ def test_a_callers_override_wins_over_every_table():
 
 
 def test_an_override_that_repeats_the_general_value_still_wins_over_a_table():
-    assert load_protocol("sclip", short_side=336).for_dataset("cityscapes").short_side == 336
+    assert load_protocol("window224", short_side=336).for_dataset("cityscapes").short_side == 336
 
 
 def test_replacing_a_field_survives_the_choice_of_a_data_set():
-    changed = replace(load_protocol("sclip"), threshold=0.7)
+    changed = replace(load_protocol("window224"), threshold=0.7)
     assert changed.for_dataset("voc21").threshold == 0.7
     assert changed.for_dataset("voc21").logit_scale == 40
 
@@ -110,14 +119,14 @@ def test_resolving_for_another_data_set_starts_from_the_protocol_again():
 
 
 def test_the_hash_follows_the_content():
-    protocol = load_protocol("sclip")
-    assert protocol.hash == load_protocol("sclip").hash
+    protocol = load_protocol("window224")
+    assert protocol.hash == load_protocol("window224").hash
     assert len(protocol.hash) == 64
-    assert protocol.hash != load_protocol("sclip", threshold=0.2).hash
+    assert protocol.hash != load_protocol("window224", threshold=0.2).hash
     assert protocol.hash != load_protocol("scclip").hash
     assert protocol.for_dataset("voc20").hash == load_protocol("scclip").for_dataset("voc20").hash
     assert protocol.for_dataset("voc21").hash != load_protocol("scclip").for_dataset("voc21").hash
-    assert load_protocol("sclip", logit_scale=40.0).hash == load_protocol("sclip", logit_scale=40).hash
+    assert load_protocol("window224", logit_scale=40.0).hash == load_protocol("window224", logit_scale=40).hash
 
 
 def test_a_change_in_any_data_set_changes_the_hash(tmp_path):
@@ -166,7 +175,7 @@ def test_every_protocol_fits_the_models_of_the_papers(name, dataset):
 
 def test_the_default_is_study_for_the_embedded_model_only():
     assert default_protocol(TINY) == "study"
-    assert default_protocol(B16) == "sclip"
+    assert default_protocol(B16) == "window224"
 
 
 @pytest.mark.parametrize(
@@ -214,7 +223,7 @@ def test_unknown_names_and_overrides_are_refused_with_a_suggestion(tmp_path):
     with pytest.raises(InputError, match=r"protocol 'slcip' is unknown. Did you mean 'sclip'\?"):
         load_protocol("slcip")
     with pytest.raises(InputError, match=r"unknown key 'treshold'. Did you mean 'threshold'\?"):
-        load_protocol("sclip", treshold=0.1)
+        load_protocol("window224", treshold=0.1)
     with pytest.raises(InputError, match=r"protocol file '.*nowhere.toml' does not exist"):
         load_protocol(tmp_path / "nowhere.toml")
 

@@ -46,7 +46,7 @@ def test_windows_of_all_kinds_of_pixels_are_put_together_as_published(stride, si
         windows.append(kinds[number % 3])
     rule = LabelRule((0, 1, 2, 3, 4), 5, 40.0, 0, None, None)
     field = PixelField(
-        windows=tuple(windows), rows=rows, columns=columns, size=size, rule=rule, protocol=load_protocol("sclip")
+        windows=tuple(windows), rows=rows, columns=columns, size=size, rule=rule, protocol=load_protocol("window224")
     )
     oracle = stitched_by_hand([window.full().double() for window in windows], rows, columns, size)
     torch.testing.assert_close(field.cosines().double(), oracle, atol=1e-6, rtol=0)

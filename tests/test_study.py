@@ -126,9 +126,9 @@ def test_a_dry_run_says_when_a_protocol_makes_no_sense_for_a_model(tmp_path):
     text, _ = describe_plan(config, plan_study(config, find_templates(folder)))
     assert "cannot run" not in text
     path = write_config(tmp_path)
-    path.write_text(path.read_text().replace('["study"]', '["sclip"]'))
+    path.write_text(path.read_text().replace('["study"]', '["window224"]'))
     text, complete = describe_plan(load_config(path), plan_study(load_config(path), find_templates(folder)))
-    assert "cannot run: protocol 'sclip' has windows of 224 pixels" in text
+    assert "cannot run: protocol 'window224' has windows of 224 pixels" in text
     assert not complete
 
 

@@ -29,7 +29,7 @@ TEMPLATE = """{%- extends "voila/templates/lab/index.html.j2" -%}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("--protocol", help="see 'ovss protocols' (default: sclip; study for tiny)")
+    parser.add_argument("--protocol", help="see 'ovss protocols' (default: window224; study for tiny)")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
     parser.add_argument("--no-browser", action="store_true", help="print the address only")
     add_model_arguments(parser)

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="names, perhaps with parameters as in 'naclip(sigma=2.0)'; default: all",
     )
     add_data_arguments(parser)
-    parser.add_argument("--protocol", help="see 'ovss protocols' (default: sclip; study for tiny)")
+    parser.add_argument("--protocol", help="see 'ovss protocols' (default: window224; study for tiny)")
     parser.add_argument("--out", type=Path, help="folder for records and tables; the same command goes on there")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     parser.add_argument(

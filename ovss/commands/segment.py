@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "or a .toml or .json file",
     )
     parser.add_argument("--method", default="naclip", help="see 'ovss methods' (default: naclip)")
-    parser.add_argument("--protocol", help="see 'ovss protocols' (default: sclip; study for tiny)")
+    parser.add_argument("--protocol", help="see 'ovss protocols' (default: window224; study for tiny)")
     parser.add_argument("--background", type=float, metavar="P", help="pixels below this probability are background")
     parser.add_argument("-o", "--out", default="ovss-out", type=Path, help="output folder (default: ovss-out)")
     add_model_arguments(parser)

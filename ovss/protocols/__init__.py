@@ -1,7 +1,7 @@
 """Named evaluation protocols: every number that can move a result, as data.
 
 A protocol file is TOML. Its top level sets fields of `Protocol`; `[datasets.NAME]` overrides them for one data set,
-`[models."ARCH"]` and `[models."ARCH".datasets.NAME]` for one architecture. `extends = "sclip"` starts from another
+`[models."ARCH"]` and `[models."ARCH".datasets.NAME]` for one architecture. `extends = "window224"` starts from another
 protocol (a shipped name or a file beside this one). `description` is one line for the list. "none" stands for an
 absent value: `window = "none"` means the whole image.
 """
@@ -180,15 +180,15 @@ def _whole(length: float | None) -> int | None:
 
 
 def default_protocol(backbone: Any) -> str:
-    """The protocol for a user who names none: "sclip", but "study" for the embedded model, too small for it."""
-    return "study" if backbone.is_tiny else "sclip"
+    """The protocol for a user who names none: "window224", but "study" for the embedded model, too small for it."""
+    return "study" if backbone.is_tiny else "window224"
 
 
 def load_protocol(name: str | Path, **overrides: Any) -> Protocol:
     """Read a protocol and check it for every data set and architecture it mentions.
 
     Args:
-        name: A shipped protocol ("sclip", "study", ...) or a TOML file.
+        name: A shipped protocol ("window224", "study", ...) or a TOML file.
         **overrides: Fields of `Protocol` to set; they win over the file's data-set tables too.
 
     Raises:
