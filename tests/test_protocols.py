@@ -44,7 +44,8 @@ def test_all_documented_protocols_are_shipped():
 @pytest.mark.parametrize(
     ("name", "dataset", "expected"),
     [
-        ("window224", "voc20", {"short_side": 336, "window": 224, "stride": 112, "logit_scale": 40, "background": "none"}),
+        ("window224", "voc20", {"short_side": 336, "window": 224, "stride": 112, "logit_scale": 40}),
+        ("window224", "voc20", {"background": "none"}),
         ("window224", "voc21", {"background": "threshold", "threshold": 0.1, "area_rule": None}),
         ("window224", "context60", {"background": "threshold", "threshold": 0.1}),
         ("window224", "coco_object", {"background": "threshold", "threshold": 0.1}),
@@ -85,6 +86,8 @@ def test_a_protocol_says_what_was_published(name, dataset, expected):
 def test_templates_are_the_eighty_of_openai_or_the_nine_of_tcl():
     assert len(load_protocol("window224").templates) == 80
     assert load_protocol("window224").templates[0] == "a bad photo of a {}."
+    assert len(load_protocol("clip_surgery").templates) == 85
+    assert set(load_protocol("sclip").templates) < set(load_protocol("clip_surgery").templates)
     tcl = load_protocol("tcl").templates
     assert len(tcl) == 9
     assert {"itap of a {}.", "a origami {}.", "a photo of many {}.", "a photo of {}s."} <= set(tcl)

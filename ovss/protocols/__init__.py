@@ -18,7 +18,7 @@ from ovss.protocols.schema import FIELDS, check_fields, check_together
 
 __all__ = ["Geometry", "Protocol", "default_protocol", "list_protocols", "load_protocol"]
 
-FARTHEST = 2.0
+FARTHEST = 2.5
 """What is more than this many times larger or smaller than a model's native size makes no sense for it."""
 
 

@@ -65,12 +65,17 @@ def _word(value: Any) -> str:
 
 
 def _templates(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) and value in TEMPLATE_SETS:
-        return TEMPLATE_SETS[value]
-    fits = isinstance(value, list | tuple) and len(value) > 0
-    if not fits or any(not isinstance(text, str) or text.count("{}") != 1 for text in value):
-        raise ValueError('"openai" or a list of sentences, each with one {} where the class name goes')
-    return tuple(value)
+    """Sentences; the name of a set, alone or in a list, stands for the sentences of that set."""
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, list | tuple) or not listed or not all(isinstance(text, str) for text in listed):
+        raise ValueError(_TEMPLATES)
+    sentences = tuple(text for entry in listed for text in TEMPLATE_SETS.get(entry, (entry,)))
+    if any(text.count("{}") != 1 for text in sentences):
+        raise ValueError(_TEMPLATES)
+    return sentences
+
+
+_TEMPLATES = '"openai" or a list of sentences, each with one {} where the class name goes'
 
 
 def _dilations(value: Any) -> tuple[int, ...]:
