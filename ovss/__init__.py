@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ovss.evaluation import Evaluation, evaluate
     from ovss.explorer import explore_attention
     from ovss.methods import Method, create_method, list_methods
-    from ovss.protocols import Protocol, load_protocol
+    from ovss.protocols import Protocol, list_protocols, load_protocol
     from ovss.segment import Segmentation, Segmenter
     from ovss.vocabulary import Vocabulary, load_vocabulary
 
@@ -22,7 +22,7 @@ _HOMES = {
     "ovss.explorer": ("explore_attention",),
     "ovss.evaluation": ("Evaluation", "evaluate"),
     "ovss.methods": ("Method", "create_method", "list_methods"),
-    "ovss.protocols": ("Protocol", "load_protocol"),
+    "ovss.protocols": ("Protocol", "list_protocols", "load_protocol"),
     "ovss.segment": ("Segmentation", "Segmenter"),
     "ovss.vocabulary": ("Vocabulary", "load_vocabulary"),
 }
@@ -42,6 +42,7 @@ __all__ = [
     "evaluate",
     "explore_attention",
     "list_methods",
+    "list_protocols",
     "load_backbone",
     "load_dataset",
     "load_protocol",

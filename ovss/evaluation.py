@@ -13,6 +13,7 @@ from ovss.errors import InputError
 from ovss.files import digest
 from ovss.kept import FORMATS, scores_path
 from ovss.methods import Method, resolve_methods
+from ovss.methods.tuned import under_protocol
 from ovss.pipeline import Job, Pipeline, Stopwatch
 from ovss.protocols import Protocol
 from ovss.provenance import code_hash, library_versions
@@ -81,9 +82,9 @@ def evaluate(
         raise InputError(f"worker_device='{worker_device}' goes with a cluster; the backbone says where this run works")
     data = load_dataset(dataset) if isinstance(dataset, str) else dataset
     images = _image_count(data, limit)
-    chosen = resolve_methods(methods)
     rules = resolve_protocol(protocol, backbone).for_dataset(data.name, backbone.name)
     rules.geometry(backbone)
+    chosen = {label: under_protocol(method, rules) for label, method in resolve_methods(methods).items()}
     words = _words(data, rules, vocabulary)
     _check_keeping(keep_scores, out, cluster, chosen)
     device = worker_device or backbone.device.type
@@ -186,15 +187,13 @@ def _image_count(data: Dataset, limit: int | None) -> int:
 
 
 def _words(data: Dataset, protocol: Protocol, vocabulary: Vocabulary | None) -> Vocabulary:
-    words = vocabulary or load_vocabulary(data.vocabulary_name, protocol.variant)
-    if protocol.background == "channel":
-        words = words.without_background_words()
+    words = protocol.vocabulary(vocabulary or data.vocabulary_name)
     if len(words.classes) != len(data.classes):
         raise InputError(
             f"vocabulary '{words.name}' has {len(words.classes)} classes and data set '{data.name}' "
             f"{len(data.classes)}; they must be the same classes in the same order"
         )
-    return words.with_templates(protocol.templates)
+    return words
 
 
 def _extra_queries(data: Dataset, words: Vocabulary, variants: Sequence[str]) -> tuple[str, ...]:

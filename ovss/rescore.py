@@ -26,7 +26,7 @@ from ovss.protocols import Protocol, load_protocol
 from ovss.records import Record, Store, write_bytes
 from ovss.results import Evaluation
 from ovss.stitching import PatchField
-from ovss.vocabulary import Vocabulary, load_vocabulary
+from ovss.vocabulary import Vocabulary
 
 NOTE_FILE = "kept.json"
 JUDGING = (
@@ -244,12 +244,8 @@ def _rules(kept: KeptRun, dataset: Dataset, protocol: str | Protocol | None, jud
 
 
 def _words(kept: KeptRun, dataset: Dataset, rules: Protocol, vocabulary: Vocabulary | None) -> Vocabulary:
-    words = vocabulary
-    if words is None:
-        same = rules.variant == kept.protocol.variant
-        words = kept.vocabulary if same else load_vocabulary(dataset.vocabulary_name, rules.variant)
-    if rules.background == "channel":
-        words = words.without_background_words()
+    own = kept.vocabulary if rules.variant == kept.protocol.variant else dataset.vocabulary_name
+    words = rules.vocabulary(vocabulary or own)
     if len(words.classes) != len(dataset.classes):
         raise InputError(f"vocabulary '{words.name}' has {len(words.classes)} classes, the data {len(dataset.classes)}")
     missing = [query for query in words.queries if query not in kept.queries]
@@ -257,4 +253,4 @@ def _words(kept: KeptRun, dataset: Dataset, rules: Protocol, vocabulary: Vocabul
         raise InputError(
             f"{len(missing)} words have no kept scores ('{missing[0]}', ...); evaluate with --keep-variants for them"
         )
-    return words.with_templates(rules.templates)
+    return words

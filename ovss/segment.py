@@ -16,10 +16,11 @@ from ovss.files import atomic_write
 from ovss.images import to_rgb
 from ovss.labelling import ScoreField
 from ovss.methods import Method, create_method
+from ovss.methods.tuned import under_protocol
 from ovss.palette import class_colours, overlay
 from ovss.protocols import Protocol, default_protocol, load_protocol
 from ovss.scoring import Scorer
-from ovss.vocabulary import Vocabulary, load_vocabulary
+from ovss.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -152,13 +153,14 @@ class Segmenter:
         background: str | Sequence[str] | float | None = None,
     ) -> None:
         self.backbone = backbone
-        self.method = create_method(method) if isinstance(method, str) else method
-        self.protocol = resolve_protocol(protocol, backbone)
-        vocabulary = classes if isinstance(classes, Vocabulary) else load_vocabulary(classes, self.protocol.variant)
-        self.protocol = self.protocol.for_dataset(vocabulary.name, backbone.name)
-        if background is not None:
-            vocabulary, self.protocol = _with_background(vocabulary, self.protocol, background)
-        self.vocabulary = vocabulary.with_templates(self.protocol.templates)
+        self.protocol = resolve_protocol(protocol, backbone).for_words(classes, backbone.name)
+        if isinstance(background, int | float):
+            self.protocol, background = _with_threshold(self.protocol, background), ()
+        elif background is not None and not background:
+            raise InputError(f"background={background!r} holds no word")
+        self.vocabulary = self.protocol.vocabulary(classes, background=background)
+        made = create_method(method) if isinstance(method, str) else method
+        self.method = under_protocol(made, self.protocol)
         self._scorer = Scorer(backbone, {self.method.label: self.method}, self.vocabulary, self.protocol)
 
     @property
@@ -190,25 +192,7 @@ def resolve_protocol(protocol: str | Protocol | None, backbone: Backbone) -> Pro
     return load_protocol(protocol or default_protocol(backbone))
 
 
-def _with_background(
-    vocabulary: Vocabulary, protocol: Protocol, background: str | Sequence[str] | float
-) -> tuple[Vocabulary, Protocol]:
-    if vocabulary.background is not None:
-        raise InputError("the classes have a background already; leave out background=")
-    words: list[str] = []
-    if isinstance(background, int | float):
-        if not 0 < background < 1:
-            raise InputError(f"background={background} is no probability between 0 and 1")
-        protocol = replace(protocol, background="threshold", threshold=float(background))
-    else:
-        words = [word.strip() for word in (background.split(",") if isinstance(background, str) else background)]
-        if not words or not all(words):
-            raise InputError(f"background={background!r} holds an empty word")
-    extended = replace(
-        vocabulary,
-        classes=("background", *vocabulary.classes),
-        queries=(*words, *vocabulary.queries),
-        query_class=(*([0] * len(words)), *(owner + 1 for owner in vocabulary.query_class)),
-        background=0,
-    )
-    return extended, protocol
+def _with_threshold(protocol: Protocol, threshold: float) -> Protocol:
+    if not 0 < threshold < 1:
+        raise InputError(f"background={threshold} is no probability between 0 and 1")
+    return replace(protocol, background="threshold", threshold=float(threshold))

@@ -82,6 +82,25 @@ class Vocabulary:
         """The same words in other sentences."""
         return replace(self, templates=tuple(templates))
 
+    def with_background(self, words: str | Sequence[str]) -> "Vocabulary":
+        """The same classes after a background, class 0, with words as "wall, floor" or a list; none: without words.
+
+        Raises:
+            InputError: There is a background already, or an empty word.
+        """
+        if self.background is not None:
+            raise InputError("the classes have a background already; leave out background=")
+        listed = [word.strip() for word in (words.split(",") if isinstance(words, str) else words)]
+        if not all(listed):
+            raise InputError(f"background={words!r} holds an empty word")
+        return replace(
+            self,
+            classes=(BACKGROUND, *self.classes),
+            queries=(*listed, *self.queries),
+            query_class=(*([0] * len(listed)), *(owner + 1 for owner in self.query_class)),
+            background=0,
+        )
+
     def without_background_words(self) -> "Vocabulary":
         """The same classes, the background without any query, for rules that give it a constant score."""
         kept = [

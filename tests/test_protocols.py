@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 import pytest
 
 from ovss.errors import InputError
+from ovss.methods import create_method
+from ovss.methods.tuned import under_protocol
 from ovss.protocols import Geometry, default_protocol, list_protocols, load_protocol
 from ovss.protocols.show import add_arguments, details, overview, run
+from ovss.vocabularies import list_vocabularies
 
 
 @dataclass
@@ -68,9 +71,10 @@ def test_all_documented_protocols_are_shipped():
         ("clearclip", "voc21", {"short_side": 448, "window": 448, "stride": 224, "logit_scale": 50, "threshold": 0.5}),
         ("clearclip", "context60", {"threshold": 0.15, "variant": "clearclip"}),
         ("clearclip", "coco_object", {"threshold": 0.4}),
-        ("clearclip", "cityscapes", {"short_side": 448, "window": 224, "stride": 112}),
+        ("clearclip", "cityscapes", {"short_side": 448, "window": 224, "stride": 224}),
         ("tcl", "voc21", {"background": "channel", "threshold": 0.5, "short_side": 448, "stride": 224}),
         ("tcl+pamr", "coco_object", {"background": "channel", "threshold": 0.4, "pamr_iterations": 10}),
+        ("tcl+pamr", "voc20", {"background": "none", "pamr_dilations": (1, 2, 4, 8, 12, 24)}),
         ("cliptrase-224", "voc21", {"crop": 224, "window": None, "background": "queries", "class_prior": False}),
         ("cliptrase-224", "voc20", {"class_prior": True, "logit_scale": 100, "metric": "cliptrase"}),
         ("cliptrase-336", "ade150", {"crop": 336, "short_side": 336, "resize_filter": "pil-bicubic"}),
@@ -210,6 +214,8 @@ def test_the_default_is_study_for_the_embedded_model_only():
         (MINIMAL + "pamr_iterations = 3", "pamr_iterations = 3 needs pamr_dilations"),
         (MINIMAL + "pamr_iterations = 1.5", "pamr_iterations = 1.5 must be a whole number"),
         (MINIMAL + "class_prior = 1", "class_prior = 1 must be true or false"),
+        (MINIMAL + "methods = 3", "methods = 3 must be a table for each method"),
+        (MINIMAL + "[methods]\nresclip = 3", "methods = .* must be a table for each method"),
         (MINIMAL + "datasets = 3", r"\[datasets\] must be a table, not 3"),
         ("short_side = ", "mine.toml' is no valid TOML"),
         ('extends = "sclp"', r"protocol 'sclp' is unknown. Did you mean 'sclip'\?"),
@@ -229,6 +235,34 @@ def test_unknown_names_and_overrides_are_refused_with_a_suggestion(tmp_path):
         load_protocol("window224", treshold=0.1)
     with pytest.raises(InputError, match=r"protocol file '.*nowhere.toml' does not exist"):
         load_protocol(tmp_path / "nowhere.toml")
+
+
+def test_a_protocol_gives_a_method_the_values_its_authors_tuned_and_leaves_what_a_user_set():
+    protocol = load_protocol("resclip").for_dataset("voc20")
+    assert under_protocol(create_method("resclip"), protocol).parameters["lam"] == 0.6
+    assert under_protocol(create_method("resclip", lam=0.9), protocol).parameters["lam"] == 0.9
+    naclip = create_method("naclip")
+    assert under_protocol(naclip, protocol) is naclip
+    assert protocol.hash != load_protocol("naclip").for_dataset("voc20").hash
+
+
+def test_parameters_that_a_method_has_not_are_refused_naming_protocol_and_method(tmp_path):
+    protocol = load_protocol(written(tmp_path, MINIMAL + "[methods.resclip]\nlan = 0.3"))
+    with pytest.raises(InputError, match=r"protocol 'mine' on voc20, methods: .*'resclip' has no parameter 'lan'"):
+        under_protocol(create_method("resclip"), protocol.for_dataset("voc20"))
+    protocol = load_protocol(written(tmp_path, MINIMAL + "[methods.resclip]\nlam = 3"))
+    with pytest.raises(InputError, match=r"protocol 'mine' on voc20, methods: .*lam=3"):
+        under_protocol(create_method("resclip"), protocol.for_dataset("voc20"))
+
+
+@pytest.mark.parametrize("name", list_protocols())
+def test_every_shipped_value_of_a_method_can_be_used(name):
+    protocol = load_protocol(name)
+    for dataset in [*list_vocabularies(), "folder"]:
+        resolved = protocol.for_dataset(dataset)
+        for method, values in resolved.methods.items():
+            changed = under_protocol(create_method(method), resolved).parameters
+            assert changed == create_method(method).parameters | values
 
 
 def test_a_users_file_extends_a_shipped_one_or_a_file_beside_it(tmp_path):

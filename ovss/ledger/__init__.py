@@ -12,9 +12,9 @@ import pandas as pd
 from ovss.datasets import BENCHMARKS
 from ovss.errors import InputError
 from ovss.methods import create_method
+from ovss.methods.tuned import under_protocol
 from ovss.metrics import MEASURES
 from ovss.protocols import list_protocols, load_protocol
-from ovss.vocabulary import load_vocabulary
 
 __all__ = ["KEY", "join", "load_published", "load_results", "tidy", "unexplained"]
 
@@ -152,7 +152,8 @@ def _measured(
 def _obstacle(row: dict[Any, Any]) -> str:
     """Why a measured cell is not the published experiment; empty when nothing speaks against it."""
     dataset, name = str(row["dataset"]), str(row["protocol"])
-    if row.get("parameters") and row["parameters"] != _default_parameters(str(row.get("method_name", row["method"]))):
+    method = str(row.get("method_name", row["method"]))
+    if row.get("parameters") and row["parameters"] != _parameters(method, name, dataset, str(row["arch"])):
         return "measured with other parameters than the method's own"
     if name in list_protocols() and dataset in BENCHMARKS:
         protocol_hash, vocabulary_hash = _expected(name, dataset, str(row["arch"]))
@@ -169,15 +170,16 @@ def _obstacle(row: dict[Any, Any]) -> str:
 @lru_cache
 def _expected(protocol: str, dataset: str, arch: str) -> tuple[str, str]:
     resolved = load_protocol(protocol).for_dataset(dataset, arch)
-    vocabulary = load_vocabulary(dataset, resolved.variant).with_templates(resolved.templates)
-    if resolved.background == "channel":
-        vocabulary = vocabulary.without_background_words()
-    return resolved.hash, vocabulary.hash
+    return resolved.hash, resolved.vocabulary(dataset).hash
 
 
 @lru_cache
-def _default_parameters(method: str) -> str:
-    return json.dumps(create_method(method).parameters, sort_keys=True, ensure_ascii=False)
+def _parameters(method: str, protocol: str, dataset: str, arch: str) -> str:
+    """Parameters of a method by default, or as the protocol's authors tuned them."""
+    made = create_method(method)
+    if protocol in list_protocols() and dataset in BENCHMARKS:
+        made = under_protocol(made, load_protocol(protocol).for_dataset(dataset, arch))
+    return json.dumps(made.parameters, sort_keys=True, ensure_ascii=False)
 
 
 @lru_cache

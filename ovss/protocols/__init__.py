@@ -1,20 +1,26 @@
 """Named evaluation protocols: every number that can move a result, as data.
 
 A protocol file is TOML. Its top level sets fields of `Protocol`; `[datasets.NAME]` overrides them for one data set,
-`[models."ARCH"]` and `[models."ARCH".datasets.NAME]` for one architecture. `extends = "window224"` starts from another
+`[models."ARCH"]` and `[models."ARCH".datasets.NAME]` for one architecture. `[methods.NAME]`, alone or within one of these,
+holds parameters that the authors of a method tuned. `extends = "window224"` starts from another
 protocol (a shipped name or a file beside this one). `description` is one line for the list. "none" stands for an
 absent value: `window = "none"` means the whole image.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from typing import Protocol as Interface
 
 from ovss.errors import InputError
 from ovss.files import digest
 from ovss.protocols.reading import Tables, find_protocol, list_protocols, read_protocol
 from ovss.protocols.schema import FIELDS, check_fields, check_together
+from ovss.vocabularies import list_vocabularies
+
+if TYPE_CHECKING:
+    from ovss.vocabulary import Vocabulary, Words
 
 __all__ = ["Geometry", "Protocol", "default_protocol", "list_protocols", "load_protocol"]
 
@@ -74,6 +80,7 @@ class Protocol:
         pamr_iterations: Refinement steps; 0: off.
         pamr_dilations: Distances of the neighbours in refinement, pixels.
         class_prior: Whether patch scores are multiplied by the image's class scores.
+        methods: Parameters that the authors tuned for this protocol, by method; see `ovss.methods.tuned.under_protocol`.
         metric: "standard", or "cliptrase": void counts as background, classes absent from the ground truth are dropped.
         dataset: Data set it was resolved for; None: not yet.
         model: Architecture it was resolved for.
@@ -97,6 +104,7 @@ class Protocol:
     pamr_iterations: int
     pamr_dilations: tuple[int, ...]
     class_prior: bool
+    methods: dict[str, dict[str, Any]] = field(hash=False)
     metric: str
     dataset: str | None = None
     model: str | None = None
@@ -147,6 +155,49 @@ class Protocol:
         changed = {key: value for key, value in self.fields.items() if origin.get(key, self) != value}
         values = self._tables.fields(name, model) | changed
         return Protocol(name=self.name, **values, dataset=name, model=model, _tables=self._tables)
+
+    def for_words(self, dataset_or_words: "Words | Vocabulary", model: str | None = None) -> "Protocol":
+        """This protocol resolved for the data set that some words are of.
+
+        Args:
+            dataset_or_words: See `vocabulary`. Where a user's own words are given, a resolved protocol stays so.
+            model: Architecture as `load_backbone` takes it; None: the one it was resolved for.
+        """
+        from ovss.vocabulary import Vocabulary
+
+        named = dataset_or_words.name if isinstance(dataset_or_words, Vocabulary) else dataset_or_words
+        name = named.strip() if isinstance(named, str) else ""
+        known = name in list_vocabularies()
+        return self.for_dataset(name if known else self.dataset or "words", model or self.model)
+
+    def vocabulary(
+        self, dataset_or_words: "Words | Vocabulary", *, background: str | Sequence[str] | None = None
+    ) -> "Vocabulary":
+        """The words of a data set, or a user's own, as this protocol has them: the one way from protocol to words.
+
+        The protocol says the variant of a data set's list, the templates, and whether background has words at all. One
+        that is not resolved yet is resolved for the data set first (`for_words`); a resolved one is taken as it is.
+
+        Args:
+            dataset_or_words: A data set's name, words in any form that `ovss.load_vocabulary` takes, or a vocabulary.
+            background: Words of a background class to add in front, as "wall, floor" or a list; empty: a class without
+                words. None: none is added.
+
+        Returns:
+            The vocabulary to embed and to label pixels with.
+
+        Raises:
+            InputError: Unknown data set or variant, words that cannot be used, a second background.
+        """
+        from ovss.vocabulary import load_vocabulary
+
+        rules = self if self.dataset is not None else self.for_words(dataset_or_words)
+        words = load_vocabulary(dataset_or_words, rules.variant)
+        if background is not None:
+            words = words.with_background(background)
+        if rules.background == "channel":
+            words = words.without_background_words()
+        return words.with_templates(rules.templates)
 
     def geometry(self, backbone: Model) -> Geometry:
         """Sizes in pixels for a model; windows of relative protocols are rounded to whole patches.

@@ -75,6 +75,16 @@ def _templates(value: Any) -> tuple[str, ...]:
     return sentences
 
 
+def _methods(value: Any) -> dict[str, dict[str, Any]]:
+    """Parameters by method; whether a method has them is checked where methods are known."""
+    says = "a table for each method, such as resclip = { lam = 0.3 }"
+    if not isinstance(value, Mapping) or not all(isinstance(table, Mapping) for table in value.values()):
+        raise ValueError(says)
+    if any(isinstance(entry, Mapping) for table in value.values() for entry in table.values()):
+        raise ValueError(says)
+    return {name: dict(table) for name, table in value.items() if table}
+
+
 _TEMPLATES = '"openai" or a list of sentences, each with one {} where the class name goes'
 
 
@@ -107,6 +117,7 @@ FIELDS: dict[str, Convert] = {
     "pamr_iterations": _number(-1, 1000, "a whole number from 0 to 1000", whole=True),
     "pamr_dilations": _dilations,
     "class_prior": _switch,
+    "methods": _methods,
     "metric": _choice(METRICS),
 }
 DEFAULTS: dict[str, Any] = {
@@ -122,6 +133,7 @@ DEFAULTS: dict[str, Any] = {
     "pamr_iterations": 0,
     "pamr_dilations": (),
     "class_prior": False,
+    "methods": {},
     "metric": "standard",
 }
 """What a file need not say: each is the absence of something, none is a tuned number."""

@@ -68,6 +68,9 @@ def _said(key: str, value: Any) -> str:
         return f"{name} ({len(value)})" if name else "; ".join(value)
     if value is None:
         return "model" if key == "logit_scale" else "whole image" if key == "window" else "none"
+    if isinstance(value, dict):
+        tables = ((name, ", ".join(f"{key}={entry}" for key, entry in table.items())) for name, table in value.items())
+        return "; ".join(f"{name}({table})" for name, table in tables) or "as they are"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)

@@ -1,0 +1,29 @@
+"""Methods with the parameters that the authors of a protocol tuned per data set."""
+
+from dataclasses import fields
+
+from ovss.errors import InputError
+from ovss.methods.base import Method
+from ovss.methods.registry import create_method
+from ovss.protocols import Protocol
+
+
+def under_protocol(method: Method, protocol: Protocol) -> Method:
+    """A method with the parameters that a protocol's authors tuned for it.
+
+    Args:
+        method: As the user made it; a parameter that is not at its default stays.
+        protocol: Resolved for the data set.
+
+    Raises:
+        InputError: The protocol gives the method a parameter that it has not, or a value outside its domain.
+    """
+    tuned = protocol.methods.get(method.name)
+    if not tuned:
+        return method
+    chosen = {item.name: getattr(method, item.name) for item in fields(method)}
+    changed = {item.name for item in fields(method) if chosen[item.name] != item.default}
+    try:
+        return create_method(method.name, **chosen | {key: tuned[key] for key in tuned if key not in changed})
+    except InputError as error:
+        raise InputError(f"protocol '{protocol.name}' on {protocol.dataset}, methods: {error}") from error
