@@ -14,6 +14,7 @@ from ovss.files import digest
 from ovss.kept import FORMATS, scores_path
 from ovss.methods import Method, resolve_methods
 from ovss.methods.tuned import under_protocol
+from ovss.older import refuse_older_sclip
 from ovss.pipeline import Job, Pipeline, Stopwatch
 from ovss.protocols import Protocol
 from ovss.provenance import code_hash, library_versions
@@ -58,7 +59,8 @@ def evaluate(
         protocol: Name, file or `Protocol`; its overrides for the data set are applied here. None is "window224", or
             "study" for the embedded model.
         out: Folder for records and tables. A run that was interrupted goes on there; what was made with another model,
-            protocol, vocabulary, data set or version of the code is not used. None keeps everything in memory.
+            protocol, vocabulary, data set or version of the code is not used, and what was made under an older protocol
+            named like this one but with other values is refused. None keeps everything in memory.
         limit: Number of images, from the first one; None takes all.
         cluster: "local:N" for N worker processes, or the address of a Dask scheduler; None runs here.
         worker_device: On a cluster, "cpu" or "cuda" where that is not the kind of device the backbone is on.
@@ -86,6 +88,8 @@ def evaluate(
     rules.geometry(backbone)
     chosen = {label: under_protocol(method, rules) for label, method in resolve_methods(methods).items()}
     words = _words(data, rules, vocabulary)
+    if out is not None:
+        refuse_older_sclip(Path(out), rules)
     _check_keeping(keep_scores, out, cluster, chosen)
     device = worker_device or backbone.device.type
     if cluster is not None:

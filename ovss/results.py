@@ -17,6 +17,8 @@ from ovss.statistics import bootstrap, compare_bootstrap, holm, permutation_test
 from ovss.tables import to_csv, to_json, to_latex, to_markdown, with_interval
 
 RUN_FILE = "run.json"
+FORMAT = 2
+"""Of run folders; those without one were made when protocol `sclip` had other values, see `ovss.older`."""
 
 
 class Evaluation:
@@ -252,6 +254,7 @@ class Evaluation:
         files = {name: text.encode() for name, text in texts.items()}
         files["per_image.parquet"] = self.per_image().to_parquet(index=False)
         run = {
+            "format": FORMAT,
             "facts": self.facts,
             "methods": self.methods,
             "rule": self.rule,

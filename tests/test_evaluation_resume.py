@@ -260,3 +260,42 @@ def test_a_record_survives_its_file_and_refuses_another_run(tmp_path):
     assert (again.ids, again.methods, dict(again.skipped)) == (("a", "b ü"), ("m",), {"c": "why"})
     assert np.array_equal(again.counts("m"), counts)
     assert Store("f" * 16 + "0" * 48, tmp_path).get(Shard(0, 3)) is None
+
+
+def native_224():
+    """A small random model for images of 224 pixels, which protocols in pixels accept."""
+    import open_clip
+
+    from ovss.backbone import Backbone
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = open_clip.CLIP(
+            16,
+            {"image_size": 224, "patch_size": 32, "layers": 2, "width": 16, "head_width": 8},
+            {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+        )
+    tokenizer = open_clip.get_tokenizer("ViT-B-32")
+    grey = (0.5, 0.5, 0.5)
+    return Backbone(model, name="small", pretrained="seed 0", tokenizer=tokenizer, mean=grey, std=grey)
+
+
+def test_a_run_under_the_older_sclip_is_not_continued_under_todays(tmp_path):
+    """The folder was written by version 0.1.0 at commit 98f91ae with this model, these images and this call."""
+    folder = tmp_path / "run"
+    shutil.copytree(Path(__file__).parent / "data" / "run_under_older_sclip", folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert Evaluation.load(folder).counts("maskclip").sum() > 0
+    model = native_224()
+    for protocol in ("sclip", ovss.load_protocol("sclip", threshold=0.2)):
+        with pytest.raises(
+            InputError, match=r"older protocol 'sclip' .* 'window224'; use --protocol window224"
+        ) as caught:
+            ovss.evaluate(model, ["maskclip"], "scenes-objects", protocol=protocol, limit=2, out=folder)
+        assert "\n" not in str(caught.value)
+        assert str(folder) in str(caught.value)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    ovss.evaluate(model, ["maskclip"], "scenes-objects", protocol="sclip", limit=2, out=tmp_path / "other")
+    ovss.evaluate(model, ["maskclip"], "scenes-objects", protocol="sclip", limit=2, out=tmp_path / "other")
+    found = ovss.evaluate(model, ["maskclip"], "scenes-objects", protocol="window224", limit=2, out=folder)
+    assert found.summary()["protocol"].tolist() == ["window224"]

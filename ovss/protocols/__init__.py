@@ -1,10 +1,10 @@
 """Named evaluation protocols: every number that can move a result, as data.
 
 A protocol file is TOML. Its top level sets fields of `Protocol`; `[datasets.NAME]` overrides them for one data set,
-`[models."ARCH"]` and `[models."ARCH".datasets.NAME]` for one architecture. `[methods.NAME]`, alone or within one of these,
-holds parameters that the authors of a method tuned. `extends = "window224"` starts from another
-protocol (a shipped name or a file beside this one). `description` is one line for the list. "none" stands for an
-absent value: `window = "none"` means the whole image.
+`[models."ARCH"]` and `[models."ARCH".datasets.NAME]` for one architecture. `[methods.NAME]`, alone or within one of
+these, holds parameters that the authors of a method tuned. `extends = "window224"` starts from another protocol (a
+shipped name or a file beside this one). `description` is one line for the list. "none" stands for an absent value:
+`window = "none"` means the whole image.
 """
 
 from collections.abc import Sequence
