@@ -31,7 +31,7 @@ def refuse_older_sclip(folder: Path, protocol: Protocol) -> None:
     if name == "sclip" and "format" not in run and made_under != protocol.hash:
         raise InputError(
             f"'{folder}' holds a run under an older protocol 'sclip' (hash {made_under[:12]}, today's "
-            f"{protocol.hash[:12]}): the name now stands for SCLIP's own setting (VOC21 scale 65 and area rule 0.1, Context60 and COCO-Object "
-            "scale 50, COCO-Stuff short side 448) and what it stood for is 'window224'; "
+            f"{protocol.hash[:12]}): the name now stands for SCLIP's own setting (VOC21 scale 65 and area rule 0.1, "
+            "Context60 and COCO-Object scale 50, COCO-Stuff short side 448) and what it stood for is 'window224'; "
             "use --protocol window224, or another folder for today's 'sclip'"
         )
