@@ -5,41 +5,41 @@ import json
 
 import pandas as pd
 import pytest
-from conftest import shared_path
 
 from ovss.errors import InputError
-from ovss.ledger import join, load_published, load_results, tidy, unexplained
+from ovss.ledger import VERDICTS, join, load_published, load_results, tidy, unexplained
 from ovss.ledger.show import add_arguments, run
 from ovss.methods import create_method
-from ovss.protocols import load_protocol
+from ovss.protocols import list_protocols, load_protocol
 from ovss.vocabulary import load_vocabulary
 
 
-def cell(method="naclip", protocol="sclip", dataset="voc20", value=79.7, **more):
+def cell(method="naclip", protocol="naclip", dataset="voc20", value=79.7, **more):
     """A measured cell; published for these defaults: 79.7."""
     fixed = {"arch": "ViT-B-16", "weights": "openai", "metric": "mIoU"}
     return fixed | {"method": method, "protocol": protocol, "dataset": dataset, "value": value} | more
 
 
-def summary(mIoU=79.7, **more):
-    """A row as an evaluation's summary has it."""
-    protocol = load_protocol("sclip").for_dataset("voc20", "ViT-B-16")
-    vocabulary = load_vocabulary("voc20", "sclip").with_templates(protocol.templates)
+def summary(mIoU=79.7, protocol="naclip", dataset="voc20", method="naclip", **more):
+    """A row as an evaluation's summary has it; `protocol` is a name, or a changed protocol."""
+    protocol = load_protocol(protocol) if isinstance(protocol, str) else protocol
+    resolved = protocol.for_dataset(dataset, "ViT-B-16")
+    vocabulary = load_vocabulary(dataset, resolved.variant).with_templates(resolved.templates)
     row = {
-        "method": "naclip",
+        "method": method,
         "mIoU": mIoU,
         "mIoU_low": mIoU - 1,
         "mIoU_high": mIoU + 1,
         "mAcc": 90.0,
         "images": 1449,
         "skipped": 0,
-        "method_name": "naclip",
-        "parameters": json.dumps(create_method("naclip").parameters, sort_keys=True),
+        "method_name": method,
+        "parameters": json.dumps(create_method(method).parameters, sort_keys=True),
         "model": "ViT-B-16",
         "pretrained": "openai",
-        "dataset": "voc20",
-        "protocol": "sclip",
-        "protocol_hash": protocol.hash,
+        "dataset": dataset,
+        "protocol": protocol.name,
+        "protocol_hash": resolved.hash,
         "vocabulary_hash": vocabulary.hash,
     }
     return row | more
@@ -53,24 +53,85 @@ def of(ledger, **wanted):
 
 
 def naclip_voc20(ledger):
-    (row,) = of(ledger, method="naclip", protocol="sclip", dataset="voc20", arch="ViT-B-16").to_dict("records")
+    (row,) = of(ledger, method="naclip", protocol="naclip", dataset="voc20", arch="ViT-B-16").to_dict("records")
     return row
 
 
-def test_all_published_facts_are_kept():
+def measured_cells(ledger):
+    return ledger[ledger["measured"].notna()]
+
+
+def test_without_measurements_every_comparable_cell_says_not_run():
     published = load_published()
-    specified = pd.read_csv(shared_path("spec", "published.csv"), dtype={"note": str}, keep_default_na=False)
-    pd.testing.assert_frame_equal(published, specified)
-    assert len(published) == 284
-    assert published["value"].between(0, 100).all()
-
-
-def test_without_measurements_every_cell_says_not_run():
     ledger = join(pd.DataFrame())
-    assert len(ledger) == 284
-    assert set(ledger["verdict"]) == {"not run"}
+    assert len(ledger) == len(published)
+    assert set(ledger["verdict"]) == {"not run", "no value", "not comparable"}
     assert ledger["measured"].isna().all()
+    assert (ledger["verdict"][published["value"].isna()] == "no value").all()
     assert unexplained(ledger).empty
+
+
+def comparable():
+    """Cells that a measured number can be right or wrong about."""
+    return of(join(pd.DataFrame()), verdict="not run")
+
+
+def test_a_right_number_is_never_called_off_without_a_reason():
+    for _, cells in comparable().groupby("source"):
+        table = cells.assign(value=cells["published"])
+        table = table[~table["overrides"].astype(bool)]
+        ledger = join(table[["method", "arch", "weights", "protocol", "dataset", "metric", "value"]])
+        assert (of(ledger, source=cells["source"].iloc[0])["verdict"].value_counts().get("within", 0)) == len(table)
+        assert unexplained(ledger).empty
+
+
+def test_a_number_measured_under_another_protocol_is_not_compared():
+    cells = comparable()
+    for protocol in list_protocols():
+        others = cells[cells["protocol"] != protocol].assign(protocol=protocol, value=0.0)
+        ledger = join(others[["method", "arch", "weights", "protocol", "dataset", "metric", "value"]])
+        assert set(measured_cells(ledger)["protocol"]) <= {protocol}
+        assert not of(ledger, verdict="off").empty or measured_cells(ledger).empty
+
+
+def test_a_cell_of_unknown_protocol_is_never_off_and_says_why():
+    table = pd.DataFrame(
+        [cell("clip", protocol, "voc20", 0.0) for protocol in (*list_protocols(), "unknown")]
+        + [cell("naclip", "unknown", "voc20", 0.0)]
+    )
+    ledger = join(table)
+    unknown = of(ledger, protocol="unknown")
+    assert set(unknown["verdict"]) <= {"not comparable", "no value"}
+    assert (unknown["reason"] != "").all()
+    assert unknown["measured"].isna().all()
+
+
+def test_a_data_set_of_the_authors_own_making_is_not_compared():
+    ledger = join(pd.DataFrame([cell("cliptrase", "cliptrase-224", "coco_object", 10.0)]))
+    rows = of(ledger, method="cliptrase", protocol="cliptrase-224", dataset="coco_object")
+    assert set(rows["verdict"]) == {"not comparable"}
+    assert rows["reason"].str.contains("own making").all()
+
+
+def clip_voc21(*rows):
+    ledger = join(pd.DataFrame(rows))
+    (row,) = of(ledger, method="clip", protocol="clearclip", dataset="voc21", arch="ViT-B-16").to_dict("records")
+    return row
+
+
+def test_a_source_that_changed_the_protocol_is_compared_with_runs_that_changed_it_likewise():
+    changed = load_protocol("clearclip", threshold=0.2)
+    row = clip_voc21(summary(16.2, changed, "voc21", "clip"))
+    assert (row["verdict"], row["measured"]) == ("within", 16.2)
+    for other in (summary(9.9, "clearclip", "voc21", "clip"), cell("clip", "clearclip", "voc21", 9.9)):
+        row = clip_voc21(other)
+        assert row["verdict"] == "not run"
+        assert "threshold = 0.2" in row["reason"]
+
+
+def test_the_verdicts_are_the_documented_ones():
+    ledger = join(pd.DataFrame([cell(), cell(dataset="voc21", value=1.0)]))
+    assert set(ledger["verdict"]) == set(VERDICTS)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +148,7 @@ def test_without_measurements_every_cell_says_not_run():
 )
 def test_the_verdict_follows_difference_and_tolerance(dataset, published, measured, verdict):
     ledger = join(pd.DataFrame([cell(dataset=dataset, value=measured)]))
-    (row,) = of(ledger, method="naclip", protocol="sclip", dataset=dataset, arch="ViT-B-16").to_dict("records")
+    (row,) = of(ledger, method="naclip", protocol="naclip", dataset=dataset, arch="ViT-B-16").to_dict("records")
     assert row["published"] == published
     assert row["measured"] == measured
     assert row["difference"] == pytest.approx(measured - published)
@@ -97,26 +158,38 @@ def test_the_verdict_follows_difference_and_tolerance(dataset, published, measur
 
 
 def test_a_cell_published_twice_is_compared_with_both():
-    ledger = join(pd.DataFrame([cell(method="sclip", dataset="coco_object", value=33.5)]))
-    rows = of(ledger, method="sclip", dataset="coco_object", arch="ViT-B-16").set_index("source")
+    ledger = join(pd.DataFrame([cell(method="sclip", protocol="sclip", dataset="context59", value=34.46)]))
+    rows = of(ledger, method="sclip", dataset="context59", arch="ViT-B-16").set_index("source")
     assert rows.loc["SCLIP, repository README", "verdict"] == "within"
-    assert rows.loc["SCLIP, paper", "verdict"] == "off"
-    assert "README" in rows.loc["SCLIP, paper", "reason"]
+    rerun = rows.loc["TF-OVOS benchmark, re-run of the official code"]
+    assert rerun["verdict"] == "off"
+    assert "README" in rerun["reason"]
+    assert rows.loc["SCLIP, paper", "verdict"] == "not comparable"
     assert unexplained(ledger).empty
 
 
 def test_a_recorded_reason_applies_to_the_cells_it_names_only():
-    measured = [cell("gem", "clearclip", dataset, 10.0) for dataset in ("voc21", "voc20")]
+    measured = [cell("resclip", "resclip", value=10.0), cell(value=10.0)]
     ledger = join(pd.DataFrame(measured))
-    assert unexplained(ledger)["dataset"].tolist() == ["voc20"]
-    assert "GEM paper" in of(ledger, method="gem", dataset="voc21").iloc[0]["reason"]
+    assert unexplained(ledger)["method"].tolist() == ["naclip"]
+    assert "per data set" in of(ledger, method="resclip", verdict="off").iloc[0]["reason"]
 
 
 def test_an_evaluations_summary_is_understood_as_it_is():
     ledger = join(pd.DataFrame([summary()]))
     row = naclip_voc20(ledger)
     assert (row["verdict"], row["measured"]) == ("within", 79.7)
-    assert (ledger["verdict"] != "not run").sum() == 1
+    assert len(measured_cells(ledger)) == 1
+
+
+def test_a_method_is_known_by_its_name_whatever_its_label():
+    row = naclip_voc20(join(pd.DataFrame([summary() | {"method": "neighbours"}])))
+    assert row["verdict"] == "within"
+
+
+def test_long_tables_and_summaries_are_read_together():
+    table = pd.concat([tidy(pd.DataFrame([summary()])), pd.DataFrame([cell(dataset="context60", value=32.2)])])
+    assert len(of(join(table), verdict="within")) == 2
 
 
 @pytest.mark.parametrize("names", [("ViT-B/16", "openai"), ("ViT-B-16-quickgelu", "openai=weights.pt")])
@@ -129,7 +202,7 @@ def test_spellings_of_model_and_weights_do_not_matter(names):
     ("changes", "reason"),
     [
         ({"images": 300}, "measured on 300 of 1449 images"),
-        ({"protocol_hash": load_protocol("sclip", logit_scale=99).for_dataset("voc20").hash}, "a changed protocol"),
+        ({"protocol": load_protocol("naclip", logit_scale=99)}, "a changed protocol"),
         ({"vocabulary_hash": "0" * 64}, "other class names"),
         ({"parameters": '{"sigma": 9.0}'}, "other parameters"),
     ],
@@ -152,13 +225,13 @@ def test_a_full_run_counts_whatever_partial_runs_lie_beside_it():
 
 def test_cells_nobody_published_change_nothing():
     ledger = join(pd.DataFrame([cell(dataset="scenes"), cell(method="mine"), cell(weights="random")]))
-    assert set(ledger["verdict"]) == {"not run"}
+    pd.testing.assert_frame_equal(ledger, join(pd.DataFrame()))
 
 
 def test_summaries_are_read_from_files_and_folders(tmp_path):
     for number, run_folder in enumerate(("a", "b/c")):
         (tmp_path / run_folder).mkdir(parents=True)
-        pd.DataFrame([summary(method=f"m{number}")]).to_csv(tmp_path / run_folder / "summary.csv", index=False)
+        pd.DataFrame([summary() | {"method": f"m{number}"}]).to_csv(tmp_path / run_folder / "summary.csv", index=False)
     assert set(load_results([tmp_path])["method"]) == {"m0", "m1"}
     found = load_results([tmp_path / "a" / "summary.csv"])
     assert dict(zip(found["metric"], found["value"], strict=True)) == {"mIoU": 79.7, "mAcc": 90.0}
@@ -168,9 +241,9 @@ def test_summaries_are_read_from_files_and_folders(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a,b\n1,2\n", "no evaluation summary: column 'method' is missing"),
+        ("a,b\n1,2\n", "not an evaluation summary: column 'method' is missing"),
         ("", "cannot be read"),
-        ("method,arch,weights,protocol,dataset,metric,value\na,b,c,d,e,f,high\n", "'high', which is no number"),
+        ("method,arch,weights,protocol,dataset,metric,value\na,b,c,d,e,f,high\n", "'high', which is not a number"),
     ],
 )
 def test_files_that_are_no_summary_are_refused_by_name(tmp_path, content, message):
@@ -193,20 +266,34 @@ def test_tidy_leaves_long_tables_as_they_are():
     assert tidy(table)["value"].tolist() == [79.7, 88.0]
 
 
-def test_the_command_checks_and_its_exit_code_says_the_result(tmp_path, capsys):
+@pytest.fixture
+def command():
     parser = argparse.ArgumentParser()
     add_arguments(parser)
+    return lambda *words: run(parser.parse_args([str(word) for word in words]))
+
+
+def test_the_command_checks_and_its_exit_code_says_the_result(tmp_path, capsys, command):
     good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
     pd.DataFrame([summary()]).to_csv(good, index=False)
     pd.DataFrame([summary(mIoU=60.0)]).to_csv(bad, index=False)
-    assert run(parser.parse_args([])) == 0
-    assert "0 within; 0 off; 284 not run" in capsys.readouterr().out
-    assert run(parser.parse_args(["--check"])) == 0
-    assert run(parser.parse_args(["--check", "--results", str(good)])) == 0
-    assert "1 within; 0 off; 283 not run" in capsys.readouterr().out
-    assert run(parser.parse_args(["--check", "--results", str(bad), "--out", str(tmp_path / "ledger.csv")])) == 1
+    cells, open_cells = len(load_published()), len(comparable())
+    assert command() == 0
+    assert f"0 within; 0 off; {open_cells} not run; " in capsys.readouterr().out
+    assert command("--check") == 0
+    assert command("--check", "--results", good) == 0
+    assert f"1 within; 0 off; {open_cells - 1} not run; " in capsys.readouterr().out
+    assert command("--check", "--results", bad, "--out", tmp_path / "ledger.csv") == 1
     shown = capsys.readouterr().out
     assert "-19.70" in shown
     assert "off without a recorded reason: 1" in shown
-    assert len(pd.read_csv(tmp_path / "ledger.csv")) == 284
-    assert run(parser.parse_args(["--results", str(bad)])) == 0
+    assert len(pd.read_csv(tmp_path / "ledger.csv")) == cells
+    assert command("--results", bad) == 0
+
+
+def test_the_command_lists_averages_that_conflict_with_their_cells(tmp_path, capsys, command):
+    assert command("--averages", "--out", tmp_path / "averages.csv") == 0
+    shown = capsys.readouterr().out
+    assert "conflict: cliptrase" in shown
+    assert "printed 32.7, its cells give 37.46" in shown
+    assert "conflict" in set(pd.read_csv(tmp_path / "averages.csv")["outcome"])

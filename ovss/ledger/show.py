@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from ovss.files import atomic_write
-from ovss.ledger import KEY, join, load_results, unexplained
+from ovss.ledger import KEY, join, load_results, recompute, states, unexplained
+from ovss.ledger.averages import OUTCOMES
 from ovss.protocols.show import aligned
 from ovss.tables import to_csv
 
@@ -18,20 +19,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--check", action="store_true", help="exit 1 when a cell is off without a recorded reason")
     parser.add_argument("--measured", action="store_true", help="show only cells that were measured")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the whole ledger as CSV")
+    parser.add_argument(
+        "--averages", action="store_true", help="show printed averages beside the mean of their cells instead"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the whole table as CSV")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the ledger; with --check returns 1 when a cell is off without a recorded reason."""
     ledger = join(load_results(arguments.results))
-    shown = ledger.loc[ledger["verdict"] != "not run"] if arguments.measured or arguments.check else ledger
-    if len(shown):
-        print(as_text(shown))
-    counts = ledger["verdict"].value_counts()
-    print("; ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in ("within", "off", "not run")))
+    if arguments.averages:
+        averages = recompute()
+        print(averages_as_text(averages))
+        print(conflicts_as_text(averages))
+    else:
+        shown = ledger.loc[ledger["measured"].notna()] if arguments.measured or arguments.check else ledger
+        if len(shown):
+            print(as_text(shown))
+        print("; ".join(f"{count} {state}" for state, count in states(ledger).items()))
     if arguments.out is not None:
         with atomic_write(arguments.out, "w", newline="") as file:
-            file.write(to_csv(ledger))
+            file.write(to_csv(averages if arguments.averages else ledger))
     failing = unexplained(ledger)
     if arguments.check and len(failing):
         print(f"off without a recorded reason: {len(failing)}")
@@ -41,10 +49,45 @@ def run(arguments: argparse.Namespace) -> int:
 
 def as_text(ledger: pd.DataFrame) -> str:
     """A line per cell."""
-    rows: list[tuple[str, ...]] = [(*KEY, "published", "measured", "difference", "verdict", "reason")]
+    rows: list[tuple[str, ...]] = [
+        (*KEY, "support", "towers", "published", "measured", "difference", "verdict", "reason")
+    ]
     for cell in ledger.to_dict("records"):
-        ran = cell["verdict"] != "not run"
-        numbers = (f"{cell['measured']:.2f}", f"{cell['difference']:+.2f}") if ran else ("", "")
-        names = (str(cell[name]) for name in KEY)
-        rows.append((*names, f"{cell['published']:.2f}", *numbers, cell["verdict"], cell["reason"]))
+        numbers = (_number(cell["published"]), _number(cell["measured"]), _number(cell["difference"], "+.2f"))
+        names = (str(cell[name]) for name in (*KEY, "support", "towers"))
+        rows.append((*names, *numbers, cell["verdict"], cell["reason"]))
     return aligned(rows)
+
+
+def averages_as_text(averages: pd.DataFrame) -> str:
+    """A line per printed average."""
+    rows: list[tuple[str, ...]] = [
+        ("method", "arch", "parameters", "quantity", "printed", "recomputed", "cells", "outcome", "source", "note")
+    ]
+    for row in averages.to_dict("records"):
+        rows.append(
+            (
+                *(str(row[name]) for name in ("method", "arch", "parameters", "quantity")),
+                _number(row["printed"]),
+                _number(row["recomputed"]),
+                f"{row['found']} of {row['expected']}" if row["expected"] else "",
+                *(str(row[name]) for name in ("outcome", "source", "note")),
+            )
+        )
+    return aligned(rows)
+
+
+def conflicts_as_text(averages: pd.DataFrame) -> str:
+    """How many printed averages agree with their cells, and a line per conflict."""
+    outcomes = averages["outcome"].tolist()
+    lines = ["; ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in OUTCOMES)]
+    for row in averages.loc[averages["outcome"] == "conflict"].to_dict("records"):
+        lines.append(
+            f"conflict: {row['method']}, {row['source']}: printed {row['printed']:g}, its cells give "
+            f"{row['recomputed']:.2f}; {row['note']}"
+        )
+    return "\n".join(lines)
+
+
+def _number(value: float, form: str = ".2f") -> str:
+    return "" if pd.isna(value) else format(value, form)

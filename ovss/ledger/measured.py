@@ -1,0 +1,67 @@
+"""Measured cells, from the tables that evaluations write."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from ovss.errors import InputError
+from ovss.ledger.published import KEY
+from ovss.metrics import MEASURES
+
+
+def load_results(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Measured cells from evaluation summaries.
+
+    Args:
+        paths: CSV files, or folders, in which every `summary.csv` is taken.
+
+    Raises:
+        InputError: A path does not exist, holds no summary, or a file is not an evaluation summary.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        found = sorted(path.rglob("summary.csv")) if path.is_dir() else [path]
+        if not found or not found[0].is_file():
+            raise InputError(f"'{path}' {'holds no summary.csv' if path.is_dir() else 'does not exist'}")
+        files += found
+    frames = []
+    for file in files:
+        try:
+            frames.append(tidy(pd.read_csv(file, keep_default_na=False)))
+        except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            raise InputError(f"results '{file}' cannot be read: {error}") from error
+        except InputError as error:
+            raise InputError(f"results '{file}': {error}") from None
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*KEY, "value"])
+
+
+def tidy(measured: pd.DataFrame) -> pd.DataFrame:
+    """Measured cells, one per row, from an evaluation's summary or from a table that is long already.
+
+    Args:
+        measured: Columns method, arch (or model), weights (or pretrained), protocol, dataset, and either metric and
+            value or one column per measure. Further columns are kept.
+
+    Raises:
+        InputError: A column is missing, or a value is not a number.
+    """
+    table = measured.rename(columns={"model": "arch", "pretrained": "weights"})
+    if "metric" not in table.columns:
+        measures = [name for name in MEASURES if name in table.columns]
+        table = table.melt(
+            id_vars=[name for name in table.columns if name not in measures],
+            value_vars=measures,
+            var_name="metric",
+            value_name="value",
+        )
+    missing = [name for name in (*KEY, "value") if name not in table.columns]
+    if missing:
+        raise InputError(f"this is not an evaluation summary: column '{missing[0]}' is missing")
+    values = pd.Series(pd.to_numeric(table["value"], errors="coerce"))
+    if values.isna().any():
+        wrong = table.loc[values.isna(), "value"].tolist()[0]
+        raise InputError(f"column 'value' holds {wrong!r}, which is not a number")
+    arch = table["arch"].astype(str).str.replace("/", "-").str.removesuffix("-quickgelu")
+    weights = table["weights"].astype(str).str.partition("=")[0]
+    return table.assign(arch=arch, weights=weights, value=values)
