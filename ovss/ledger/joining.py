@@ -2,7 +2,6 @@
 
 import json
 import tomllib
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -10,23 +9,23 @@ import pandas as pd
 
 from ovss.datasets import BENCHMARKS
 from ovss.ledger.measured import tidy
-from ovss.ledger.published import FOLDER, KEY, UNKNOWN, load_published, mapping
+from ovss.ledger.published import FOLDER, KEY, UNKNOWN, load_published
 from ovss.methods import create_method, list_methods
-from ovss.protocols import list_protocols, load_protocol
-from ovss.vocabulary import load_vocabulary
+from ovss.protocols import load_protocol
+from ovss.selection import under_protocol
 
 VERDICTS = ("within", "off", "not run", "no value", "not comparable")
 """States of a cell, as the package's docstring explains them."""
 ROUNDING = 1e-6
-_CARRIED = ("towers", "support", "overrides", "source", "note")
+_CARRIED = ("towers", "support", "source", "note", "protocol_reason")
 
 
 def join(measured: pd.DataFrame, published: pd.DataFrame | None = None) -> pd.DataFrame:
     """The ledger: every published cell with what was measured for it.
 
     A measured row is compared with a cell only where it is the same experiment: method, architecture, weights,
-    protocol, data set and measure agree, the method has its default parameters, the protocol is the shipped one (with
-    the values that the source changed), with its class names, on the whole validation part. Otherwise the cell stays
+    protocol, data set and measure agree, the method has its default parameters (or those that the protocol gives it),
+    the protocol is the shipped one, with its class names, on the whole validation part. Otherwise the cell stays
     "not run" and the reason says what differs. A cell whose protocol is unknown is never "off". Where sources
     disagree about one experiment, a number that meets one of them is off from the others with that as the reason.
 
@@ -37,7 +36,8 @@ def join(measured: pd.DataFrame, published: pd.DataFrame | None = None) -> pd.Da
     Returns:
         One row per published cell, in the order of `published`: the columns of `KEY`, published, measured and
         difference (percent and percentage points; NaN where there is none), tolerance (percentage points: 0.3, on
-        COCO-Stuff 0.6), verdict (one of `VERDICTS`), reason, towers, support, overrides, source and note.
+        COCO-Stuff 0.6), verdict (one of `VERDICTS`), reason, towers, support, source, note and
+        protocol_reason.
     """
     known = _known()
     cells = (load_published() if published is None else published).to_dict("records")
@@ -121,42 +121,33 @@ def _fact(row: dict[Any, Any], name: str) -> Any:
 
 def _obstacle(row: dict[Any, Any], cell: dict[Any, Any]) -> str:
     """Why a measured row is not the published experiment; empty when nothing speaks against it."""
-    dataset, name = str(cell["dataset"]), str(cell["protocol"])
-    parameters = _fact(row, "parameters")
-    if parameters and cell["method"] in list_methods() and parameters != _default_parameters(cell["method"]):
+    dataset, name, arch = str(cell["dataset"]), str(cell["protocol"]), str(cell["arch"])
+    shipped = cell["method"] in list_methods()
+    if shipped and _fact(row, "parameters") not in (None, _parameters(cell["method"], name, dataset, arch)):
         return "measured with other parameters than the method's own"
-    if name in list_protocols() and dataset in BENCHMARKS:
-        protocol_hash, vocabulary_hash = _expected(name, dataset, str(cell["arch"]), cell["overrides"])
-        measured_hash = _fact(row, "protocol_hash")
-        if cell["overrides"] and measured_hash != protocol_hash:
-            changed = mapping(cell["overrides"], "overrides", "the ledger")
-            values = ", ".join(f"{field} = {value}" for field, value in changed.items())
-            return f"published under '{name}' with {values}: {cell['protocol_reason']}"
-        if measured_hash not in (None, protocol_hash):
-            return f"measured under a changed protocol '{name}'"
-        if _fact(row, "vocabulary_hash") not in (None, vocabulary_hash):
-            return "measured with other class names"
-    images, counts = _fact(row, "images"), BENCHMARKS[dataset].counts if dataset in BENCHMARKS else ()
-    if images is not None and counts and int(images) not in counts:
+    protocol_hash, vocabulary_hash = _expected(name, dataset, arch)
+    if _fact(row, "protocol_hash") not in (None, protocol_hash):
+        return f"measured under a changed protocol '{name}'"
+    if _fact(row, "vocabulary_hash") not in (None, vocabulary_hash):
+        return "measured with other class names"
+    images, counts = _fact(row, "images"), BENCHMARKS[dataset].counts
+    if images is not None and int(images) not in counts:
         return f"measured on {int(images)} of {counts[0]} images"
     return ""
 
 
 @lru_cache
-def _expected(protocol: str, dataset: str, arch: str, overrides: str) -> tuple[str, str]:
+def _expected(protocol: str, dataset: str, arch: str) -> tuple[str, str]:
     """Hashes of the resolved protocol and of the class names that a run of the published experiment has."""
     resolved = load_protocol(protocol).for_dataset(dataset, arch)
-    if overrides:
-        resolved = replace(resolved, **mapping(overrides, "overrides", "the ledger"))
-    vocabulary = load_vocabulary(dataset, resolved.variant).with_templates(resolved.templates)
-    if resolved.background == "channel":
-        vocabulary = vocabulary.without_background_words()
-    return resolved.hash, vocabulary.hash
+    return resolved.hash, resolved.vocabulary(dataset).hash
 
 
 @lru_cache
-def _default_parameters(method: str) -> str:
-    return json.dumps(create_method(method).parameters, sort_keys=True, ensure_ascii=False)
+def _parameters(method: str, protocol: str, dataset: str, arch: str) -> str:
+    """Parameters of a method by default, or as the protocol's authors tuned them."""
+    made = under_protocol(create_method(method), load_protocol(protocol).for_dataset(dataset, arch))
+    return json.dumps(made.parameters, sort_keys=True, ensure_ascii=False)
 
 
 @lru_cache

@@ -12,7 +12,6 @@ from ovss.datasets import BENCHMARKS
 from ovss.errors import InputError, suggest
 from ovss.metrics import MEASURES
 from ovss.protocols import list_protocols
-from ovss.protocols.schema import FIELDS
 
 FOLDER = Path(__file__).parent
 KEY = ["method", "arch", "weights", "protocol", "dataset", "metric"]
@@ -26,7 +25,7 @@ SUPPORT = {
     "OFF-SA": "with an offline support set",
 }
 COLUMNS = (
-    *("method", "arch", "weights", "towers", "support", "protocol", "overrides", "dataset", "metric"),
+    *("method", "arch", "weights", "towers", "support", "protocol", "dataset", "metric"),
     *("value", "source", "note", "protocol_reason"),
 )
 _REQUIRED = ("method", "arch", "weights", "towers", "source")
@@ -40,8 +39,8 @@ def load_published(path: str | Path | None = None) -> pd.DataFrame:
 
     Returns:
         Text columns method, arch, weights, towers (the pretrained models a method uses), support (a key of `SUPPORT`),
-        protocol (a shipped name or "unknown"), overrides (JSON: protocol values that the source changed), dataset,
-        metric, source, note and protocol_reason; `value` in percent, NaN where none is known.
+        protocol (a shipped name or "unknown"), dataset, metric, source, note and protocol_reason (how the protocol is
+        known, or why it is not); `value` in percent, NaN where none is known.
 
     Raises:
         InputError: The file cannot be read, or a row is malformed; names file and line.
@@ -53,7 +52,7 @@ def load_published(path: str | Path | None = None) -> pd.DataFrame:
     for line, row in read_rows(file, COLUMNS):
         where = f"{file}, line {line}"
         _check(row, protocols, where)
-        cell = (*(row[name] for name in KEY), row["overrides"], row["source"], row["towers"])
+        cell = (*(row[name] for name in KEY), row["source"], row["towers"])
         if cell in lines:
             raise InputError(f"{where}: the same cell as in line {lines[cell]}")
         lines[cell] = line
@@ -132,8 +131,3 @@ def _check(row: dict[str, Any], protocols: set[str], where: str) -> None:
         choose(row, column, known, where)
     if row["protocol"] == UNKNOWN and not row["protocol_reason"]:
         raise InputError(f"{where}: the protocol is unknown, so protocol_reason must say why")
-    changed = mapping(row["overrides"], "overrides", where)
-    for name in changed:
-        choose({"overrides": name}, "overrides", FIELDS, where)
-    if changed and not row["protocol_reason"]:
-        raise InputError(f"{where}: the source changed the protocol, so protocol_reason must say how that is known")
