@@ -11,8 +11,8 @@ from ovss.datasets import BENCHMARKS
 from ovss.ledger.measured import tidy
 from ovss.ledger.published import FOLDER, KEY, UNKNOWN, load_published
 from ovss.methods import create_method, list_methods
+from ovss.methods.tuned import under_protocol
 from ovss.protocols import load_protocol
-from ovss.selection import under_protocol
 
 VERDICTS = ("within", "off", "not run", "no value", "not comparable")
 """States of a cell, as the package's docstring explains them."""

@@ -80,7 +80,7 @@ class Protocol:
         pamr_iterations: Refinement steps; 0: off.
         pamr_dilations: Distances of the neighbours in refinement, pixels.
         class_prior: Whether patch scores are multiplied by the image's class scores.
-        methods: Parameters that the authors tuned for this protocol, by method; see `ovss.methods.tuned.under_protocol`.
+        methods: Parameters that the authors tuned for this protocol, by method; see `ovss.methods.tuned`.
         metric: "standard", or "cliptrase": void counts as background, classes absent from the ground truth are dropped.
         dataset: Data set it was resolved for; None: not yet.
         model: Architecture it was resolved for.
