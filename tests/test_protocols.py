@@ -1,13 +1,18 @@
 """Protocols: the published numbers, overrides, hashes, geometry, and refusals that name file and key."""
 
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 
+import open_clip
 import pytest
 
+from ovss import backbone
 from ovss.errors import InputError
 from ovss.methods import create_method
 from ovss.methods.tuned import under_protocol
 from ovss.protocols import Geometry, default_protocol, list_protocols, load_protocol
+from ovss.protocols.schema import POSITION_RULES, TEMPLATE_SETS
 from ovss.protocols.show import add_arguments, details, overview, run
 from ovss.vocabularies import list_vocabularies
 
@@ -291,3 +296,22 @@ def test_the_command_shows_list_and_one_protocol(capsys):
 def test_the_list_shows_relative_sizes_and_the_details_all_overrides():
     assert "1.5x" in overview([load_protocol("study")])
     assert "ViT-L-14 on voc21" in details(load_protocol("scclip"))
+
+
+def test_templates_and_position_rules_are_those_of_the_libraries_they_come_from():
+    assert tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES) == TEMPLATE_SETS["openai"]
+    assert backbone.POSITION_RULES == POSITION_RULES
+
+
+def test_every_protocol_can_be_read_without_a_model_library():
+    code = """
+import sys
+from ovss.cli import main
+from ovss.protocols import list_protocols, load_protocol
+for name in list_protocols():
+    load_protocol(name).for_dataset("scenes-objects").hash
+assert main(["protocols"]) == 0
+print("loaded:", [name for name in ("torch", "open_clip", "torchvision", "scipy", "pandas") if name in sys.modules])
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "loaded: []"

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from open_clip import OPENAI_IMAGENET_TEMPLATES
-
-from ovss.backbone import POSITION_RULES
 from ovss.errors import InputError, suggest
+from ovss.templates import OPENAI
 
 RESIZE_FILTERS = ("bilinear", "pil-bicubic")
 BACKGROUND_RULES = ("none", "threshold", "channel", "queries")
 METRICS = ("standard", "cliptrase")
-TEMPLATE_SETS = {"openai": tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)}
+POSITION_RULES = ("scale", "antialias", "size")
+"""Those of `ovss.backbone`, stated again because importing the backbone takes seconds."""
+TEMPLATE_SETS = {"openai": OPENAI}
 
 Convert = Callable[[Any], Any]
 """Returns the canonical value, or raises ValueError whose text completes "must be ..."."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import open_clip
-
 ARCHITECTURE = "ovss-tiny"
 CONFIGS = Path(__file__).parent / "model_configs"
 WEIGHTS = Path(__file__).parent / "tiny.safetensors"
@@ -15,6 +13,9 @@ CURVE = Path(__file__).parent / "training_curve.csv"
 
 def register() -> str:
     """Make `ovss-tiny` known to open_clip and return that name; calling it again changes nothing."""
+    # Here, so that the words of `scenes` can be had without a model library.
+    import open_clip
+
     if ARCHITECTURE not in open_clip.list_models():
         open_clip.add_model_config(CONFIGS)
     return ARCHITECTURE

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from open_clip import OPENAI_IMAGENET_TEMPLATES
 
+from ovss.templates import OPENAI
 from ovss.tiny.objects import THINGS, VARIANTS_OF
 from ovss.tiny.textures import STUFF
 
@@ -24,7 +24,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 }
 """Other words for a class that captions use at random."""
 
-TEMPLATES: tuple[str, ...] = tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
+TEMPLATES: tuple[str, ...] = OPENAI
 PLAIN: tuple[str, ...] = (
     "{}",
     "a photo of {}",
