@@ -29,6 +29,8 @@ __all__ = ["Evaluation", "evaluate"]
 BATCH_SIZES = {"cuda": 64}
 BATCH_SIZE = 16
 SHARD_SIZE = 32
+MAKERS = (Pipeline.__module__, "ovss.cluster")
+"""Modules that make counts, here or on workers; with all that they import they are the code of a run's key."""
 
 
 def evaluate(
@@ -239,7 +241,7 @@ def _identity(job: Job, backbone: Backbone, device: str) -> dict[str, Any]:
         "protocol": job.protocol.hash,
         "dataset": [job.dataset.name, job.dataset.split, job.dataset.fingerprint],
         "arithmetic": [device, str(backbone.dtype), job.batch_size, job.shard_size],
-        "code": code_hash(),
+        "code": code_hash(*MAKERS),
         "libraries": library_versions(),
     }
 
@@ -261,7 +263,7 @@ def _facts(job: Job, backbone: Backbone, device: str, key: str) -> dict[str, Any
         "device": device,
         "dtype": str(backbone.dtype).removeprefix("torch."),
         "batch_size": job.batch_size,
-        "code_hash": code_hash(),
+        "code_hash": code_hash(*MAKERS),
         **library_versions(),
         "key": key,
     }

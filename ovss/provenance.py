@@ -2,13 +2,11 @@
 
 import json
 import platform
-from functools import cache
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from ovss import __version__
-from ovss.files import digest, file_digest
+from ovss.sources import source_digest
 
 _LIBRARIES = {
     "torch": "torch",
@@ -18,35 +16,15 @@ _LIBRARIES = {
     "scikit_learn": "scikit-learn",
     "pillow": "pillow",
 }
-_PRESENTATION = (
-    "analysis",
-    "bench.py",
-    "cli.py",
-    "commands",
-    "explorer.py",
-    "figures",
-    "ledger",
-    "notebooks.py",
-    "palette.py",
-    "playground.py",
-    "report",
-    "statistics.py",
-    "study",
-    "tables.py",
-)
-"""Parts of the package that only look at results; a change there must not throw finished records away."""
 
 
-@cache
-def code_hash() -> str:
-    """SHA-256 over the package's sources and data files, but for the parts that only present results."""
-    root = Path(__file__).parent
-    files = [
-        path
-        for path in sorted(root.rglob("*"))
-        if path.suffix in (".py", ".toml", ".json") and path.relative_to(root).parts[0] not in _PRESENTATION
-    ]
-    return digest([[path.relative_to(root).as_posix(), file_digest(path)] for path in files])
+def code_hash(*makers: str) -> str:
+    """SHA-256 over the sources and data files that make a number.
+
+    Args:
+        makers: Modules that make it; all that they import counts, whatever only shows numbers does not.
+    """
+    return source_digest(*makers)
 
 
 def library_versions() -> dict[str, str]:

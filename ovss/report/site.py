@@ -1,6 +1,5 @@
 """Pages of the report, rendered from the tables, figures and notebooks of a run; needs no network and no kernel."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -19,15 +18,6 @@ from ovss.report.tables import TableView
 HERE = Path(__file__).parent
 ASSETS = ("style.css", "report.js", "explorer.js")
 RECORD = "run.json"
-
-
-def site_digest() -> str:
-    """SHA-256 over the code and templates that make the pages."""
-    total = hashlib.sha256()
-    for path in sorted(HERE.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            total.update(path.relative_to(HERE).as_posix().encode() + path.read_bytes())
-    return total.hexdigest()
 
 
 def build_site(out: Path, record: dict[str, Any], failures: Sequence[str] = ()) -> list[Path]:
@@ -86,13 +76,7 @@ def rebuild_site(out: Path) -> list[Path]:
     path = out / RECORD
     if not path.is_file():
         raise InputError(f"'{path}' is missing, so no run has finished there; 'ovss reproduce' makes one")
-    record = json.loads(path.read_text(encoding="utf-8"))
-    record["site"] = site_digest()
-    written = build_site(out, record)
-    with atomic_write(path, "w") as file:
-        json.dump(record, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-    return written
+    return build_site(out, json.loads(path.read_text(encoding="utf-8")))
 
 
 def _copy(source: Path, target: Path) -> Path:
@@ -101,4 +85,4 @@ def _copy(source: Path, target: Path) -> Path:
     return target
 
 
-__all__ = ["Section", "TableView", "build_site", "rebuild_site", "site_digest"]
+__all__ = ["Section", "TableView", "build_site", "rebuild_site"]

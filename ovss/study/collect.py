@@ -15,9 +15,10 @@ import ovss
 from ovss.files import atomic_write, digest
 from ovss.study.config import StudyConfig
 from ovss.study.execute import NOTEBOOK
-from ovss.study.identity import read_sentinel, versions
+from ovss.study.identity import versions
 from ovss.study.outputs import FIGURES, TABLES, TIMINGS, write_table
 from ovss.study.plan import STATE, Task, heading
+from ovss.study.sentinel import read_sentinel
 
 RECORD = "run.json"
 NOTEBOOKS, DATA = "notebooks", "data"

@@ -1,39 +1,31 @@
 """What a task's result depends on, as one digest: equal digests, nothing to do."""
 
-import hashlib
-import json
 import platform
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import nbformat
 
-import ovss
 from ovss.errors import InputError
 from ovss.files import digest, file_digest
+from ovss.provenance import code_hash
+from ovss.sources import modules_used
 from ovss.study.plan import Task
 
 LIBRARIES = ("torch", "open_clip_torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "seaborn", "pillow")
-_APART = ("study", "report", "cli.py", "app.py", "doctor.py")
-_USED = (("study", "outputs.py"), ("study", "figures.py"))
-SENTINEL = "done.json"
+RUNNER = "ovss.study.execute"
+"""What runs a notebook and writes its outputs."""
 
 
-@lru_cache(maxsize=1)
-def code_digest() -> str:
-    """SHA-256 over the package's files that can change a number: not the batch, the report or the command line."""
-    root = Path(ovss.__file__).parent
-    total = hashlib.sha256()
-    for path in sorted(root.rglob("*")):
-        parts = path.relative_to(root).parts
-        if not path.is_file() or "__pycache__" in parts:
-            continue
-        if parts[0] in _APART and parts not in _USED:
-            continue
-        total.update("/".join(parts).encode() + bytes.fromhex(file_digest(path)))
-    return total.hexdigest()
+def notebook_sources(template: Path) -> list[str]:
+    """Modules of this package that a notebook's code cells import, and the one that runs it."""
+    cells = [cell.source for cell in nbformat.read(template, as_version=4).cells if cell.cell_type == "code"]
+    lines = [line for line in "\n".join(cells).splitlines() if not line.startswith(("%", "!"))]
+    try:
+        return [*modules_used("\n".join(lines)), RUNNER]
+    except SyntaxError as error:
+        raise InputError(f"{template}: a code cell is no Python: {error.msg}") from error
 
 
 def versions() -> dict[str, str]:
@@ -53,7 +45,7 @@ def task_digest(task: Task, upstream: dict[str, str]) -> str:
         {
             "cells": [(cell.cell_type, cell.source) for cell in notebook.cells],
             "parameters": task.parameters,
-            "code": code_digest(),
+            "code": code_hash(*notebook_sources(task.template)),
             "versions": versions(),
             "weights": _weights(task),
             "data": _data(task),
@@ -82,16 +74,3 @@ def dataset_fingerprint(name: str, root: str, split: str) -> str:
         return load_dataset(name, root=root or None, split=split).fingerprint
     except InputError as error:
         return f"not there: {error}"
-
-
-def read_sentinel(folder: Path) -> dict[str, Any] | None:
-    """What a finished task wrote last; None when it has not finished or one of its files is gone or changed."""
-    path = folder / SENTINEL
-    if not path.is_file():
-        return None
-    done = json.loads(path.read_text(encoding="utf-8"))
-    for name, expected in done["files"].items():
-        file = folder / name
-        if not file.is_file() or file_digest(file) != expected:
-            return None
-    return done

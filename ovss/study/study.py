@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovss.errors import InputError
-from ovss.report.site import build_site, site_digest
+from ovss.report.site import build_site
+from ovss.sources import source_digest
 from ovss.study.batch import Failure, is_current, only_run, run_tasks, task_digests
 from ovss.study.collect import RECORD, collect, write_record
 from ovss.study.config import StudyConfig
@@ -79,7 +80,7 @@ def run_study(
             display=display or Display(),
         )
         record = collect(out, config, plan, digests)
-        record["site"] = site_digest()
+        record["site"] = _site_code()
         build_site(out, record, [failure.describe() for failure in failures])
         if not failures:
             write_record(out, record)
@@ -109,7 +110,12 @@ def _nothing_to_do(out: Path, fresh: set[str], selected: set[str], digests: dict
         return False
     record = json.loads(path.read_text(encoding="utf-8"))
     recorded = {task["id"]: task["digest"] for task in record["tasks"] if task["state"] == "done"}
-    return record.get("site") == site_digest() and recorded == {name: digests[name] for name in fresh}
+    return record.get("site") == _site_code() and recorded == {name: digests[name] for name in fresh}
+
+
+def _site_code() -> str:
+    """Digest of the code that joins tables and renders pages."""
+    return source_digest(collect.__module__, build_site.__module__)
 
 
 def _cores() -> int:

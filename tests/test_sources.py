@@ -1,0 +1,224 @@
+"""What the hash of a result covers: the sources that make it and their data files, and nothing that only shows it."""
+
+import importlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ovss
+from ovss.evaluation import MAKERS
+from ovss.methods import list_methods, method_class
+from ovss.sources import HOME, files_digest, modules_used, reached_files, read_source
+from ovss.study.identity import notebook_sources
+from ovss.study.plan import find_templates
+
+ROOT = Path(__file__).resolve().parents[1]
+TEMPLATES = {path.path.stem[:2]: path.path for path in find_templates(ROOT / "notebooks")}
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The package without its weights, to be edited."""
+    shutil.copytree(HOME, tmp_path / "ovss", ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
+    return tmp_path / "ovss"
+
+
+def counts_digest(home: Path) -> str:
+    return files_digest(reached_files(MAKERS, home), home)
+
+
+def notebook_digest(number: str, home: Path) -> str:
+    return files_digest(reached_files(notebook_sources(TEMPLATES[number]), home), home)
+
+
+def source_of(name: str) -> str:
+    """Path of a module or of the file beside it, relative to the package."""
+    module = importlib.import_module(name)
+    return Path(str(module.__file__)).relative_to(HOME).as_posix()
+
+
+def edit(path: Path) -> None:
+    """Change what a file does or holds."""
+    if path.suffix == ".py":
+        path.write_text(path.read_text() + "\nADDED = 1\n")
+    elif path.suffix == ".toml":
+        path.write_text("added = 1\n" + path.read_text())
+    else:
+        path.write_bytes(path.read_bytes() + b" ")
+
+
+MOVE_COUNTS = ["pipeline", "scoring", "labelling", "stitching", "windows", "refine", "metrics", "backbone", "loading"]
+MOVE_COUNTS += ["methods.naclip", "methods.base", "ingredients.clusters", "datasets.voc", "tiny.scenes", "vocabulary"]
+MOVE_COUNTS += ["images", "cluster", "records", "protocols.reading", "vocabularies.words"]
+LEAVE_COUNTS = [
+    "commands.app",
+    "commands.segment",
+    "cli",
+    "tiny.train",
+    "tiny.trainer",
+    "examples",
+    "explorer",
+    "bench",
+]
+LEAVE_COUNTS += ["figures.pictures", "figures.style", "study.effects", "study.pictures", "report.site", "playground"]
+LEAVE_COUNTS += ["tables", "statistics", "results", "ledger", "analysis.attention", "notebooks", "palette"]
+
+
+@pytest.mark.parametrize("name", MOVE_COUNTS)
+def test_an_edit_of_what_makes_counts_moves_their_hash(copy, name):
+    before = counts_digest(copy)
+    edit(copy / source_of(f"ovss.{name}"))
+    assert counts_digest(copy) != before
+
+
+@pytest.mark.parametrize("name", LEAVE_COUNTS)
+def test_an_edit_of_what_only_shows_results_leaves_the_hash_of_counts(copy, name):
+    before = counts_digest(copy)
+    edit(copy / source_of(f"ovss.{name}"))
+    assert counts_digest(copy) == before
+
+
+@pytest.mark.parametrize("pattern", ["protocols/sclip.toml", "vocabularies/voc21.toml", "**/ovss-tiny.json"])
+def test_an_edit_of_a_protocol_a_vocabulary_or_an_architecture_moves_the_hash_of_counts(copy, pattern):
+    (path,) = copy.glob(pattern)
+    before = counts_digest(copy)
+    path.write_text(path.read_text().replace("1", "2"))
+    assert counts_digest(copy) != before
+
+
+def test_the_shipped_weights_are_among_the_files_that_make_counts():
+    assert any(path.name == "tiny.safetensors" for path in reached_files(MAKERS))
+
+
+def test_comments_docstrings_and_layout_move_no_hash(copy):
+    before = counts_digest(copy)
+    module = copy / source_of("ovss.scoring")
+    text = module.read_text()
+    assert text.startswith('"""')
+    module.write_text("# A comment.\n" + text.replace('"""', '"""Another first word: ', 1) + "\n\n\n# The end.\n")
+    (protocol,) = copy.glob("**/study.toml")
+    protocol.write_text("# A comment.\n\n" + protocol.read_text())
+    assert counts_digest(copy) == before
+
+
+def test_a_docstring_may_come_and_go():
+    bare = read_source(b"X = 1\ndef f(a, b=2):\n    return a\n").digest
+    assert read_source(b'"""M."""\nX = 1\n"""X."""\ndef f(a,\n      b = 2):\n    "f"\n    return (a)\n').digest == bare
+    assert read_source(b"X = 1\ndef f(a, b=3):\n    return a\n").digest != bare
+    assert read_source(b"X = '1'\ndef f(a, b=2):\n    return a\n").digest != bare
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        ("20", "study.pictures"),
+        ("20", "analysis.attention"),
+        ("21", "study.pictures"),
+        ("21", "analysis.coherence"),
+        ("22", "statistics"),
+        ("22", "study.figures"),
+        ("22", "results"),
+        ("23", "study.effects"),
+        ("24", "bench"),
+        ("25", "ledger"),
+        *((number, "study.outputs") for number in TEMPLATES),
+        *((number, "study.execute") for number in TEMPLATES),
+    ],
+)
+def test_an_edit_of_what_a_notebook_uses_moves_its_digest(copy, number, name):
+    before = notebook_digest(number, copy)
+    edit(copy / source_of(f"ovss.{name}"))
+    assert notebook_digest(number, copy) != before
+
+
+@pytest.mark.parametrize("name", ["commands.app", "cli", "tiny.train", "report.site", "study.progress", "study.batch"])
+def test_an_edit_of_what_no_notebook_uses_moves_no_digest(copy, name):
+    before = {number: notebook_digest(number, copy) for number in TEMPLATES}
+    edit(copy / source_of(f"ovss.{name}"))
+    assert {number: notebook_digest(number, copy) for number in TEMPLATES} == before
+
+
+def test_the_numbers_of_the_ledger_belong_to_the_notebook_that_prints_them(copy):
+    before = notebook_digest("25", copy)
+    (published,) = copy.glob("**/published.csv")
+    edit(published)
+    assert notebook_digest("25", copy) != before
+
+
+def test_every_method_is_among_the_sources_of_counts():
+    reached = set(reached_files(MAKERS))
+    for name in list_methods():
+        assert Path(str(sys.modules[method_class(name).__module__].__file__)) in reached, name
+
+
+EVALUATION = """
+import sys, tempfile
+import ovss
+for methods in (["clip", "cliptrase", "scclip"], ["naclip"]):
+    ovss.evaluate(ovss.load_backbone("tiny"), methods, "scenes", limit=2)
+print(*sorted(name for name in sys.modules if name.partition(".")[0] == "ovss"))
+"""
+
+
+def test_python_itself_loads_nothing_for_an_evaluation_that_was_not_reached():
+    loaded = subprocess.run([sys.executable, "-c", EVALUATION], capture_output=True, text=True, check=True).stdout
+    reached = set(reached_files(["ovss.evaluation"]))
+    for name in loaded.split():
+        assert Path(str(importlib.import_module(name).__file__)) in reached, name
+
+
+def test_python_itself_loads_nothing_to_make_counts_that_is_not_hashed():
+    code = f"import sys\nimport {MAKERS[0]}\n" + EVALUATION.splitlines()[-1]
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    reached = set(reached_files(MAKERS))
+    assert len(loaded.split()) > 40
+    for name in loaded.split():
+        assert Path(str(importlib.import_module(name).__file__)) in reached, name
+
+
+@pytest.mark.parametrize("name", [name for name in ovss.__all__ if name != "InputError"])
+def test_a_name_that_the_package_serves_on_demand_leads_to_its_module(name):
+    home = Path(str(sys.modules[getattr(ovss, name).__module__].__file__))
+    assert home in reached_files(modules_used(f"import ovss\novss.{name}"))
+    assert home in reached_files(modules_used(f"from ovss import {name}"))
+
+
+class TestReach:
+    def package(self, folder: Path, **files: str) -> Path:
+        home = folder / "ovss"
+        for name, text in {"__init__": "", **files}.items():
+            path = home / f"{name.replace('__', '/') if name != '__init__' else name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            (path.parent / "__init__.py").touch()
+        return home
+
+    def names(self, home: Path, *roots: str) -> set[str]:
+        found = reached_files(roots, home)
+        return {path.relative_to(home).with_suffix("").as_posix() for path in found if path.name != "__init__.py"}
+
+    def test_imports_inside_functions_count_and_those_of_the_type_checker_do_not(self, tmp_path):
+        text = (
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import ovss.b\ndef f():\n    from ovss import c\n"
+        )
+        assert self.names(self.package(tmp_path, a=text, b="", c=""), "ovss.a") == {"a", "c"}
+
+    def test_relative_and_renamed_imports_are_followed(self, tmp_path):
+        home = self.package(tmp_path, room__a="from . import b\nfrom ..c import X as Y\nimport ovss.d as e\n")
+        home = self.package(tmp_path, room__b="", c="X = 1", d="", unused="")
+        assert self.names(home, "ovss.room.a") == {"room/a", "room/b", "c", "d"}
+
+    def test_a_package_that_loads_its_own_folder_reaches_all_of_it(self, tmp_path):
+        home = self.package(
+            tmp_path, a="import ovss.methods\n", methods__one="", methods__two="from ovss import b", b=""
+        )
+        walking = "import pkgutil\nfor module in pkgutil.iter_modules(__path__):\n    pass\n"
+        (home / "methods" / "__init__.py").write_text(walking)
+        assert self.names(home, "ovss.a") == {"a", "b", "methods/one", "methods/two"}
+
+    def test_an_unknown_root_is_an_error(self):
+        with pytest.raises(ModuleNotFoundError, match=r"ovss\.nowhere"):
+            reached_files(["ovss.nowhere"])
