@@ -15,6 +15,7 @@ from ovss.kept import FORMATS, scores_path
 from ovss.methods import Method, resolve_methods
 from ovss.methods.tuned import under_protocol
 from ovss.older import refuse_older_sclip
+from ovss.outside_code import outside_code
 from ovss.pipeline import Job, Pipeline, Stopwatch
 from ovss.protocols import Protocol
 from ovss.provenance import code_hash, library_versions
@@ -106,7 +107,7 @@ def evaluate(
         extra_queries=_extra_queries(data, words, keep_variants) if keep_scores else (),
         keep=keep_scores,
     )
-    key = digest(_identity(job, backbone, device))
+    key = digest(_identity(job, backbone, device) | {"outside": outside_code(chosen, needed=out is not None)})
     folder = None if out is None else Path(out)
     store = Store(key, folder)
     shards = make_shards(images, shard_size)
