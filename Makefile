@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint format notebooks lab clean
+.PHONY: help setup reproduce reference test lint format notebooks lab clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,8 +19,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster,app]'
 	touch $@
 
-reproduce: $(STAMP) ## run the study on the embedded model and build reports/tiny/index.html
+reproduce: $(STAMP) ## run the study on the embedded model and build reports/run/tiny/index.html
 	$(BIN)/ovss reproduce
+
+reference: $(STAMP) ## for maintainers: write the reference run in reports/tiny anew, and the README's results
+	$(BIN)/ovss reproduce --out reports/tiny
+	$(BIN)/ovss report reports/tiny --readme README.md
 
 test: $(STAMP) lint ## lint, type-check and run every test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile

@@ -1,5 +1,6 @@
 """Configurations and plans of a study: what is accepted, what is refused, what becomes a task."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from study_notebooks import write_config, write_notebook, write_study
@@ -8,6 +9,7 @@ from ovss.errors import InputError
 from ovss.study.config import list_configs, load_config
 from ovss.study.drift import compare_tables
 from ovss.study.estimate import describe_plan
+from ovss.study.figures import interval_figure, matrix_figure
 from ovss.study.outputs import Outputs, slug, write_table
 from ovss.study.plan import find_templates, plan_study
 
@@ -163,12 +165,91 @@ def write_report(folder, **columns):
     return folder
 
 
-def test_drift_is_found_beyond_the_tolerance_only(tmp_path):
+def test_drift_is_found_beyond_a_given_tolerance_only(tmp_path):
     old = write_report(tmp_path / "old", method=["a", "b"], mIoU=[10.0, 20.0], code_hash="x", share=[0.5, 0.5])
     new = write_report(tmp_path / "new", method=["a", "b"], mIoU=[10.05, 20.2], code_hash="y", share=[0.5, 0.52])
     lines = compare_tables(old, new, 0.1)
     assert lines == ["results, row 1, mIoU: 20.0 -> 20.2", "results, row 1, share: 0.5 -> 0.52"]
     assert compare_tables(old, new, 1.0) == []
+
+
+AREAS = {"class": ["cat"], "truth_pixels": [200_000], "accuracy": [60.0]}
+
+
+def test_a_count_may_move_by_two_pixels_and_a_ten_thousandth_of_its_class(tmp_path):
+    # IoU 50 of 200,000 + 100,000 labelled pixels: a union of 200,000, so that 22 pixels may change hands.
+    old = write_report(tmp_path / "old", **AREAS, IoU=[50.0], predicted_pixels=[100_000])
+    for name, fresh, moved in (
+        ("few", {"IoU": [50.01], "predicted_pixels": [100_022]}, []),
+        ("iou", {"IoU": [50.03], "predicted_pixels": [100_000]}, ["cat, IoU"]),
+        ("area", {"IoU": [50.0], "predicted_pixels": [100_200]}, ["predicted_pixels"]),
+    ):
+        lines = compare_tables(old, write_report(tmp_path / name, **AREAS, **fresh))
+        assert len(lines) == len(moved), lines
+        assert all(line.startswith(f"results, row 0, {word.split(', ')[-1]}") for line, word in zip(lines, moved))
+    exact = write_report(
+        tmp_path / "truth", **AREAS | {"truth_pixels": [200_001]}, IoU=[50.0], predicted_pixels=[100_000]
+    )
+    assert compare_tables(old, exact) == ["results, row 0, truth_pixels: 200000 -> 200001"]
+
+
+def test_without_areas_a_mean_may_move_by_what_its_smallest_class_allows(tmp_path):
+    old = write_report(tmp_path / "old", method=["a"], mIoU=[50.0], difference=[3.0], p=[0.04])
+    near = write_report(tmp_path / "near", method=["a"], mIoU=[50.03], difference=[3.05], p=[0.045])
+    far = write_report(tmp_path / "far", method=["a"], mIoU=[50.04], difference=[3.06], p=[0.047])
+    assert compare_tables(old, near) == []
+    assert [line.split(":")[0] for line in compare_tables(old, far)] == [
+        f"results, row 0, {column}" for column in ("mIoU", "difference", "p")
+    ]
+
+
+def test_a_verdict_may_change_only_where_its_interval_touches_zero(tmp_path):
+    def report(name, low, sure):
+        return write_report(tmp_path / name, method=["a"], difference_low=[low], difference_high=[2.0], sure=[sure])
+
+    assert compare_tables(report("touching", 0.01, True), report("touched", -0.01, False)) == []
+    lines = compare_tables(report("clear", 0.5, True), report("wrong", 0.5, False))
+    assert lines == ["results, row 0, sure: True -> False"]
+
+
+def test_rows_belong_together_by_what_they_are_about(tmp_path):
+    old = write_report(tmp_path / "old", method=["a", "b"], layer=[1, 2], rho=[0.5, 0.4])
+    new = write_report(tmp_path / "new", method=["b", "a"], layer=[2, 1], rho=[0.4, 0.5])
+    assert compare_tables(old, new) == []
+
+
+def test_numbers_are_written_to_the_digits_that_they_mean(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "method": ["a"],
+            "mIoU": [50.12345],
+            "difference_low": [-0.0012],
+            "p": [0.12345],
+            "rho": [0.98765],
+            "tiny": [0.000123456],
+            "truth_pixels": [123456],
+            "predicted_pixels": [123456],
+        }
+    )
+    Outputs(tmp_path).table("t", frame, "c")
+    assert (tmp_path / "tables" / "t.csv").read_text().splitlines()[1] == (
+        "a,50.12,0.0,0.123,0.988,0.0001235,123456,123500"
+    )
+
+
+def test_the_last_bits_of_a_number_do_not_reach_a_figure(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"method": list("abcde"), "mIoU": np.round(rng.uniform(20, 80, 5), 2)})
+    frame = frame.assign(mIoU_low=frame["mIoU"] - 1, mIoU_high=frame["mIoU"] + 1)
+    values = np.round(rng.uniform(-1, 1, (3, 5)), 4)
+    for name, noise in (("one", 0.0), ("two", 1e-9)):
+        outputs = Outputs(tmp_path / name)
+        noisy = frame.assign(**{column: frame[column] * (1 + noise) for column in frame if column != "method"})
+        outputs.figure("points", interval_figure(noisy, "method", "mIoU", "percent"), "c", "a")
+        outputs.figure("matrix", matrix_figure(values * (1 + noise), list("xyz"), list("abcde"), "u"), "c", "a")
+    for path in sorted((tmp_path / "one" / "figures").iterdir()):
+        assert path.read_bytes() == (tmp_path / "two" / "figures" / path.name).read_bytes(), path.name
+        assert b"<text" not in path.read_bytes(), "letters are drawn, so that no font of the machine is asked for"
 
 
 def test_drift_reports_missing_tables_and_rows(tmp_path):

@@ -6,11 +6,19 @@ import time
 from pathlib import Path
 
 from ovss.errors import InputError
+from ovss.study.collect import RECORD
 from ovss.study.config import DEFAULT, list_configs, load_config
 from ovss.study.drift import compare_tables
 from ovss.study.estimate import describe_plan
 from ovss.study.plan import find_templates, plan_study
 from ovss.study.study import INDEX, run_study
+
+REFERENCES = Path("reports")
+"""Committed reference runs, one folder per study."""
+RUNS = REFERENCES / "run"
+"""Where a run writes unless told otherwise; git ignores it."""
+SHOWN = 20
+"""Differences that are printed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=_positive, metavar="N", help="notebooks at a time (default: by cores, at most 4)"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: reports/NAME)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: reports/run/NAME)")
     parser.add_argument("--notebooks", type=Path, metavar="DIR", help="folder of the study notebooks")
     parser.add_argument(
         "--dry-run", action="store_true", help="list what would run, missing data and weights, and the time"
@@ -39,19 +47,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tolerance",
         type=float,
-        default=0.1,
         metavar="X",
-        help="largest difference of a number for --compare (default: 0.1)",
+        help="largest difference of a number in points (default: what another processor can cause)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the study; returns 0, or 1 when a notebook failed, a table drifted, or a dry run found something missing."""
+    """Run the study; returns 0, or 1 when a notebook failed, a dry run found something missing, or a number drifted.
+
+    A whole study of which the folder holds a reference (`reports/NAME`) is compared with it even without `--compare`;
+    that only tells.
+    """
     if arguments.compare is not None and arguments.only:
         raise InputError("--compare needs the tables of all notebooks; leave out --only")
     config = load_config(arguments.config)
     templates = find_templates(arguments.notebooks)
-    out = arguments.out or Path("reports") / config.name
+    out = arguments.out or RUNS / config.name
     if arguments.dry_run:
         text, complete = describe_plan(config, plan_study(config, templates, arguments.only))
         print(text)
@@ -64,13 +75,23 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{out / INDEX}: {done} ({time.monotonic() - start:.1f} s)")
     if result.failures:
         return 1
-    if arguments.compare is None:
+    reference = arguments.compare or _reference(config.name, out)
+    if reference is None or arguments.only:
         return 0
-    drifted = compare_tables(arguments.compare, out, arguments.tolerance)
-    for line in drifted:
+    drifted = compare_tables(reference, out, arguments.tolerance)
+    for line in drifted[:SHOWN]:
         print(f"DRIFT {line}", file=sys.stderr)
-    print(f"{len(drifted)} numbers drifted by more than {arguments.tolerance} from {arguments.compare}")
-    return 1 if drifted else 0
+    if len(drifted) > SHOWN:
+        print(f"DRIFT and {len(drifted) - SHOWN} more", file=sys.stderr)
+    bound = "what another processor can cause" if arguments.tolerance is None else str(arguments.tolerance)
+    print(f"{len(drifted) or 'no'} numbers differ from {reference} by more than {bound}")
+    return 1 if drifted and arguments.compare else 0
+
+
+def _reference(name: str, out: Path) -> Path | None:
+    """The committed run of a study, where there is one and it is not the one just written."""
+    folder = REFERENCES / name
+    return folder if (folder / RECORD).is_file() and folder.resolve() != out.resolve() else None
 
 
 def _positive(text: str) -> int:

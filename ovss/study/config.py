@@ -71,7 +71,7 @@ class StudyConfig:
     """A study: every notebook template is run on every combination of the axes that it declares.
 
     Attributes:
-        name: Name of the study and of its folder under `reports/`.
+        name: Name of the study and of its folder under `reports/run/`.
         title: Heading of the report.
         description: A sentence or two below the heading.
         models: Models.

@@ -11,8 +11,10 @@ import pandas as pd
 
 from ovss.errors import InputError
 from ovss.figures.png import compact_png
+from ovss.figures.style import RC
 from ovss.files import atomic_write
 from ovss.provenance import as_columns
+from ovss.study.precision import rounded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,14 +41,14 @@ class Outputs:
 
         Args:
             name: File name without suffix; notebooks that write the same name are joined row by row.
-            frame: Tidy rows, numbers already rounded to what is meant.
+            frame: Tidy rows; numbers are written to the digits that they mean, see `ovss.study.precision`.
             caption: What the rows are, in a sentence made from the data.
 
         Returns:
             The frame, so that a cell can end with this call.
         """
         if self.folder is not None:
-            write_table(self._file(TABLES, name, ""), frame)
+            write_table(self._file(TABLES, name, ""), rounded(frame))
             self._note(TABLES, name, {"caption": caption})
         return frame
 
@@ -121,7 +123,7 @@ def _drawn(figure: "Figure", format: str, dots: int) -> bytes:
     """A figure as the bytes of a file; equal figures give equal bytes."""
     metadata: dict[str, Any] = {"Date": None, "Creator": None} if format == "svg" else {"Software": None}
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "ovss"}):
+    with matplotlib.rc_context(RC):
         figure.savefig(buffer, format=format, dpi=dots, metadata=metadata)
     return buffer.getvalue() if format == "svg" else compact_png(buffer.getvalue())
 
