@@ -78,5 +78,8 @@ def read_kept(path: Path) -> Kept:
             cells = {label: stored.get_tensor(label).float() for label in stored.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"scores '{path}' are damaged ({error}); remove the file and evaluate again") from error
-    rows, columns = (Axis(size, window, tuple(starts)) for size, window, starts in (note["rows"], note["columns"]))
+    rows, columns = (
+        Axis(size, window, tuple(starts), tuple(padding))
+        for size, window, starts, padding in (note["rows"], note["columns"])
+    )
     return Kept(note["id"], cells, rows, columns, (note["size"][0], note["size"][1]))

@@ -248,7 +248,7 @@ def crop_truth(labels: np.ndarray, geometry: Geometry) -> np.ndarray:
     if geometry.crop is None:
         return labels
     height, width = labels.shape
-    new_width, new_height = resized_size(width, height, geometry.short_side, geometry.max_long_side)
+    new_width, new_height = resized_size(width, height, geometry.short_side, geometry.max_long_side, geometry.size_rule)
     rows, columns = _nearest(height, new_height), _nearest(width, new_width)
     top, left = round((new_height - geometry.crop) / 2), round((new_width - geometry.crop) / 2)
     return labels[rows[top : top + geometry.crop, None], columns[left : left + geometry.crop]]

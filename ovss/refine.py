@@ -99,6 +99,16 @@ class Pamr:
         return result
 
 
+def input_guide(pixels: Float[Tensor, "3 h w"], size: tuple[int, int]) -> Float[Tensor, "3 H W"]:
+    """The network's input brought to another size, which NACLIP's code guides by: softer than the image itself.
+
+    Args:
+        pixels: Normalised image as windows are cut from it.
+        size: Height and width of the label map in pixels.
+    """
+    return F.interpolate(pixels[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
 def _neighbours(size: tuple[int, int], offsets: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
     """Flat index (H * W, K) of each pixel's neighbours; the border repeats beyond the picture."""
     height, width = size

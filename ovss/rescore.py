@@ -24,7 +24,9 @@ from ovss.metrics import count_labels
 from ovss.pipeline import Job, crop_truth
 from ovss.protocols import Protocol, load_protocol
 from ovss.records import Record, Store, write_bytes
+from ovss.refine import input_guide
 from ovss.results import Evaluation
+from ovss.scoring import seen_image
 from ovss.stitching import PatchField
 from ovss.vocabulary import Vocabulary
 
@@ -37,6 +39,7 @@ JUDGING = (
     "area_rule",
     "pamr_iterations",
     "pamr_dilations",
+    "pamr_guide",
     "metric",
 )
 """Fields of a protocol that act on scores; all others act before, and cannot be changed afterwards."""
@@ -132,7 +135,7 @@ def rescore(
         methods: Labels of the run's methods; None: all.
         progress: Whether to show a progress bar.
         **judging: Fields of the protocol to change: variant, logit_scale, background, threshold, area_rule,
-            pamr_iterations, pamr_dilations, metric.
+            pamr_iterations, pamr_dilations, pamr_guide, metric.
 
     Returns:
         An evaluation whose rows carry the new protocol's and vocabulary's hashes and the key of the run they come from.
@@ -215,10 +218,16 @@ class _Judge:
         return found
 
     def _guide(self, image: Image.Image) -> Float[Tensor, "3 H W"]:
-        """The picture as the model saw it, normalised, which PAMR follows."""
-        pixels = torch.from_numpy(np.array(to_rgb(image), dtype=np.float32)).permute(2, 0, 1) / 255  # (3, H, W)
+        """The picture that PAMR follows, normalised."""
+        picture = to_rgb(image)
+        shown = picture
+        if self.protocol.pamr_guide == "input":
+            geometry = self.protocol.geometry(self.kept.model)
+            shown = seen_image(picture, geometry, self.protocol.resize_filter)
+        pixels = torch.from_numpy(np.array(shown, dtype=np.float32)).permute(2, 0, 1) / 255  # (3, H, W)
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.kept.model.mean, self.kept.model.std))
-        return (pixels - mean) / std
+        normalised = (pixels - mean) / std
+        return normalised if shown is picture else input_guide(normalised, (picture.height, picture.width))
 
 
 def _rules(kept: KeptRun, dataset: Dataset, protocol: str | Protocol | None, judging: dict[str, Any]) -> Protocol:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
@@ -18,10 +19,11 @@ from ovss.images import to_rgb
 from ovss.ingredients import WindowScores
 from ovss.labelling import LabelRule, ScoreField
 from ovss.methods import Method
-from ovss.protocols import Protocol
+from ovss.protocols import Geometry, Protocol
+from ovss.refine import input_guide
 from ovss.stitching import PatchField, PixelField
 from ovss.vocabulary import Vocabulary, embed_vocabulary
-from ovss.windows import Axis, axis_windows, resize_picture, resized_size
+from ovss.windows import Axis, axis_windows, centre_crop, resize_picture, resized_size
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,11 @@ class Prepared:
         return self.image.height, self.image.width
 
     def crop(self, window: int) -> Float[Tensor, "3 h w"]:
-        """Pixels of one window, counted row by row."""
+        """Pixels of one window, counted row by row, with its padding."""
         row, column = divmod(window, len(self.columns.starts))
         top, left = self.rows.starts[row], self.columns.starts[column]
-        return self.pixels[:, top : top + self.rows.window, left : left + self.columns.window]
+        inside = self.pixels[:, top : top + self.rows.window, left : left + self.columns.window]
+        return F.pad(inside, (*self.columns.padding, *self.rows.padding))
 
     @property
     def overlapping(self) -> bool:
@@ -104,23 +107,20 @@ class Scorer:
             InputError: The resized picture is smaller than one patch.
         """
         picture = to_rgb(image)
-        size = resized_size(*picture.size, self.geometry.short_side, self.geometry.max_long_side)
-        if min(size) < self.backbone.patch_size:
+        seen = seen_image(picture, self.geometry, self.protocol.resize_filter)
+        if min(seen.size) < self.backbone.patch_size:
             raise InputError(
-                f"an image of {picture.width}x{picture.height} pixels becomes {size[0]}x{size[1]} under protocol "
-                f"'{self.protocol.name}', less than one patch of {self.backbone.patch_size} pixels"
+                f"an image of {picture.width}x{picture.height} pixels becomes {seen.width}x{seen.height} under "
+                f"protocol '{self.protocol.name}', less than one patch of {self.backbone.patch_size} pixels"
             )
-        resized = resize_picture(picture, size, self.protocol.resize_filter)
-        target = picture
-        if self.geometry.crop is not None:
-            resized = target = centre_crop(resized, self.geometry.crop)
-        pixels = self.backbone.preprocess(resized)
+        pixels = self.backbone.preprocess(seen)
         window, stride = self.geometry.window, self.geometry.stride
+        patch = self.backbone.patch_size if self.protocol.window_remainder == "pad" else None
         return Prepared(
-            image=target,
+            image=picture if self.geometry.crop is None else seen,
             pixels=pixels,
-            rows=axis_windows(pixels.shape[1], window, stride),
-            columns=axis_windows(pixels.shape[2], window, stride),
+            rows=axis_windows(pixels.shape[1], window, stride, patch),
+            columns=axis_windows(pixels.shape[2], window, stride, patch),
         )
 
     def score(self, pictures: Sequence[Prepared]) -> list[dict[str, ScoreField]]:
@@ -167,6 +167,11 @@ class Scorer:
             result[label] = scores
         return result
 
+    def _guide(self, picture: Prepared) -> Float[Tensor, "3 H W"]:
+        if self.protocol.pamr_guide == "original":
+            return self.backbone.preprocess(picture.image)
+        return input_guide(picture.pixels, picture.size)
+
     def _field(self, picture: Prepared, windows: dict[int, Tensor | WindowScores]) -> ScoreField:
         shared: dict[str, Any] = {
             "rows": picture.rows,
@@ -174,7 +179,7 @@ class Scorer:
             "size": picture.size,
             "rule": self.rule,
             "protocol": self.protocol,
-            "guide": self.backbone.preprocess(picture.image) if self.protocol.pamr_iterations else None,
+            "guide": self._guide(picture) if self.protocol.pamr_iterations else None,
         }
         rows, columns = len(picture.rows.starts), len(picture.columns.starts)
         ordered = [windows[number] for number in range(rows * columns)]
@@ -186,7 +191,14 @@ class Scorer:
         return PatchField(cells=cells, **shared)
 
 
-def centre_crop(image: Image.Image, side: int) -> Image.Image:
-    """The central square of `side` pixels (torchvision's rounding of odd margins)."""
-    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
-    return image.crop((left, top, left + side, top + side))
+def seen_image(image: Image.Image, geometry: Geometry, resize_filter: str) -> Image.Image:
+    """An RGB image as the model sees it before windows are cut: resized and, where the protocol crops, cropped.
+
+    Args:
+        image: RGB image.
+        geometry: The protocol's sizes for the model.
+        resize_filter: See `resize_picture`.
+    """
+    size = resized_size(*image.size, geometry.short_side, geometry.max_long_side, geometry.size_rule)
+    resized = resize_picture(image, size, resize_filter)
+    return resized if geometry.crop is None else centre_crop(resized, geometry.crop)

@@ -72,19 +72,19 @@ class PixelField(ScoreField):
     @cached_property
     def _row_weights(self) -> list[Float[Tensor, "H h"]]:
         """Per row of windows, what each of its rows of pixels contributes to each row of the label map."""
-        matrix = stitch_matrix(self.rows, self.rows.window, self.size[0]).to(self.device)
-        return list(matrix.split(self.rows.window, dim=1))
+        matrix = stitch_matrix(self.rows, self.rows.padded, self.size[0]).to(self.device)
+        return list(matrix.split(self.rows.padded, dim=1))
 
     @cached_property
     def _column_taps(self) -> list[tuple[slice, Int[Tensor, "k n"], Float[Tensor, "k n"]]]:
         """Per column of windows, the n columns of the label map that it reaches, and the one or two of its columns of
         pixels that each of them is made from, with their weights."""
-        matrix = stitch_matrix(self.columns, self.columns.window, self.size[1]).to(self.device)
+        matrix = stitch_matrix(self.columns, self.columns.padded, self.size[1]).to(self.device)
         found = []
-        for part in matrix.split(self.columns.window, dim=1):
+        for part in matrix.split(self.columns.padded, dim=1):
             reached = part.any(dim=1).nonzero()
             here = slice(int(reached[0]), int(reached[-1]) + 1)
-            taps = part[here].topk(min(2, self.columns.window), dim=1)
+            taps = part[here].topk(min(2, self.columns.padded), dim=1)
             found.append((here, taps.indices.T, taps.values.T))
         return found
 

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ovss.errors import InputError
+from ovss.resizing import opencv_bilinear
 
 
 class Axis(NamedTuple):
@@ -29,6 +30,13 @@ class Axis(NamedTuple):
     """Length of one window in pixels."""
     starts: tuple[int, ...]
     """First pixel of each window, ascending."""
+    padding: tuple[int, int] = (0, 0)
+    """Zeros before and behind the pixels of each window, which fill it up to whole patches."""
+
+    @property
+    def padded(self) -> int:
+        """Length in pixels of one window as the model sees it."""
+        return self.window + sum(self.padding)
 
     @property
     def overlapping(self) -> bool:
@@ -36,9 +44,27 @@ class Axis(NamedTuple):
         return any(b - a < self.window for a, b in zip(self.starts, self.starts[1:], strict=False))
 
 
-def resized_size(width: int, height: int, short_side: int, max_long_side: int | None) -> tuple[int, int]:
-    """Size (width, height) after bringing the short side to `short_side`, unless the long one would pass
-    `max_long_side`."""
+def resized_size(
+    width: int, height: int, short_side: int, max_long_side: int | None, size_rule: str = "round"
+) -> tuple[int, int]:
+    """Size after bringing the short side to `short_side`, unless the long one would pass `max_long_side`.
+
+    Args:
+        width: Present width in pixels.
+        height: Present height.
+        short_side: New length of the shorter side.
+        max_long_side: Limit of the longer side; None: no limit.
+        size_rule: "round": both sides are multiplied by one factor and rounded (mmsegmentation). "cut": the longer side
+            follows from the shorter one and loses its fraction (torchvision).
+
+    Returns:
+        New (width, height) in pixels.
+    """
+    if size_rule == "cut":
+        short, long = short_side, int(short_side * max(width, height) / min(width, height))
+        if max_long_side is not None and long > max_long_side:
+            short, long = int(max_long_side * short / long), max_long_side
+        return (short, long) if width <= height else (long, short)
     scale = short_side / min(width, height)
     if max_long_side is not None:
         scale = min(scale, max_long_side / max(width, height))
@@ -51,7 +77,8 @@ def resize_picture(image: Image.Image, size: tuple[int, int], resize_filter: str
     Args:
         image: RGB picture.
         size: New (width, height) in pixels.
-        resize_filter: "bilinear" without antialiasing (mmseg's pipelines), or "pil-bicubic" (CLIP's own transform).
+        resize_filter: "opencv-bilinear" (mmsegmentation's pipelines, bit for bit), "bilinear" (the same in float
+            arithmetic; neither antialiases), or "pil-bicubic" (CLIP's own transform).
 
     Returns:
         8-bit RGB picture of that size; the same object when nothing changes.
@@ -60,12 +87,20 @@ def resize_picture(image: Image.Image, size: tuple[int, int], resize_filter: str
         return image
     if resize_filter == "pil-bicubic":
         return image.resize(size, Image.Resampling.BICUBIC)
+    if resize_filter == "opencv-bilinear":
+        return Image.fromarray(opencv_bilinear(np.asarray(image), size))
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0).float()  # (1, 3, H, W)
     resized = F.interpolate(pixels, size=(size[1], size[0]), mode="bilinear", align_corners=False)
     return Image.fromarray(resized[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy())
 
 
-def axis_windows(size: int, window: int | None, stride: int | None) -> Axis:
+def centre_crop(image: Image.Image, side: int) -> Image.Image:
+    """The central square of `side` pixels (torchvision's rounding of odd margins)."""
+    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    return image.crop((left, top, left + side, top + side))
+
+
+def axis_windows(size: int, window: int | None, stride: int | None, patch: int | None = None) -> Axis:
     """Windows along an axis of `size` pixels: ceil((size - window) / stride) + 1 of them, the last one moved back
     inside.
 
@@ -73,13 +108,19 @@ def axis_windows(size: int, window: int | None, stride: int | None) -> Axis:
         size: Length of the axis in pixels.
         window: Window length; None, or more than `size`, gives one window over the whole axis.
         stride: Step between windows.
+        patch: Side of a patch that windows are padded to whole numbers of, the odd pixel behind; None: no padding.
     """
     if window is None or size <= window:
-        return Axis(size, size, (0,))
+        return Axis(size, size, (0,), _padding(size, patch))
     if stride is None or stride < 1:
         raise InputError(f"stride must be a positive number of pixels for windows of {window} pixels, not {stride}")
     count = math.ceil((size - window) / stride) + 1
-    return Axis(size, window, tuple(min(i * stride, size - window) for i in range(count)))
+    return Axis(size, window, tuple(min(i * stride, size - window) for i in range(count)), _padding(window, patch))
+
+
+def _padding(window: int, patch: int | None) -> tuple[int, int]:
+    missing = -window % patch if patch else 0
+    return missing // 2, missing - missing // 2
 
 
 def bilinear_taps(target: int, source: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,7 +149,8 @@ def stitch_matrix(axis: Axis, cells: int, target: int) -> Float[Tensor, "target 
 
     Args:
         axis: The windows.
-        cells: Score cells per window along this axis (patches, or pixels where scores are at window resolution).
+        cells: Score cells per window along this axis (patches, or pixels where scores are at window resolution);
+            where windows are padded, the padding's included.
         target: Length of the final picture in pixels.
 
     Returns:
@@ -116,7 +158,7 @@ def stitch_matrix(axis: Axis, cells: int, target: int) -> Float[Tensor, "target 
         pixel,
         resizing to the target.
     """
-    upsample = bilinear_matrix(axis.window, cells)  # (window, cells)
+    upsample = bilinear_matrix(axis.padded, cells)[axis.padding[0] :][: axis.window]  # (window, cells)
     placed = torch.zeros(axis.size, len(axis.starts), cells, dtype=torch.float64)
     cover = torch.zeros(axis.size, dtype=torch.float64)
     for number, start in enumerate(axis.starts):

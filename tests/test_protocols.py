@@ -199,7 +199,7 @@ def test_the_default_is_study_for_the_embedded_model_only():
         (MINIMAL.replace("336", "true"), "short_side = True must be a number above 0"),
         (MINIMAL.replace("336", "336.5"), "short_side = 336.5 must be whole pixels, or relative = true"),
         (MINIMAL.replace("336", "nan"), "short_side = nan must be"),
-        (MINIMAL.replace("bilinear", "bicubic"), "resize_filter = 'bicubic' must be one of bilinear, pil-bicubic"),
+        (MINIMAL.replace("bilinear", "bicubic"), "resize_filter = 'bicubic' must be one of opencv-bilinear, bilinear, pil-bicubic"),
         (MINIMAL.replace('"openai"', '["no hole"]'), "templates = .* must be .*each with one {}"),
         (MINIMAL.replace('variant = "sclip"', ""), "mine.toml': key 'variant' is missing"),
         (MINIMAL + "[datasets.voc21]\nthreshold = 2", r"\[datasets.voc21\]: threshold = 2 must be .* at most 1"),
@@ -290,7 +290,7 @@ def test_the_command_shows_list_and_one_protocol(capsys):
     assert run(parser.parse_args(["scclip", "--dataset", "voc21"])) == 0
     shown = capsys.readouterr().out
     assert load_protocol("scclip").for_dataset("voc21").hash in shown
-    assert "area_rule        0.1" in shown
+    assert "area_rule         0.1" in shown
 
 
 def test_the_list_shows_relative_sizes_and_the_details_all_overrides():

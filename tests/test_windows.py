@@ -24,7 +24,7 @@ def test_windows_follow_the_published_count_and_cover_every_pixel_their_stride_a
 
 def test_the_last_window_is_moved_back_inside():
     assert axis_windows(500, 224, 112).starts == (0, 112, 224, 276)
-    assert axis_windows(100, 224, 112) == (100, 100, (0,))
+    assert axis_windows(100, 224, 112) == Axis(100, 100, (0,))
     assert axis_windows(500, None, None).starts == (0,)
     assert not axis_windows(448, 224, 224).overlapping
     assert axis_windows(449, 224, 224).overlapping

@@ -46,6 +46,7 @@ class Geometry:
         crop: Side of the centre square that is cut out then; None: no crop.
         window: Side of the sliding window; None: the whole image at once.
         stride: Distance of neighbouring windows.
+        size_rule: How the size after resizing is made whole; see `Protocol`.
     """
 
     short_side: int
@@ -53,6 +54,7 @@ class Geometry:
     crop: int | None
     window: int | None
     stride: int | None
+    size_rule: str = "round"
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,14 @@ class Protocol:
         short_side: Length of the shorter side after resizing, in pixels (or native sizes where `relative`).
         max_long_side: Limit of the longer side in pixels; None: no limit.
         crop: Side of a centre crop of image and ground truth, pixels; None: no crop.
-        resize_filter: "bilinear" (without antialiasing) or "pil-bicubic".
+        resize_filter: "opencv-bilinear" (8-bit fixed point, as mmsegmentation), "bilinear" (in float arithmetic) or
+            "pil-bicubic"; the first two do not antialias.
+        size_rule: How the resized image's size is made whole: "round" (mmsegmentation) or "cut" (torchvision).
         window: Side of the sliding window, in pixels or native sizes; None: the whole image at once.
         stride: Distance of windows, likewise.
+        window_remainder: What happens to windows that are no whole number of patches: "stretch": pixels beyond the last
+            whole patch go unseen and the scores are stretched over the window; "pad": zeros (the mean colour) on both
+            sides fill it up, and their scores are cut off.
         relative: Whether `short_side`, `window` and `stride` are multiples of the model's native size.
         templates: Sentences with one {} each.
         variant: Vocabulary variant.
@@ -79,6 +86,8 @@ class Protocol:
         area_rule: Foreground classes that cover at most this part of the foreground are struck out; None: off.
         pamr_iterations: Refinement steps; 0: off.
         pamr_dilations: Distances of the neighbours in refinement, pixels.
+        pamr_guide: Image that refinement follows: "input", the resized one brought back to the original size, or
+            "original", the sharper one.
         class_prior: Whether patch scores are multiplied by the image's class scores.
         methods: Parameters that the authors tuned for this protocol, by method; see `ovss.methods.tuned`.
         metric: "standard", or "cliptrase": void counts as background, classes absent from the ground truth are dropped.
@@ -91,8 +100,10 @@ class Protocol:
     max_long_side: int | None
     crop: int | None
     resize_filter: str
+    size_rule: str
     window: float | None
     stride: float | None
+    window_remainder: str
     relative: bool
     templates: tuple[str, ...] = field(repr=False)
     variant: str
@@ -103,6 +114,7 @@ class Protocol:
     area_rule: float | None
     pamr_iterations: int
     pamr_dilations: tuple[int, ...]
+    pamr_guide: str
     class_prior: bool
     methods: dict[str, dict[str, Any]] = field(hash=False)
     metric: str
@@ -215,15 +227,16 @@ class Protocol:
                 f"protocol '{self.name}' has {part} of {seen} pixels, which makes no sense for {backbone.name}, "
                 f"made for {backbone.image_size}; use protocol 'study', whose sizes follow the model"
             )
-        return Geometry(int(self.short_side), self.max_long_side, self.crop, _whole(self.window), _whole(self.stride))
+        window, stride = _whole(self.window), _whole(self.stride)
+        return Geometry(int(self.short_side), self.max_long_side, self.crop, window, stride, self.size_rule)
 
     def _relative_geometry(self, native: int, patch: int) -> Geometry:
         short = int(self.short_side * native + 0.5)
-        if self.window is None or self.stride is None:
-            return Geometry(short, self.max_long_side, None, None, None)
-        window = max(1, int(self.window * native / patch + 0.5)) * patch
-        stride = max(1, int(self.stride * native + 0.5))
-        return Geometry(short, self.max_long_side, None, window, min(stride, window))
+        window = stride = None
+        if self.window is not None and self.stride is not None:
+            window = max(1, int(self.window * native / patch + 0.5)) * patch
+            stride = min(max(1, int(self.stride * native + 0.5)), window)
+        return Geometry(short, self.max_long_side, None, window, stride, self.size_rule)
 
 
 def _whole(length: float | None) -> int | None:

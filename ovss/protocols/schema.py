@@ -6,7 +6,10 @@ from typing import Any
 from ovss.errors import InputError, suggest
 from ovss.templates import OPENAI
 
-RESIZE_FILTERS = ("bilinear", "pil-bicubic")
+RESIZE_FILTERS = ("opencv-bilinear", "bilinear", "pil-bicubic")
+SIZE_RULES = ("round", "cut")
+WINDOW_REMAINDERS = ("stretch", "pad")
+PAMR_GUIDES = ("input", "original")
 BACKGROUND_RULES = ("none", "threshold", "channel", "queries")
 METRICS = ("standard", "cliptrase")
 POSITION_RULES = ("scale", "antialias", "size")
@@ -104,8 +107,10 @@ FIELDS: dict[str, Convert] = {
     "max_long_side": _optional(_PIXELS),
     "crop": _optional(_PIXELS),
     "resize_filter": _choice(RESIZE_FILTERS),
+    "size_rule": _choice(SIZE_RULES),
     "window": _optional(_LENGTH),
     "stride": _optional(_LENGTH),
+    "window_remainder": _choice(WINDOW_REMAINDERS),
     "relative": _switch,
     "templates": _templates,
     "variant": _word,
@@ -116,6 +121,7 @@ FIELDS: dict[str, Convert] = {
     "area_rule": _optional(_SHARE),
     "pamr_iterations": _number(-1, 1000, "a whole number from 0 to 1000", whole=True),
     "pamr_dilations": _dilations,
+    "pamr_guide": _choice(PAMR_GUIDES),
     "class_prior": _switch,
     "methods": _methods,
     "metric": _choice(METRICS),
@@ -123,8 +129,10 @@ FIELDS: dict[str, Convert] = {
 DEFAULTS: dict[str, Any] = {
     "max_long_side": None,
     "crop": None,
+    "size_rule": "round",
     "window": None,
     "stride": None,
+    "window_remainder": "stretch",
     "relative": False,
     "position": "scale",
     "background": "none",
@@ -132,6 +140,7 @@ DEFAULTS: dict[str, Any] = {
     "area_rule": None,
     "pamr_iterations": 0,
     "pamr_dilations": (),
+    "pamr_guide": "input",
     "class_prior": False,
     "methods": {},
     "metric": "standard",

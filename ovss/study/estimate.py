@@ -148,7 +148,9 @@ def _windows(geometry: Any) -> tuple[int, tuple[int, int]]:
 
     if geometry.crop:
         return 1, (geometry.crop, geometry.crop)
-    width, height = resized_size(PICTURE[1], PICTURE[0], geometry.short_side, geometry.max_long_side)
+    width, height = resized_size(
+        PICTURE[1], PICTURE[0], geometry.short_side, geometry.max_long_side, geometry.size_rule
+    )
     axes = [axis_windows(size, geometry.window, geometry.stride) for size in (height, width)]
     return len(axes[0].starts) * len(axes[1].starts), (axes[0].window, axes[1].window)
 
