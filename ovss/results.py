@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ovss.errors import InputError, suggest
 from ovss.metrics import MEASURES, PREDICTION, TRUTH, measure
+from ovss.metrics.intervals import Interval, difference, in_percent, of_means
+from ovss.metrics.resampling import Replicates, Resampler, seen_once
+from ovss.metrics.significance import holm, permutation_test
 from ovss.provenance import as_columns
 from ovss.records import Record, Shard, Store, write_bytes
-from ovss.statistics import bootstrap, compare_bootstrap, holm, permutation_test
 from ovss.tables import to_csv, to_json, to_latex, to_markdown, with_interval
 
 RUN_FILE = "run.json"
@@ -52,7 +54,7 @@ class Evaluation:
         self.seconds = dict(seconds or {})
         self._store = store
         self._shards = tuple(shards)
-        self._interval = cache(lambda label: bootstrap(self.counts(label), rule, seed=self.facts["seed"]))
+        self._intervals: dict[str, Interval] = {}
 
     def __repr__(self) -> str:
         facts = self.facts
@@ -135,7 +137,7 @@ class Evaluation:
             found = self._interval(label)
             row: dict[str, Any] = {"method": label}
             for number, name in enumerate(MEASURES):
-                row[name] = found.value[number]
+                row[name] = found.mean[number]
                 row[f"{name}_low"], row[f"{name}_high"] = found.low[number], found.high[number]
             row |= {"images": len(self.ids), "skipped": len(self.skipped)}
             rows.append(row | (as_columns({**method, **self.facts}) if provenance else {}))
@@ -179,7 +181,7 @@ class Evaluation:
     def compare(self, a: str, b: str) -> pd.DataFrame:
         """What method b changes against method a, on the same images.
 
-        Intervals come from a paired bootstrap over images, p-values from a permutation test that swaps the two methods'
+        Intervals are paired, over images (`ovss.metrics.intervals`), p-values from a permutation test that swaps the two methods'
         results on random halves of the images; those of the classes are also corrected for their number (Holm).
 
         Args:
@@ -193,15 +195,33 @@ class Evaluation:
         Raises:
             InputError: The run has no such method.
         """
-        first, second, seed = self.counts(a), self.counts(b), self.facts["seed"]
-        left, right = (measure(side.sum(axis=0), self.rule) for side in (first, second))
-        found = compare_bootstrap(first, second, self.rule, seed=seed)
-        p_class, p_mean = permutation_test(first, second, self.rule, seed=seed)
+        return self._compare(self._sample(a), self._sample(b))
+
+    def _compare(self, first: "_Sample", second: "_Sample") -> pd.DataFrame:
+        left, right = (measure(side.counts.sum(axis=0), self.rule) for side in (first, second))
+        found = difference(first.counts, second.counts, first.replicates, second.replicates)
+        p_class, p_mean = permutation_test(first.counts, second.counts, self.rule, seed=self.facts["seed"])
         means = {"scope": "mean", "name": MEASURES, "a": left.mean, "b": right.mean, **_columns(found.mean)}
         classes = {"scope": "class", "name": self.classes, "a": left.iou, "b": right.iou, **_columns(found.iou)}
         means |= {"p": [p_mean, np.nan, np.nan, np.nan], "p_holm": np.nan}
         classes |= {"p": p_class, "p_holm": holm(p_class)}
         return pd.concat([pd.DataFrame(means), pd.DataFrame(classes)], ignore_index=True)
+
+    @cached_property
+    def _resampler(self) -> Resampler:
+        return Resampler(len(self.ids), seed=self.facts["seed"])
+
+    def _sample(self, label: str) -> "_Sample":
+        """A method's records with their replicates; they are large, so that only its intervals stay."""
+        counts = self.counts(label)
+        replicates = self._resampler.replicates(counts, self.rule)
+        self._intervals[label] = in_percent(of_means(replicates[0], seen_once(counts)))
+        return _Sample(counts, replicates)
+
+    def _interval(self, label: str) -> Interval:
+        if label not in self._intervals:
+            self._sample(label)
+        return self._intervals[label]
 
     def per_image(self) -> pd.DataFrame:
         """One row per image, method and class that occurs in it: areas in pixels and IoU in percent."""
@@ -226,7 +246,8 @@ class Evaluation:
     def differences(self) -> pd.DataFrame:
         """Every other method compared with the first one; see `compare`."""
         first, *others = self.methods
-        frames = [self.compare(first, other).assign(against=first, method=other) for other in others]
+        base = self._sample(first)
+        frames = [self._compare(base, self._sample(other)).assign(against=first, method=other) for other in others]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def save(self, folder: str | Path) -> list[Path]:
@@ -241,7 +262,8 @@ class Evaluation:
             InputError: One cannot be written.
         """
         folder = Path(folder)
-        short, summary, differences = self.table(), self.summary(), self.differences()
+        differences = self.differences()  # first, because it leaves the intervals of the others behind
+        short, summary = self.table(), self.summary()
         texts = {
             "summary.csv": to_csv(summary),
             "summary.md": to_markdown(short),
@@ -273,5 +295,10 @@ class Evaluation:
         return [folder / name for name in files]
 
 
-def _columns(interval: Any) -> dict[str, np.ndarray]:
-    return {"difference": interval.value, "low": interval.low, "high": interval.high}
+class _Sample(NamedTuple):
+    counts: np.ndarray
+    replicates: tuple[Replicates, Replicates]
+
+
+def _columns(interval: Interval) -> dict[str, np.ndarray]:
+    return {"difference": interval.mean, "low": interval.low, "high": interval.high}

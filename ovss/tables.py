@@ -16,6 +16,8 @@ _LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 
+TOO_FEW = "too few images for an interval"
+
 
 def to_csv(table: pd.DataFrame, decimals: int = 4) -> str:
     """Comma-separated values with a fixed number of decimals, so that equal results are equal files.
@@ -55,8 +57,24 @@ def to_json(table: pd.DataFrame) -> str:
 
 
 def with_interval(value: float, low: float, high: float, decimals: int = 1) -> str:
-    """ "54.3 [52.1, 56.6]", the form in which no number stands without its interval."""
+    """ "54.3 [52.1, 56.6]", the form in which no number stands without its interval; without ends it says why."""
+    if math.isnan(low) or math.isnan(high):
+        return f"{value:.{decimals}f} [{TOO_FEW}]"
     return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def interval_words(low: float, high: float, decimals: int = 1, sign: str = "") -> str:
+    """ "52.1 to 56.6" for running text; without ends it says why.
+
+    Args:
+        low: Lower end, NaN where there is none.
+        high: Upper end.
+        decimals: Of both.
+        sign: "+" to write the sign of differences.
+    """
+    if math.isnan(low) or math.isnan(high):
+        return TOO_FEW
+    return f"{low:{sign}.{decimals}f} to {high:{sign}.{decimals}f}"
 
 
 def _rows(table: pd.DataFrame) -> list[tuple[Any, ...]]:

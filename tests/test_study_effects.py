@@ -9,7 +9,7 @@ from ovss.study.effects import Factor, design, effects
 FACTORS = [Factor("a", {"x": 0}, {"x": 1}), Factor("b", {"y": 0}, {"y": 1})]
 
 
-def counts_of(percent: float, images: int = 6) -> np.ndarray:
+def counts_of(percent: float, images: int = 12) -> np.ndarray:
     """Counts of one class in which `percent` of 100 pixels per image are found, and nothing else is predicted."""
     return np.tile(np.array([[percent], [100], [percent]]), (images, 1, 1)).astype(np.int64)
 
@@ -50,3 +50,10 @@ def test_equal_images_leave_no_width_and_unequal_ones_do():
     assert row["effect_low"] < row["effect"] < row["effect_high"]
     again, _ = effects(counts, FACTORS)
     assert main.equals(again)
+
+
+def test_effects_of_a_handful_of_images_have_no_interval():
+    counts = {"-": counts_of(10, 6), "a": counts_of(20, 6), "b": counts_of(10, 6), "a + b": counts_of(20, 6)}
+    for frame in effects(counts, FACTORS):
+        assert frame["effect"].notna().all()
+        assert frame["effect_low"].isna().all()

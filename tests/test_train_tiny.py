@@ -19,7 +19,7 @@ from ovss import create_method, load_backbone
 from ovss.cli import main
 from ovss.errors import InputError
 from ovss.files import file_digest
-from ovss.statistics import compare_bootstrap
+from ovss.metrics.intervals import compare_bootstrap
 from ovss.tiny import examine
 from ovss.tiny.captions import names
 from ovss.tiny.data import MEAN, STD, CaptionTokens, Pool, make_batch

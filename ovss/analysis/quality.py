@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from ovss.errors import InputError
-from ovss.statistics import LEVEL, RESAMPLES
 
+RESAMPLES = 2000
+LEVEL = 95.0
 KEYS = ("measure", "layer", "head")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from ovss.report.provenance import FACTS, Provenance
+from ovss.tables import interval_words
 
 SHOWN_FACTS = ("model", "pretrained", "dataset", "protocol", "method", "images")
 """Columns about the origin that a reader compares by; the others are one click away."""
@@ -122,7 +123,7 @@ def _cell(row: dict[Any, Any], column: str, decimals: int | None, bounds: set[st
         return Cell(str(value), str(value).lower(), False)
     note = ""
     if f"{column}_low" in bounds and f"{column}_high" in bounds:
-        note = f"{row[f'{column}_low']:.{decimals}f} to {row[f'{column}_high']:.{decimals}f}"
+        note = interval_words(row[f"{column}_low"], row[f"{column}_high"], decimals)
     text = f"{value:.{decimals}f}"
     return Cell(text, repr(float(value)), True, None if column in SHOWN_FACTS else link, note)
 

@@ -9,12 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ovss.errors import InputError
-from ovss.metrics import measure
-
-RESAMPLES = 1000
-LEVEL = 95.0
-CHUNK = 100
-"""Resamples that are summed at a time."""
+from ovss.metrics.intervals import of_miou
+from ovss.metrics.resampling import Replicates, Resampler, seen_once
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ def design(factors: Sequence[Factor]) -> dict[str, dict[str, Any]]:
 def effects(
     counts: Mapping[str, np.ndarray], factors: Sequence[Factor], rule: str = "standard", *, seed: int = 0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What each ingredient and each pair of them does to mIoU, with paired bootstrap intervals over images.
+    """What each ingredient and each pair of them does to mIoU, with paired intervals over images.
 
     Args:
         counts: Per label of `design`, counts (images, 3, C) as in `ovss.metrics`.
@@ -71,35 +67,24 @@ def effects(
         over the remaining ones.
     """
     labels = list(design(factors))
-    scores = _resampled_scores([counts[label] for label in labels], rule, seed)  # (1 + R, combinations)
-    cube = scores.reshape(-1, *([2] * len(factors)))  # one axis per factor: off, on
-    main, pairs = [], []
+    samples = [counts[label] for label in labels]
+    cells = np.eye(len(labels)).reshape(*([2] * len(factors)), -1)  # one axis per factor: off, on; then weights
+    main, pairs, contrasts = [], [], []
     for number, factor in enumerate(factors):
-        change = np.diff(np.moveaxis(cube, 1 + number, -1), axis=-1)[..., 0].reshape(len(cube), -1)
-        for reading, values in (("alone", change[:, 0]), ("average", change.mean(1)), ("on top", change[:, -1])):
-            main.append({"ingredient": factor.name, "reading": reading, **_interval(values)})
+        change = np.diff(cells, axis=number).reshape(-1, len(labels))
+        for reading, weights in (("alone", change[0]), ("average", change.mean(0)), ("on top", change[-1])):
+            main.append({"ingredient": factor.name, "reading": reading})
+            contrasts.append(weights)
+    for number, factor in enumerate(factors):
         for other, partner in enumerate(factors):
             if other != number:
-                moved = np.moveaxis(cube, (1 + number, 1 + other), (-2, -1))
-                both = np.diff(np.diff(moved, axis=-1), axis=-2).reshape(len(cube), -1).mean(1)
-                pairs.append({"ingredient": factor.name, "with": partner.name, **_interval(both)})
-    return pd.DataFrame(main), pd.DataFrame(pairs)
-
-
-def _resampled_scores(counts: Sequence[np.ndarray], rule: str, seed: int) -> np.ndarray:
-    """mIoU of all images, then of each resample: (1 + R, combinations), the same resamples for all."""
-    images = len(counts[0])
-    draws = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
-    weights = np.concatenate([np.ones((1, images), dtype=draws.dtype), draws]).astype(np.float64)
-    columns = []
-    for count in counts:
-        flat = count.reshape(images, -1).astype(np.float64)
-        parts = [weights[start : start + CHUNK] @ flat for start in range(0, len(weights), CHUNK)]
-        sums = np.concatenate(parts).reshape(-1, *count.shape[1:])  # (1 + R, 3, C)
-        columns.append(measure(sums, rule).mean[:, 0])
-    return np.stack(columns, axis=1)
-
-
-def _interval(values: np.ndarray) -> dict[str, float]:
-    low, high = np.percentile(values[1:], [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
-    return {"effect": float(values[0]), "effect_low": float(low), "effect_high": float(high)}
+                pairs.append({"ingredient": factor.name, "with": partner.name})
+                both = np.diff(np.diff(cells, axis=number), axis=other)
+                contrasts.append(both.reshape(-1, len(labels)).mean(0))
+    resampler = Resampler(len(samples[0]), seed=seed)
+    scores = Replicates.side_by_side([resampler.replicates(sample, rule)[0].column(0) for sample in samples])
+    found = of_miou(scores.combined(np.stack(contrasts, axis=1)), seen_once(samples[0]))
+    columns = pd.DataFrame({"effect": found.mean, "effect_low": found.low, "effect_high": found.high})
+    first = pd.concat([pd.DataFrame(main), columns[: len(main)]], axis=1)
+    second = columns[len(main) :].reset_index(drop=True)
+    return first, pd.concat([pd.DataFrame(pairs, columns=["ingredient", "with"]), second], axis=1)

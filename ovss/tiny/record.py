@@ -15,7 +15,7 @@ import numpy as np
 from ovss.backbone import Backbone
 from ovss.files import atomic_write, file_digest
 from ovss.methods import Method, create_method
-from ovss.statistics import compare_bootstrap
+from ovss.metrics.intervals import compare_bootstrap
 from ovss.tiny import CURVE, RECORD, WEIGHTS, examine
 from ovss.tiny.captions import SYNONYMS
 from ovss.tiny.objects import HELD_OUT_COLOURS, HELD_OUT_NIGHT
@@ -55,7 +55,8 @@ def examination(backbone: Backbone, scenes: int = 500, per_thing: int = 25) -> d
     for name, own in zip(methods, counts, strict=True):
         if name != "clip":
             mean = compare_bootstrap(counts[0], own).mean
-            dense[name]["over_clip"] = {k: round(float(v[0]), 2) for k, v in mean._asdict().items()}
+            ends = zip(("value", "low", "high"), mean, strict=True)
+            dense[name]["over_clip"] = {end: round(float(values[0]), 2) for end, values in ends}
     shifted = examine.dense_counts(backbone, methods, FRESH_SPLIT, scenes, "scenes-shifted")
     return {
         "split": FRESH_SPLIT,
