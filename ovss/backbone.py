@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ovss.errors import InputError
+from ovss.finite import check_weights
 from ovss.images import to_rgb
 from ovss.loading import load_model, resolve_device, resolve_dtype
 
@@ -406,15 +407,17 @@ def load_backbone(
         dtype: "auto" (float16 on CUDA, else float32), "float32", "float16" or "bfloat16".
 
     Raises:
-        InputError: Unknown name, missing file, weights that do not fit or cannot be downloaded, a model without class
-            token.
+        InputError: Unknown name, missing file, weights that do not fit, hold NaN or infinity, or cannot be downloaded,
+            a model without class token.
     """
     target = resolve_device(device)
     number_format = resolve_dtype(dtype, target)
     loaded = load_model(model, pretrained, check_vision_tower)
     known_hash = None if number_format == torch.float32 else hash_weights(loaded.model.state_dict())
+    network = loaded.model.to(target, number_format)
+    check_weights(network, loaded.source)
     return Backbone(
-        loaded.model.to(target, number_format),
+        network,
         name=model,
         pretrained=loaded.source,
         tokenizer=loaded.tokenizer,

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import NoReturn, TextIO
 
 from ovss import __version__
-from ovss.errors import InputError, suggest
+from ovss.errors import InputError, Terminated, printable, suggest
 
 COMMANDS = {
     "segment": ("ovss.commands.segment", "label every pixel of your images with your words"),
@@ -27,7 +27,7 @@ COMMANDS = {
     "app": ("ovss.commands.app", "try your picture and words on a local page"),
     "doctor": ("ovss.commands.doctor", "check this installation"),
 }
-BAD_INPUT, INTERNAL, INTERRUPTED = 2, 3, 130
+BAD_INPUT, INTERNAL, INTERRUPTED, TERMINATED = 2, 3, 130, 143
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,7 +35,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the message, name the help, exit with code 2."""
-        self.exit(BAD_INPUT, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(BAD_INPUT, f"{self.prog}: error: {_one_line(message)} (see {self.prog} --help)\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,18 +45,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; None takes those of the process.
 
     Returns:
-        Exit code: 0 done, 1 done in part, 2 bad input, 3 an error of the program, 130 interrupted.
+        Exit code: 0 done, 1 done in part, 2 bad input, 3 an error of the program, 130 interrupted, 143
+        ended by SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     warnings.showwarning = _one_line_warning
     try:
+        _check_arguments(arguments)
         return _run(arguments)
     except InputError as error:
         return _fail(error, debug, str(error), BAD_INPUT)
-    except KeyboardInterrupt:
-        print("ovss: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        terminated = isinstance(stop, Terminated)
+        words = ["ended by SIGTERM" if terminated else "interrupted", *map(str, stop.args)]
+        print(_one_line(f"ovss: {'; '.join(words)}"), file=sys.stderr)
+        return TERMINATED if terminated else INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe (head, less) has gone; a second error while Python flushes at exit is kept quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -92,10 +96,21 @@ def _run(arguments: list[str]) -> int:
     return int(module.run(parser.parse_args(rest)) or 0)
 
 
+def _check_arguments(arguments: list[str]) -> None:
+    """No file name and no word holds a NUL character; the libraries below say so each in its own way, or not at all."""
+    for argument in arguments:
+        if "\0" in argument:
+            raise InputError(f"argument '{argument}' holds a NUL character, which no file name or word can")
+
+
+def _one_line(text: str) -> str:
+    return printable(" ".join(text.split()))
+
+
 def _fail(error: BaseException, debug: bool, text: str, code: int) -> int:
     if debug:
         raise error
-    print(f"ovss: error: {' '.join(text.split())}", file=sys.stderr)
+    print(f"ovss: error: {_one_line(text)}", file=sys.stderr)
     return code
 
 
@@ -108,7 +123,7 @@ def _one_line_warning(
     line: str | None = None,
 ) -> None:
     if issubclass(category, UserWarning):
-        print(f"ovss: warning: {' '.join(str(message).split())}", file=file or sys.stderr)
+        print(f"ovss: warning: {_one_line(str(message))}", file=file or sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
 """Errors that a user can act on."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
     """Something the user gave is wrong; the message is one line that names it and says what would be right."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM."""
 
 
 def suggest(name: str, options: Iterable[str]) -> str:
@@ -24,3 +29,21 @@ def suggest(name: str, options: Iterable[str]) -> str:
         match = next(option for option in options if option.lower() == near[0])
         return f" Did you mean '{match}'?"
     return f" Available: {', '.join(options)}." if options else ""
+
+
+def printable(text: str) -> str:
+    """Text that a terminal shows and does not obey.
+
+    Control characters (an escape sequence in a file name can clear the screen or rewrite what stands above), marks that
+    turn the direction of writing, and bytes of file names that are no text appear as Python writes them; a line break
+    stays.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_shown(sign) for sign in text)
+
+
+def _shown(sign: str) -> str:
+    if sign == "\n" or unicodedata.category(sign) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+        return sign
+    return sign.encode("unicode_escape", "surrogatepass").decode() if ord(sign) < 0xD800 else ascii(sign)[1:-1]

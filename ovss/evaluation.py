@@ -1,6 +1,7 @@
 """One run: backbone x methods x data set x protocol, resumable, on one machine or a cluster."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from tqdm import tqdm
 from ovss.backbone import Backbone
 from ovss.datasets import Dataset, load_dataset
 from ovss.errors import InputError
-from ovss.files import digest
+from ovss.files import digest, only_run, sweep
 from ovss.kept import FORMATS, scores_path
 from ovss.methods import Method, resolve_methods
 from ovss.methods.tuned import under_protocol
@@ -23,7 +24,7 @@ from ovss.records import Record, Shard, Store, make_folder, make_shards
 from ovss.rescore import describe
 from ovss.results import Evaluation
 from ovss.segment import resolve_protocol
-from ovss.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary
+from ovss.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary, tensor_digest
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -62,8 +63,9 @@ def evaluate(
         protocol: Name, file or `Protocol`; its overrides for the data set are applied here. None is "window224", or
             "study" for the embedded model.
         out: Folder for records and tables. A run that was interrupted goes on there; what was made with another model,
-            protocol, vocabulary, data set or version of the code is not used, and what was made under an older protocol
-            named like this one but with other values is refused. None keeps everything in memory.
+            protocol, vocabulary, data set or version of the code is not used, a damaged record is made again, and what
+            was made under an older protocol named like this one but with other values is refused. One run at a time may
+            write there. None keeps everything in memory.
         limit: Number of images, from the first one; None takes all.
         cluster: "local:N" for N worker processes, or the address of a Dask scheduler; None runs here.
         worker_device: On a cluster, "cpu" or "cuda" where that is not the kind of device the backbone is on.
@@ -80,9 +82,11 @@ def evaluate(
         The results; with `out` they are also there as files.
 
     Raises:
-        InputError: Unknown names, a picture or mask that cannot be read, a folder that cannot be written, a method,
-            protocol and model that do not go together.
+        InputError: Unknown names, a picture or mask that cannot be read, a folder that cannot be written or that
+            another run uses, a method, protocol and model that do not go together, scores that are not finite.
     """
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed must be a number from 0 to 2**63 - 1, not {seed}")
     if worker_device is not None and cluster is None:
         raise InputError(f"worker_device='{worker_device}' goes with a cluster; the backbone says where this run works")
     data = load_dataset(dataset) if isinstance(dataset, str) else dataset
@@ -107,24 +111,46 @@ def evaluate(
         extra_queries=_extra_queries(data, words, keep_variants) if keep_scores else (),
         keep=keep_scores,
     )
-    key = digest(_identity(job, backbone, device) | {"outside": outside_code(chosen, needed=out is not None)})
     folder = None if out is None else Path(out)
-    store = Store(key, folder)
-    shards = make_shards(images, shard_size)
-    scores = None if folder is None or keep_scores is None else folder / "scores" / key[:16]
+    if folder is not None:
+        make_folder(folder / "records")
+    with nullcontext() if folder is None else only_run(folder, folder / "records" / ".lock"):
+        return _evaluate(job, backbone, device, folder, images, cluster, skip_bad, seed, progress)
+
+
+def _evaluate(
+    job: Job,
+    backbone: Backbone,
+    device: str,
+    folder: Path | None,
+    images: int,
+    cluster: str | None,
+    skip_bad: bool,
+    seed: int,
+    progress: bool,
+) -> Evaluation:
+    text = None
+    if device == backbone.device.type:
+        text = tensor_digest(embed_vocabulary(backbone, job.scored, progress=progress))
+    outside = outside_code(job.methods, needed=folder is not None)
+    key = digest(_identity(job, backbone, device, text) | {"outside": outside})
+    store = Store(key, folder, job.dataset.ids)
+    shards = make_shards(images, job.shard_size)
+    scores = None if folder is None or job.keep is None else folder / "scores" / key[:16]
     if scores is not None:
         make_folder(scores)
         describe(scores, job, backbone)
-    if device == backbone.device.type:
-        embed_vocabulary(backbone, job.scored, progress=progress)
+    for place in (store.folder, scores):
+        if place is not None:
+            sweep(place)
     run = _Run(job, backbone, device, store, shards, skip_bad, scores)
     run.finish(cluster, progress)
     evaluation = Evaluation(
         store,
         shards,
-        classes=words.classes,
-        methods={label: {"method_name": m.name, "parameters": m.parameters} for label, m in chosen.items()},
-        rule=rules.metric,
+        classes=job.vocabulary.classes,
+        methods={label: {"method_name": m.name, "parameters": m.parameters} for label, m in job.methods.items()},
+        rule=job.protocol.metric,
         facts=_facts(job, backbone, device, key) | {"seed": seed},
         seconds=run.stopwatch.seconds,
     )
@@ -156,11 +182,22 @@ class _Run:
         name = self.job.dataset.name
         with tqdm(total=images, initial=done, desc=name, unit="image", disable=not progress) as bar:
             records = self._here(pending, bar) if cluster is None else self._there(cluster, pending, bar)
-            for shard, record in records:
-                self.store.put(shard, record)
+            try:
+                for shard, record in records:
+                    self.store.put(shard, record)
+                    done += shard.stop - shard.start
+            except KeyboardInterrupt as stop:
+                stop.args = (self._left(done, images),)
+                raise
+
+    def _left(self, done: int, images: int) -> str:
+        """What an interruption leaves, for the person who caused it."""
+        if self.store.folder is None:
+            return "nothing was written, for the run had no output folder (--out)"
+        return f"{done} of {images} images are safe in '{self.store.folder}'; the same command goes on from there"
 
     def _is_done(self, shard: Shard) -> bool:
-        record = self.store.get(shard)
+        record = self.store.usable(shard)
         if record is None or (record.skipped and not self.skip_bad):
             return False
         if self.scores is None:
@@ -190,6 +227,9 @@ def _image_count(data: Dataset, limit: int | None) -> int:
     images = len(data) if limit is None else min(limit, len(data))
     if not images:
         raise InputError(f"data set '{data.name}' has no images")
+    for name in data.ids:
+        if any("\ud800" <= sign <= "\udfff" for sign in name):
+            raise InputError(f"image '{name}' of data set '{data.name}' has a name that is not UTF-8; rename the file")
     return images
 
 
@@ -232,12 +272,16 @@ def _check_keeping(
             raise InputError(f"scores of '{label}' are made per pixel and cannot be kept compactly; leave it out")
 
 
-def _identity(job: Job, backbone: Backbone, device: str) -> dict[str, Any]:
-    """All that can move a count; runs that differ in any of it share no record."""
+def _identity(job: Job, backbone: Backbone, device: str, text: str | None) -> dict[str, Any]:
+    """All that can move a count; runs that differ in any of it share no record.
+
+    `text` is the checksum of the text embeddings, None where they are made by workers on another kind of device.
+    """
     return {
         "methods": {label: [method.name, method.parameters] for label, method in job.methods.items()},
         "weights": [backbone.name, backbone.weights_hash, backbone.mean, backbone.std],
         "vocabulary": job.scored.hash,
+        "text": text,
         "judged": job.vocabulary.hash,
         "protocol": job.protocol.hash,
         "dataset": [job.dataset.name, job.dataset.split, job.dataset.fingerprint],

@@ -1,15 +1,34 @@
-"""Atomic files, content digests and the cache folder."""
+"""Atomic files, checksums inside files, content digests and the cache folder."""
 
 import contextlib
 import hashlib
 import json
 import os
+import re
+import socket
 import tempfile
+import time
+import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import filelock
 import platformdirs
+import psutil
+
+from ovss.errors import InputError
+
+_SEAL = b"sha256-of-this-file:"
+_SEALED = re.compile(_SEAL + rb"([0-9a-f]{64})")
+EMPTY_SEAL = _SEAL.decode() + "0" * 64
+"""What a writer puts where `seal` is to enter the checksum."""
+
+_HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+_TEMPORARY = re.compile(r"\..+\.(?:(?P<pid>\d+)-(?P<host>[0-9a-f]{8})\.)?[a-z0-9_]{8}\.part")
+_ABANDONED = 24 * 3600
+"""Age in seconds from which a temporary file counts as abandoned where its writer cannot be asked for."""
 
 
 @contextlib.contextmanager
@@ -17,8 +36,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb", **options: Any)
     """A file that appears under its name whole or not at all.
 
     The content goes to a temporary file in the same folder, is flushed to disk and renamed into place when the block
-    ends
-    without an error; otherwise the temporary file is removed and an earlier file of that name stays as it was.
+    ends without an error; otherwise the temporary file is removed and an earlier file of that name stays as it was.
+    What a killed process leaves is removed by `sweep`.
 
     Args:
         path: Where the file is to be; its folder must exist.
@@ -31,7 +50,9 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb", **options: Any)
     path = Path(path)
     if "b" not in mode:
         options.setdefault("encoding", "utf-8")
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    # A name that says who writes, and never longer than file systems take.
+    prefix = f".{path.name[:80]}.{os.getpid()}-{_HOST}."
+    handle, temporary = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, mode, **options) as file:
             yield file
@@ -42,6 +63,118 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb", **options: Any)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Remove temporary files of `atomic_write` whose writer has died; other files of the folder are left alone.
+
+    A file of a process that runs on this machine is never touched. One whose writer cannot be asked for, for it ran on
+    another machine, goes when it is a day old.
+
+    Args:
+        folder: Searched without its subfolders; need not exist.
+
+    Returns:
+        The files removed.
+    """
+    removed = []
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for path in sorted(folder.iterdir()):
+            found = _TEMPORARY.fullmatch(path.name)
+            if found is None:
+                continue
+            # Another process may sweep, or finish its file, at the same time.
+            with contextlib.suppress(OSError):
+                if _abandoned(path.stat().st_mtime, found["pid"], found["host"]):
+                    path.unlink()
+                    removed.append(path)
+    return removed
+
+
+def _abandoned(changed: float, pid: str | None, host: str | None) -> bool:
+    if pid is None or host != _HOST:
+        return time.time() - changed > _ABANDONED
+    try:
+        # A process that began after the file was last written has only inherited the number.
+        return psutil.Process(int(pid)).create_time() > changed + 1
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+
+
+@contextlib.contextmanager
+def only_run(folder: Path, lock_file: Path) -> Iterator[None]:
+    """Keep a second run out of an output folder, and remove what a killed one left there half written.
+
+    The lock is the operating system's, so a process that is killed holds it no longer.
+
+    Args:
+        folder: Exists and can be written.
+        lock_file: What is locked; stays, and is empty. Its folder exists, too.
+
+    Raises:
+        InputError: Another run works there.
+    """
+    lock = filelock.FileLock(lock_file, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise InputError(
+            f"output folder '{folder}' is in use by another run; wait until it has ended, or give another folder"
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        warnings.warn(f"'{folder}' cannot be locked ({error}); let no other run write there", UserWarning, stacklevel=3)
+    try:
+        sweep(folder)
+        yield
+    finally:
+        lock.release()
+
+
+def seal(content: bytes) -> bytes:
+    """Enter the SHA-256 of a file's content into the content itself, so that no damage of any byte passes unseen.
+
+    Args:
+        content: Holds `EMPTY_SEAL` somewhere; the digits are replaced by the checksum of the content as given.
+    """
+    sealed = content.replace(EMPTY_SEAL.encode(), _SEAL + hashlib.sha256(content).hexdigest().encode(), 1)
+    check_seal(sealed)
+    return sealed
+
+
+def check_seal(content: bytes) -> None:
+    """Make sure that content is what `seal` made.
+
+    Raises:
+        ValueError: A byte has changed, or there is no checksum.
+    """
+    found = _SEALED.search(content)
+    if found is None:
+        raise ValueError("it has no checksum")
+    start, end = found.span(1)
+    if hashlib.sha256(content[:start] + b"0" * 64 + content[end:]).hexdigest().encode() != found[1]:
+        raise ValueError("its checksum does not fit its content")
+
+
+def sealed_json(value: dict[str, Any]) -> bytes:
+    """A JSON file with a checksum, under the key "checksum"; see `read_sealed_json`."""
+    text = json.dumps(value | {"checksum": EMPTY_SEAL}, indent=1, ensure_ascii=False) + "\n"
+    return seal(text.encode())
+
+
+def read_sealed_json(path: Path) -> dict[str, Any]:
+    """What `sealed_json` wrote, without the checksum.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is damaged.
+    """
+    content = path.read_bytes()
+    check_seal(content)
+    value = json.loads(content)
+    del value["checksum"]
+    return value
 
 
 def _umask() -> int:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from ovss.errors import InputError
+from ovss.files import EMPTY_SEAL, check_seal, seal
 from ovss.labelling import ScoreField
 from ovss.records import write_bytes
 from ovss.stitching import PatchField
@@ -59,9 +60,16 @@ def keep_fields(folder: Path, index: int, id: str, fields: Mapping[str, ScoreFie
     patches = {label: field for label, field in fields.items() if isinstance(field, PatchField)}
     assert len(patches) == len(fields), "a run that keeps scores has none at pixels"
     first = next(iter(patches.values()))
+    path = scores_path(folder, index)
     note = {"id": id, "rows": first.rows, "columns": first.columns, "size": first.size}
+    note |= {"place": _place(path), "checksum": EMPTY_SEAL}
     tensors = {label: field.cells.to("cpu", FORMATS[number_format]).contiguous() for label, field in patches.items()}
-    write_bytes(scores_path(folder, index), save(tensors, metadata={"picture": json.dumps(note)}))
+    write_bytes(path, seal(save(tensors, metadata={"picture": json.dumps(note)})))
+
+
+def _place(path: Path) -> str:
+    """Run and position that a file of scores is of; its name says so, and its content must say the same."""
+    return f"{path.parent.name}/{path.stem}"
 
 
 def read_kept(path: Path) -> Kept:
@@ -73,10 +81,14 @@ def read_kept(path: Path) -> Kept:
     if not path.is_file():
         raise InputError(f"no scores at '{path}'; the run must be made with kept scores (--keep-scores)")
     try:
-        with safe_open(path, framework="pt") as stored:
-            note = json.loads(stored.metadata()["picture"])
-            cells = {label: stored.get_tensor(label).float() for label in stored.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        content = path.read_bytes()
+        check_seal(content)
+        length = int.from_bytes(content[:8], "little")
+        note = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["picture"])
+        if note["place"] != _place(path):
+            raise ValueError(f"they are those of '{note['place']}'")
+        cells = {label: cell.float() for label, cell in load(content).items()}
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"scores '{path}' are damaged ({error}); remove the file and evaluate again") from error
     rows, columns = (
         Axis(size, window, tuple(starts), tuple(padding))

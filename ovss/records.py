@@ -3,7 +3,10 @@
 import io
 import json
 import os
+import tempfile
+import warnings
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ovss.errors import InputError
-from ovss.files import atomic_write
+from ovss.files import EMPTY_SEAL, atomic_write, check_seal, seal
 
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class Shard(NamedTuple):
@@ -86,26 +89,36 @@ class Record:
         dense[rows[:, 0], :, rows[:, 2]] = rows[:, 3:]
         return dense
 
-    def to_bytes(self, key: str) -> bytes:
-        """The file's content; equal records give equal bytes."""
-        note = {"key": key, "ids": self.ids, "methods": self.methods, "classes": self.classes, "skipped": self.skipped}
-        text = json.dumps(note, ensure_ascii=False, sort_keys=True).encode()
+    def to_bytes(self, key: str, shard: Shard) -> bytes:
+        """The file's content, with the checksum of all its bytes; equal records give equal bytes.
+
+        Args:
+            key: Identity of the run.
+            shard: Which images of the data set these are.
+        """
+        note = {"key": key, "shard": shard, "ids": self.ids, "methods": self.methods, "classes": self.classes}
+        text = json.dumps(note | {"skipped": self.skipped}, ensure_ascii=False, sort_keys=True).encode()
         buffer = io.BytesIO()
         np.savez_compressed(buffer, rows=self.rows, note=np.frombuffer(text, dtype=np.uint8))
-        return buffer.getvalue()
+        with zipfile.ZipFile(buffer, "a") as archive:
+            archive.comment = EMPTY_SEAL.encode()
+        return seal(buffer.getvalue())
 
     @classmethod
-    def from_bytes(cls, content: bytes, key: str) -> "Record":
+    def from_bytes(cls, content: bytes, key: str, shard: Shard) -> "Record":
         """Read what `to_bytes` wrote.
 
         Raises:
             ValueError: The content is damaged (or another of the errors that numpy and zipfile raise then), or of
-                another run.
+                another run or shard.
         """
+        check_seal(content)
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             rows, note = stored["rows"], json.loads(stored["note"].tobytes())
         if note["key"] != key:
-            raise ValueError("the record is of another run")
+            raise ValueError("it is of another run")
+        if note["shard"] != list(shard):
+            raise ValueError(f"it is of images {note['shard'][0]} to {note['shard'][1] - 1}")
         return cls(tuple(note["ids"]), tuple(note["methods"]), note["classes"], rows, note["skipped"])
 
 
@@ -115,17 +128,19 @@ class Store:
     Args:
         key: Identity of the run; its records never mix with another run's.
         folder: Output folder of the run, created here; None keeps records in memory.
+        ids: Names of the data set's images, in order, where they are known; a record of other images is not used.
 
     Raises:
-        InputError: The folder cannot be created or written.
+        InputError: The folder cannot be created.
     """
 
-    def __init__(self, key: str, folder: Path | None = None) -> None:
+    def __init__(self, key: str, folder: Path | None = None, ids: Sequence[str] | None = None) -> None:
         self.key = key
         self.folder = None if folder is None else folder / "records" / key[:16]
+        self.ids = ids
         self._held: dict[Shard, Record] = {}
         if self.folder is not None:
-            make_folder(self.folder)
+            make_folder(self.folder, try_writing=False)
 
     @classmethod
     def open(cls, key: str, folder: Path) -> "Store":
@@ -135,13 +150,30 @@ class Store:
         return store
 
     def get(self, shard: Shard) -> Record | None:
-        """The record of a shard; None where there is none yet, or its file is damaged and must be made again."""
+        """The record of a shard; None where there is none yet.
+
+        Raises:
+            InputError: Its file is damaged, or holds another shard or run; names the file.
+        """
         if self.folder is None:
             return self._held.get(shard)
         path = self.folder / f"{shard.stem}.npz"
         try:
-            return Record.from_bytes(path.read_bytes(), self.key)
-        except _DAMAGED:
+            record = Record.from_bytes(path.read_bytes(), self.key, shard)
+            if self.ids is not None:
+                _check_ids(record, self.ids[shard.start : shard.stop])
+        except FileNotFoundError:
+            return None
+        except _DAMAGED as error:
+            raise InputError(f"record '{path}' is damaged: {error}") from error
+        return record
+
+    def usable(self, shard: Shard) -> Record | None:
+        """As `get`, but a damaged record is only warned of, for it is made again."""
+        try:
+            return self.get(shard)
+        except InputError as error:
+            warnings.warn(f"{error}; it is made again", UserWarning, stacklevel=2)
             return None
 
     def put(self, shard: Shard, record: Record) -> None:
@@ -153,21 +185,33 @@ class Store:
         if self.folder is None:
             self._held[shard] = record
         else:
-            write_bytes(self.folder / f"{shard.stem}.npz", record.to_bytes(self.key))
+            write_bytes(self.folder / f"{shard.stem}.npz", record.to_bytes(self.key, shard))
 
 
-def make_folder(folder: Path) -> None:
+def _check_ids(record: Record, expected: Sequence[str]) -> None:
+    skipped = set(record.skipped)
+    if [name for name in expected if name not in skipped] != list(record.ids) or not skipped <= set(expected):
+        raise ValueError("its images are others than the data set's")
+
+
+def make_folder(folder: Path, try_writing: bool = True) -> None:
     """Create a folder and make sure, before any work is done, that files can be written into it.
 
+    Args:
+        folder: Which one.
+        try_writing: Whether to write a file, which shows a full disk as well.
+
     Raises:
-        InputError: They cannot.
+        InputError: It cannot be created or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-test-{os.getpid()}"
-        with atomic_write(probe) as file:
-            file.write(b"ovss")
-        probe.unlink()
+        if not try_writing:
+            return
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"ovss")
+            probe.flush()
+            os.fsync(probe.fileno())
     except OSError as error:
         raise InputError(f"output folder '{folder}' cannot be written: {error.strerror or error}") from error
 

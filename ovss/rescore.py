@@ -1,6 +1,5 @@
 """Kept scores judged again: other thresholds, scales, background rules and words, without another backbone pass."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from ovss.backbone import Backbone
 from ovss.datasets import Dataset
 from ovss.errors import InputError
-from ovss.files import digest
+from ovss.files import digest, read_sealed_json, sealed_json
 from ovss.images import to_rgb
 from ovss.kept import read_kept, scores_path
 from ovss.labelling import LabelRule
@@ -84,19 +83,21 @@ class KeptRun:
         """
         path = folder / NOTE_FILE
         try:
-            note = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            note = read_sealed_json(path)
+            words: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in note["vocabulary"].items()
+            }
+            return cls(
+                folder=folder,
+                protocol=Protocol(**note["protocol"]),
+                vocabulary=Vocabulary(**words),
+                queries=tuple(note["queries"]),
+                model=KeptModel(**note["model"]),
+            )
+        except FileNotFoundError as error:
             raise InputError(f"no kept scores in '{folder}' ({error}); evaluate with --keep-scores float32") from error
-        words: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in note["vocabulary"].items()
-        }
-        return cls(
-            folder=folder,
-            protocol=Protocol(**note["protocol"]),
-            vocabulary=Vocabulary(**words),
-            queries=tuple(note["queries"]),
-            model=KeptModel(**note["model"]),
-        )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"'{path}' is damaged: {error}; evaluate again with --keep-scores") from error
 
 
 def describe(folder: Path, job: Job, backbone: Backbone) -> None:
@@ -112,7 +113,7 @@ def describe(folder: Path, job: Job, backbone: Backbone) -> None:
         "queries": job.scored.queries,
         "model": {item.name: getattr(backbone, item.name) for item in fields(KeptModel)},
     }
-    write_bytes(folder / NOTE_FILE, (json.dumps(note, indent=1, ensure_ascii=False) + "\n").encode())
+    write_bytes(folder / NOTE_FILE, sealed_json(note))
 
 
 def rescore(

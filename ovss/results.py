@@ -1,6 +1,5 @@
 """What an evaluation found: tables with intervals, paired comparisons, and where every number comes from."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ovss.errors import InputError, suggest
+from ovss.files import read_sealed_json, sealed_json
 from ovss.metrics import MEASURES, PREDICTION, TRUTH, measure
 from ovss.metrics.intervals import Interval, difference, in_percent, of_means
 from ovss.metrics.resampling import Replicates, Resampler, seen_once
@@ -70,20 +70,20 @@ class Evaluation:
         """
         path = Path(folder) / RUN_FILE
         try:
-            run = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            run = read_sealed_json(path)
+            return cls(
+                Store.open(run["facts"]["key"], Path(folder)),
+                [Shard(*bounds) for bounds in run["shards"]],
+                classes=run["classes"],
+                methods=run["methods"],
+                rule=run["rule"],
+                facts=run["facts"],
+                seconds=run["seconds"],
+            )
+        except FileNotFoundError as error:
             raise InputError(f"'{path}' is no finished run ({error}); evaluate with this folder as --out") from error
-        shards = [Shard(*bounds) for bounds in run["shards"]]
-        store = Store.open(run["facts"]["key"], Path(folder))
-        return cls(
-            store,
-            shards,
-            classes=run["classes"],
-            methods=run["methods"],
-            rule=run["rule"],
-            facts=run["facts"],
-            seconds=run["seconds"],
-        )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"'{path}' is damaged: {error}; evaluate again with this folder as --out") from error
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ class Evaluation:
         found = [(shard, self._store.get(shard)) for shard in self._shards]
         lost = [shard.stem for shard, record in found if record is None]
         if lost:
-            raise InputError(f"record '{lost[0]}' in '{self._store.folder}' is missing or damaged; evaluate again")
+            raise InputError(f"record '{lost[0]}' in '{self._store.folder}' is missing; evaluate again")
         return [(shard, record) for shard, record in found if record is not None]
 
     def summary(self, provenance: bool = True) -> pd.DataFrame:
@@ -286,7 +286,7 @@ class Evaluation:
             "shards": self._shards,
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
         }
-        files[RUN_FILE] = (json.dumps(run, indent=1, ensure_ascii=False) + "\n").encode()
+        files[RUN_FILE] = sealed_json(run)
         # Tables of a former run must not pass for this one's, however far the writing gets.
         for name in (RUN_FILE, "differences.csv"):
             (folder / name).unlink(missing_ok=True)

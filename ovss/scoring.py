@@ -13,8 +13,9 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ovss.backbone import Backbone
+from ovss.backbone import Backbone, Tokens
 from ovss.errors import InputError
+from ovss.finite import check_blocks, check_pass
 from ovss.images import to_rgb
 from ovss.ingredients import WindowScores
 from ovss.labelling import LabelRule, ScoreField
@@ -156,16 +157,27 @@ class Scorer:
         height, width = windows.shape[-2:]
         seen = windows[..., : height // patch * patch, : width // patch * patch]
         tokens = self.backbone.encode_tokens(seen, layers=self.layers, position=self.protocol.position)
-        result = {}
+        try:
+            scores = {label: self._patch_scores(method, tokens) for label, method in self.methods.items()}
+        except InputError:
+            raise
+        except Exception:
+            # On values that are not finite a method may fail in its own way.
+            check_blocks(self.backbone, seen, self.protocol.position)
+            raise
+        check_pass(tokens, scores, seen, self.protocol.position)
+        result: dict[str, Tensor | list[WindowScores]] = dict(scores)
         for label, method in self.methods.items():
-            scores = method.patch_scores(tokens, self.text)  # (B, Q, h, w)
-            if self.protocol.class_prior:
-                scores = scores * method.class_scores(tokens, self.text)[:, :, None, None]
             if method.refines:
                 owner = self.vocabulary.query_class
-                scores = method.refine_windows(scores, tokens, (height, width), owner, overlapping)
-            result[label] = scores
+                result[label] = method.refine_windows(scores[label], tokens, (height, width), owner, overlapping)
         return result
+
+    def _patch_scores(self, method: Method, tokens: Tokens) -> Float[Tensor, "B Q h w"]:
+        scores = method.patch_scores(tokens, self.text)
+        if self.protocol.class_prior:
+            scores = scores * method.class_scores(tokens, self.text)[:, :, None, None]
+        return scores
 
     def _guide(self, picture: Prepared) -> Float[Tensor, "3 H W"]:
         if self.protocol.pamr_guide == "original":

@@ -1,5 +1,6 @@
 """Words to classes: vocabularies with synonyms and background words, and their text embeddings, cached on disk."""
 
+import hashlib
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -11,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 from tqdm import tqdm
 
 from ovss.backbone import Backbone
 from ovss.errors import InputError
-from ovss.files import atomic_write, cache_dir, digest
+from ovss.files import EMPTY_SEAL, atomic_write, cache_dir, check_seal, digest, seal, sweep
+from ovss.finite import check_text
 from ovss.protocols.schema import TEMPLATE_SETS
 from ovss.vocabularies import list_vocabularies, read_table
 from ovss.vocabularies.words import BACKGROUND, read_words
@@ -180,7 +182,8 @@ def _clean(words: Any, name: str) -> list[str]:
 def embed_vocabulary(backbone: Backbone, vocabulary: Vocabulary, *, progress: bool = False) -> Float[Tensor, "Q E"]:
     """Text embeddings of all queries: every template embedded, normalised, averaged, normalised.
 
-    They are kept in the cache folder (`$OVSS_CACHE`) per weights, words and templates, so they are computed once.
+    They are kept in the cache folder (`$OVSS_CACHE`) per weights, words and templates, so they are computed once. An
+    entry carries the checksum of all its bytes; a damaged one is computed again.
 
     Args:
         backbone: The model.
@@ -191,7 +194,8 @@ def embed_vocabulary(backbone: Backbone, vocabulary: Vocabulary, *, progress: bo
         Unit rows in float32, on the backbone's device.
 
     Raises:
-        InputError: A query is too long for the model, or the cache folder cannot be written.
+        InputError: A query is too long for the model, an embedding is not finite, or the cache folder cannot be
+            written.
     """
     unknown = backbone.unknown_words(vocabulary.queries)
     if unknown:
@@ -211,6 +215,12 @@ def embed_vocabulary(backbone: Backbone, vocabulary: Vocabulary, *, progress: bo
     return rows[order].to(backbone.device)
 
 
+def tensor_digest(rows: Tensor) -> str:
+    """SHA-256 (64 hex digits) of a tensor's values and shape, in float32."""
+    values = rows.detach().to("cpu", torch.float32).contiguous().numpy()
+    return hashlib.sha256(f"{values.shape}".encode() + values.tobytes()).hexdigest()
+
+
 @torch.inference_mode()
 def _embed(backbone: Backbone, queries: Sequence[str], templates: Sequence[str], progress: bool) -> Tensor:
     step = max(1, TEXTS_PER_BATCH // len(templates))
@@ -223,26 +233,33 @@ def _embed(backbone: Backbone, queries: Sequence[str], templates: Sequence[str],
             mean = embedded.unflatten(0, (len(chunk), len(templates))).mean(dim=1)  # (queries, E)
             rows.append(F.normalize(mean, dim=-1).cpu())
             bar.update(len(chunk))
-    return torch.cat(rows)
+    table = torch.cat(rows)
+    check_text(backbone, queries, [templates[0].replace("{}", query) for query in queries], table)
+    return table
 
 
 def _cached(path: Path, shape: tuple[int, int]) -> Tensor | None:
     """Rows of an earlier call; None where there are none, or the file is damaged and must be computed again."""
-    if not path.is_file():
-        return None
     try:
-        rows = load_file(path).get("rows")
-    except (SafetensorError, OSError):
+        content = path.read_bytes()
+        check_seal(content)
+        # The name is the rows' identity; an entry that lies under the name of another one is as wrong as a damaged one.
+        if path.stem.encode() not in content:
+            return None
+        rows = load(content).get("rows")
+    except (SafetensorError, OSError, ValueError):
         return None
     fits = rows is not None and rows.shape == shape and rows.dtype == torch.float32 and bool(rows.isfinite().all())
     return rows if fits else None
 
 
 def _keep(path: Path, rows: Tensor) -> None:
+    content = seal(save({"rows": rows.clone()}, metadata={"identity": f"{path.stem} {EMPTY_SEAL}"}))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
         with atomic_write(path) as file:
-            file.write(save({"rows": rows.clone()}))
+            file.write(content)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise InputError(

@@ -11,6 +11,7 @@ from evaluation_helpers import METHODS, backbone, cache, checkpoint, data, folde
 import ovss
 from ovss.cli import main
 from ovss.errors import InputError
+from ovss.kept import read_kept
 from ovss.rescore import rescore
 
 __all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
@@ -150,3 +151,35 @@ def test_torch_threads_do_not_matter_to_kept_scores(kept, data):
     finally:
         torch.set_num_threads(threads)
     assert np.array_equal(one.counts("clip"), rescore(kept, data).counts("clip"))
+
+
+def test_no_flip_of_a_bit_no_cut_and_no_swap_of_kept_scores_is_used(kept):
+    first, second = sorted(kept.rglob("*.safetensors"))[:2]
+    content = first.read_bytes()
+    whole = read_kept(first)
+    assert whole.id == "p00"
+    positions = range(0, len(content), max(1, len(content) // 400))
+    damaged = [content[:position] for position in positions] + [content + b"\0", second.read_bytes()]
+    for position in [*range(700), *positions]:
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << position % 8
+        damaged.append(bytes(flipped))
+    for version in damaged:
+        first.write_bytes(version)
+        with pytest.raises(InputError, match=r"000000\.safetensors' are damaged"):
+            read_kept(first)
+
+
+@pytest.mark.parametrize("name", ["kept.json", "run.json"])
+def test_a_damaged_note_of_a_run_is_refused_and_names_the_file(kept, data, name):
+    (path,) = kept.rglob(name)
+    content = path.read_bytes()
+    for position in range(0, len(content), 11):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1 << position % 8]) + content[position + 1 :])
+        with pytest.raises(InputError, match=f"'{path}' is damaged"):
+            rescore(kept, data)
+    for text in ("[" * 100_000, '{"facts": 1}', "", "\udcff".encode("utf-8", "surrogatepass").decode("latin-1")):
+        path.write_text(text)
+        with pytest.raises(InputError, match=f"'{path}' is damaged"):
+            rescore(kept, data)
+    assert main(["rescore", str(kept)]) == 2

@@ -13,13 +13,19 @@ import numpy as np
 import pytest
 import torch
 from evaluation_helpers import METHODS, backbone, cache, checkpoint, contents, data, folder, quick_protocol
+from ovss.selection import resolve_methods
 from PIL import Image
 
 import ovss
+from ovss.backbone import load_backbone
 from ovss.cli import main
 from ovss.errors import InputError
+from ovss.evaluation import _identity
+from ovss.files import digest
+from ovss.pipeline import Job
 from ovss.records import Record, Shard, Store, make_shards, write_bytes
 from ovss.results import Evaluation
+from ovss.vocabulary import load_vocabulary
 
 __all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
 
@@ -155,15 +161,92 @@ def test_changed_data_weights_and_code_start_anew(backbone, checkpoint, folder, 
     assert len(keys) == 4
 
 
+def _identity_of(backbone, data, device="cpu", judged=None, text="text"):
+    words = load_vocabulary("background: floor; cat; sofa, couch; wall").with_templates(["a {}."])
+    job = Job(resolve_methods(METHODS), judged or words, quick_protocol(), data, 16, 3)
+    return digest(_identity(job, backbone, device, text))
+
+
+def test_judged_words_libraries_pixel_statistics_arithmetic_and_text_are_part_of_a_runs_key(
+    backbone, checkpoint, data, monkeypatch
+):
+    keys = [_identity_of(backbone, data)]
+    judged = load_vocabulary("background: floor; cat; sofa; couch, wall").with_templates(["a {}."])
+    keys.append(_identity_of(backbone, data, judged=judged))
+    keys.append(_identity_of(backbone, data, device="cuda"))
+    keys.append(_identity_of(backbone, data, text="other embeddings"))
+    for name, value in (("mean", (0.4, 0.5, 0.6)), ("std", (0.4, 0.5, 0.6))):
+        with monkeypatch.context() as patch:
+            patch.setattr(backbone, name, value)
+            keys.append(_identity_of(backbone, data))
+    half = load_backbone("tiny", str(checkpoint), device="cpu", dtype="bfloat16")
+    assert half.weights_hash == backbone.weights_hash
+    keys.append(_identity_of(half, data))
+    with monkeypatch.context() as patch:
+        patch.setattr("ovss.evaluation.library_versions", lambda: {"torch": "0"})
+        keys.append(_identity_of(backbone, data))
+    assert len(set(keys)) == len(keys)
+    assert _identity_of(backbone, data) == keys[0]
+
+
+def test_records_made_from_other_text_embeddings_are_not_used(backbone, data, tmp_path, monkeypatch):
+    first = run(backbone, data, tmp_path, limit=3)
+    monkeypatch.setenv("OVSS_CACHE", str(tmp_path / "cache"))
+    encode = backbone.encode_text
+    monkeypatch.setattr(backbone, "encode_text", lambda texts: encode(texts).roll(1, dims=0))
+    second = run(backbone, data, tmp_path, limit=3)
+    assert first.facts["key"] != second.facts["key"]
+    assert not np.array_equal(first.counts("maskclip"), second.counts("maskclip"))
+
+
 def test_a_damaged_record_is_made_again(backbone, data, tmp_path):
     run(backbone, data, tmp_path)
     before = contents(tmp_path)
     damaged = sorted(tmp_path.rglob("*.npz"))[1]
     damaged.write_bytes(damaged.read_bytes()[:-40])
-    with pytest.raises(InputError, match="missing or damaged"):
+    with pytest.raises(InputError, match=f"record '{damaged}' is damaged"):
         Evaluation.load(tmp_path).summary()
-    run(backbone, data, tmp_path)
+    with pytest.warns(UserWarning, match=f"record '{damaged}' is damaged: .*; it is made again"):
+        run(backbone, data, tmp_path)
     assert contents(tmp_path) == before
+
+
+def test_no_flip_of_a_bit_no_cut_and_no_swap_of_records_moves_a_result(backbone, data, tmp_path):
+    whole = run(backbone, data, tmp_path)
+    store, shards = whole._store, make_shards(10, 3)
+    path = sorted(tmp_path.rglob("*.npz"))[1]
+    content = path.read_bytes()
+    assert store.get(shards[1]) is not None
+    damaged = [content[:size] for size in range(0, len(content), 7)]
+    damaged += [content + b"\0", path.with_name("000006-000009.npz").read_bytes()]
+    for position in range(len(content)):
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << position % 8
+        damaged.append(bytes(flipped))
+    for version in damaged:
+        path.write_bytes(version)
+        with pytest.raises(InputError, match=r"000003-000006.npz' is damaged"):
+            store.get(shards[1])
+    for version in damaged[:: len(damaged) // 8]:
+        path.write_bytes(version)
+        with pytest.warns(UserWarning, match=r"000003-000006.npz' is damaged: .*; it is made again"):
+            again = run(backbone, data, tmp_path)
+        assert path.read_bytes() == content
+        for label in METHODS:
+            assert np.array_equal(again.counts(label), whole.counts(label))
+
+
+def test_a_record_is_bound_to_the_images_of_its_shard(tmp_path):
+    counts = np.ones((3, 4), dtype=np.int64)
+    record = Record.collect([("a", {"m": counts}), ("b", {"m": counts})], ["m"], 4, {})
+    Store("f" * 64, tmp_path).put(Shard(0, 2), record)
+    assert Store("f" * 64, tmp_path, ["a", "b", "c"]).get(Shard(0, 2)) is not None
+    with pytest.raises(InputError, match=r"000000-000002.npz' is damaged: its images are others"):
+        Store("f" * 64, tmp_path, ["a", "c", "b"]).get(Shard(0, 2))
+    (folder,) = (tmp_path / "records").iterdir()
+    (folder / "000000-000002.npz").rename(folder / "000002-000004.npz")
+    with pytest.raises(InputError, match=r"000002-000004.npz' is damaged: it is of images 0 to 1"):
+        Store("f" * 64, tmp_path).get(Shard(2, 4))
 
 
 @pytest.mark.parametrize("broken", ["picture", "mask", "missing mask", "mask size", "mask label"])
@@ -253,13 +336,14 @@ def test_shards_cover_every_image_once():
 def test_a_record_survives_its_file_and_refuses_another_run(tmp_path):
     counts = np.random.default_rng(0).integers(0, 3, (2, 3, 300))
     record = Record.collect([("a", {"m": counts[0]}), ("b ü", {"m": counts[1]})], ["m"], 300, {"c": "why"})
-    store = Store("f" * 64, tmp_path)
+    store = Store("f" * 64, tmp_path, ["a", "b ü", "c"])
     store.put(Shard(0, 3), record)
     again = store.get(Shard(0, 3))
     assert again is not None
     assert (again.ids, again.methods, dict(again.skipped)) == (("a", "b ü"), ("m",), {"c": "why"})
     assert np.array_equal(again.counts("m"), counts)
-    assert Store("f" * 16 + "0" * 48, tmp_path).get(Shard(0, 3)) is None
+    with pytest.raises(InputError, match="it is of another run"):
+        Store("f" * 16 + "0" * 48, tmp_path).get(Shard(0, 3))
 
 
 def native_224():

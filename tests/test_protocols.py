@@ -199,7 +199,10 @@ def test_the_default_is_study_for_the_embedded_model_only():
         (MINIMAL.replace("336", "true"), "short_side = True must be a number above 0"),
         (MINIMAL.replace("336", "336.5"), "short_side = 336.5 must be whole pixels, or relative = true"),
         (MINIMAL.replace("336", "nan"), "short_side = nan must be"),
-        (MINIMAL.replace("bilinear", "bicubic"), "resize_filter = 'bicubic' must be one of opencv-bilinear, bilinear, pil-bicubic"),
+        (
+            MINIMAL.replace("bilinear", "bicubic"),
+            "resize_filter = 'bicubic' must be one of opencv-bilinear, bilinear, pil-bicubic",
+        ),
         (MINIMAL.replace('"openai"', '["no hole"]'), "templates = .* must be .*each with one {}"),
         (MINIMAL.replace('variant = "sclip"', ""), "mine.toml': key 'variant' is missing"),
         (MINIMAL + "[datasets.voc21]\nthreshold = 2", r"\[datasets.voc21\]: threshold = 2 must be .* at most 1"),

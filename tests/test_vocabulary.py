@@ -16,7 +16,7 @@ from ovss.errors import InputError
 from ovss.protocols.schema import TEMPLATE_SETS
 from ovss.vocabularies import list_variants, list_vocabularies
 from ovss.vocabularies.show import add_arguments, run
-from ovss.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary
+from ovss.vocabulary import Vocabulary, _cached, embed_vocabulary, load_vocabulary
 
 BENCHMARKS = {
     "voc21": 21,
@@ -331,6 +331,46 @@ def test_a_damaged_cache_entry_is_computed_again_and_replaced(backbone, cache, d
     entry.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
     assert torch.equal(embed_vocabulary(backbone, vocabulary), good)
     assert entry.read_bytes() == whole
+
+
+def test_no_flip_of_a_bit_and_no_cut_of_a_cache_entry_is_used(backbone, cache):
+    vocabulary = load_vocabulary("cat; dog").with_templates(["a {}."])
+    good = embed_vocabulary(backbone, vocabulary)
+    (entry,) = cache.glob("*.safetensors")
+    whole = entry.read_bytes()
+    flips = [(position, 1 << position % 8) for position in range(len(whole))]
+    for position, bit in flips:
+        entry.write_bytes(whole[:position] + bytes([whole[position] ^ bit]) + whole[position + 1 :])
+        assert _cached(entry, tuple(good.shape)) is None, f"bit {bit} of byte {position} flipped"
+    for size in range(len(whole)):
+        entry.write_bytes(whole[:size])
+        assert _cached(entry, tuple(good.shape)) is None, f"cut to {size} bytes"
+    for position, bit in flips[:: len(flips) // 20]:
+        entry.write_bytes(whole[:position] + bytes([whole[position] ^ bit]) + whole[position + 1 :])
+        assert torch.equal(embed_vocabulary(backbone, vocabulary), good)
+        assert entry.read_bytes() == whole
+
+
+def test_an_entry_under_the_name_of_another_one_is_computed_again(backbone, cache):
+    first, second = (load_vocabulary(words).with_templates(["a {}."]) for words in ("cat; dog", "cow; pig"))
+    good = embed_vocabulary(backbone, first)
+    (entry,) = cache.glob("*.safetensors")
+    embed_vocabulary(backbone, second)
+    (other,) = set(cache.glob("*.safetensors")) - {entry}
+    entry.write_bytes(other.read_bytes())
+    assert torch.equal(embed_vocabulary(backbone, first), good)
+
+
+def test_models_that_differ_in_weights_or_number_format_alone_share_no_entry(cache):
+    vocabulary = load_vocabulary("cat; dog").with_templates(["a {}."])
+    models = [small_backbone(0), small_backbone(1), small_backbone(0)]
+    models[1].pretrained = models[0].pretrained
+    models[2].weights_hash = models[0].weights_hash
+    models[2].model.bfloat16()
+    rows = [embed_vocabulary(model, vocabulary) for model in models]
+    assert not torch.allclose(rows[0], rows[1], atol=0.01)
+    assert not torch.equal(rows[0], rows[2])
+    assert len(list(cache.glob("*.safetensors"))) == 3
 
 
 def test_an_entry_of_another_shape_is_not_trusted(backbone, cache):

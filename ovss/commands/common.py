@@ -1,9 +1,15 @@
 """Options that several commands share."""
 
 import argparse
+import contextlib
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
 
 from ovss.backbone import Backbone, load_backbone
+from ovss.errors import Terminated, printable
 
 TINY_NOTE = (
     "note: 'tiny' was trained on drawn scenes only; on photographs its labels mean nothing. "
@@ -28,4 +34,30 @@ def backbone_from(arguments: argparse.Namespace) -> Backbone:
 
 def say(text: str) -> None:
     """A line for the person at the terminal, apart from results."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def show(text: str) -> None:
+    """A result on standard output; what stands in names is shown, never obeyed by the terminal."""
+    print(printable(text))
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM, which batch systems send before they kill, end the work as Ctrl-C does.
+
+    Raises:
+        Terminated: The signal came.
+    """
+
+    def stop(number: int, frame: Any) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

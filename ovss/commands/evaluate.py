@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ovss.commands.common import TINY_NOTE, add_model_arguments, backbone_from, say
+from ovss.commands.common import TINY_NOTE, add_model_arguments, backbone_from, say, show, terminable
 from ovss.datasets import Dataset, load_dataset
 from ovss.errors import InputError
 from ovss.evaluation import SHARD_SIZE, evaluate
@@ -57,6 +57,7 @@ def dataset_from(arguments: argparse.Namespace) -> Dataset:
     return load_dataset(arguments.data, arguments.root, arguments.split, **options)
 
 
+@terminable()
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate and print the table; returns 0, or 1 when images were skipped."""
     for name in ("limit", "batch_size", "shard_size"):
@@ -89,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def report(evaluation: Evaluation, out: Path | None) -> int:
     """Print the table and what was skipped; returns the exit code."""
-    print(to_markdown(evaluation.table()), end="")
+    show(to_markdown(evaluation.table()).rstrip("\n"))
     facts = evaluation.facts
     say(
         f"{facts['dataset']} ({facts['split']}), protocol {facts['protocol']}, {facts['model']} "

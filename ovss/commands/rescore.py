@@ -2,18 +2,16 @@
 
 import argparse
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ovss.commands.common import say
+from ovss.commands.common import say, show
 from ovss.commands.evaluate import dataset_from
-from ovss.errors import InputError
 from ovss.records import write_bytes
 from ovss.rescore import rescore
-from ovss.results import RUN_FILE
+from ovss.results import Evaluation
 from ovss.tables import to_csv, to_markdown
 
 SWEPT: dict[str, dict[str, Any]] = {
@@ -41,11 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge every combination of the options given and print one table; returns 0."""
-    path = arguments.run / RUN_FILE
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))["facts"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"'{path}' is no finished run ({error})") from error
+    facts = Evaluation.load(arguments.run).facts
     dataset = dataset_from(argparse.Namespace(**vars(arguments) | {"data": facts["dataset"], "split": facts["split"]}))
     options = [vars(arguments)[name] for name in SWEPT]
     settings = [dict(zip(SWEPT, values, strict=True)) for values in itertools.product(*options)]
@@ -59,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         evaluation = rescore(arguments.run, dataset, methods=arguments.methods, progress=True, **given)
         short.append(_labelled(evaluation.table(), label))
         full.append(_labelled(evaluation.summary(), {f"set_{name}": value for name, value in given.items()}))
-    print(to_markdown(pd.concat(short, ignore_index=True)), end="")
+    show(to_markdown(pd.concat(short, ignore_index=True)).rstrip("\n"))
     if arguments.out is not None:
         write_bytes(arguments.out, to_csv(pd.concat(full, ignore_index=True)).encode())
     return 0

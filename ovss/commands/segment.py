@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ovss.commands.common import TINY_NOTE, add_model_arguments, backbone_from, say
+from ovss.commands.common import TINY_NOTE, add_model_arguments, backbone_from, say, show
 from ovss.errors import InputError
-from ovss.files import atomic_write
 from ovss.images import SUFFIXES
+from ovss.records import make_folder
 from ovss.segment import Segmenter
 
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Segment the images; returns 0, 1 when some could not be read, 2 when none could."""
     files, ignored = find_images(arguments.images)
-    prepare_folder(arguments.out)
+    make_folder(arguments.out)
     backbone = backbone_from(arguments)
     segmenter = Segmenter(
         backbone, arguments.method, arguments.classes, protocol=arguments.protocol, background=arguments.background
@@ -53,12 +53,12 @@ def run(arguments: argparse.Namespace) -> int:
         if len(files) == 1:
             shares = ", ".join(f"{label} {share:.0%}" for label, share in list(segmentation.shares.items())[:6])
             say(f"{file}: {shares}")
-            print(*written, sep="\n")
+            show("\n".join(map(str, written)))
     seconds = (time.perf_counter() - start) / len(files)
     if len(bad) == len(files) == 1:
         raise bad[0]
     if len(files) > 1:
-        print(f"{len(files) - len(bad)} of {len(files)} images in '{arguments.out}', {seconds:.2f} s per image")
+        show(f"{len(files) - len(bad)} of {len(files)} images in '{arguments.out}', {seconds:.2f} s per image")
     if ignored:
         say(f"{ignored} files that are no images by their names were left out ({', '.join(SUFFIXES)} are read)")
     for error in bad:
@@ -99,19 +99,3 @@ def output_names(files: list[Path]) -> list[tuple[Path, str]]:
         taken[name] += 1
         result.append((file, name if taken[name] == 1 else f"{name}-{taken[name]}"))
     return result
-
-
-def prepare_folder(folder: Path) -> None:
-    """Create the output folder and make sure that it can be written, before any work is done.
-
-    Raises:
-        InputError: It cannot.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".ovss-write-test"
-        with atomic_write(probe) as file:
-            file.write(b"ovss")
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"output folder '{folder}' cannot be written: {error.strerror or error}") from error

@@ -126,7 +126,9 @@ def difference(
     """
     means = of_means(second[0] - first[0], seen_once(a), level)
     images = ((a[:, 1:] > 0).any(axis=1) | (b[:, 1:] > 0).any(axis=1)).sum(axis=0)
-    return Difference(means, calibrated(second[1] - first[1], 0.0, np.where(images < MIN_CLASS_IMAGES, 0, images), level))
+    return Difference(
+        means, calibrated(second[1] - first[1], 0.0, np.where(images < MIN_CLASS_IMAGES, 0, images), level)
+    )
 
 
 def of_means(means: Replicates, once: float, level: float = LEVEL) -> Interval:

@@ -12,6 +12,7 @@ PERMUTATIONS = 2000
 LIKELY = 0.02
 """A class whose p-value is above this after `PERMUTATIONS` swaps gets no more of them."""
 
+
 def permutation_test(
     a: np.ndarray, b: np.ndarray, rule: str = "standard", *, permutations: int | None = None, seed: int = 0
 ) -> tuple[np.ndarray, float]:
@@ -101,5 +102,3 @@ def _iou(areas: np.ndarray, truth: np.ndarray, rule: str) -> np.ndarray:
 def _mean(iou: np.ndarray) -> np.ndarray:
     known = ~np.isnan(iou)
     return np.where(known, iou, 0).sum(-1) / np.maximum(known.sum(-1), 1)
-
-
