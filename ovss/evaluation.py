@@ -111,15 +111,17 @@ def evaluate(
         extra_queries=_extra_queries(data, words, keep_variants) if keep_scores else (),
         keep=keep_scores,
     )
+    outside = outside_code(chosen, needed=out is not None)
     folder = None if out is None else Path(out)
     if folder is not None:
         make_folder(folder / "records")
     with nullcontext() if folder is None else only_run(folder, folder / "records" / ".lock"):
-        return _evaluate(job, backbone, device, folder, images, cluster, skip_bad, seed, progress)
+        return _evaluate(job, outside, backbone, device, folder, images, cluster, skip_bad, seed, progress)
 
 
 def _evaluate(
     job: Job,
+    outside: Mapping[str, str],
     backbone: Backbone,
     device: str,
     folder: Path | None,
@@ -132,8 +134,7 @@ def _evaluate(
     text = None
     if device == backbone.device.type:
         text = tensor_digest(embed_vocabulary(backbone, job.scored, progress=progress))
-    outside = outside_code(job.methods, needed=folder is not None)
-    key = digest(_identity(job, backbone, device, text) | {"outside": outside})
+    key = digest(_identity(job, backbone, device, text) | {"outside": dict(outside)})
     store = Store(key, folder, job.dataset.ids)
     shards = make_shards(images, job.shard_size)
     scores = None if folder is None or job.keep is None else folder / "scores" / key[:16]

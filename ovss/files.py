@@ -151,7 +151,7 @@ def check_seal(content: bytes) -> None:
     """
     found = _SEALED.search(content)
     if found is None:
-        raise ValueError("it has no checksum")
+        raise ValueError("it has no checksum, or an older version of ovss wrote it")
     start, end = found.span(1)
     if hashlib.sha256(content[:start] + b"0" * 64 + content[end:]).hexdigest().encode() != found[1]:
         raise ValueError("its checksum does not fit its content")

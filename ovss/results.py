@@ -83,7 +83,7 @@ class Evaluation:
         except FileNotFoundError as error:
             raise InputError(f"'{path}' is no finished run ({error}); evaluate with this folder as --out") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"'{path}' is damaged: {error}; evaluate again with this folder as --out") from error
+            raise InputError(f"'{path}' cannot be used: {error}; evaluate again with this folder as --out") from error
 
     @cached_property
     def ids(self) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ LEAVE_COUNTS = [
     "bench",
 ]
 LEAVE_COUNTS += ["figures.pictures", "figures.style", "study.effects", "study.pictures", "report.site", "playground"]
-LEAVE_COUNTS += ["tables", "statistics", "results", "ledger", "analysis.attention", "notebooks", "palette"]
+LEAVE_COUNTS += ["tables", "metrics.intervals", "results", "ledger", "analysis.attention", "notebooks", "palette"]
 
 
 @pytest.mark.parametrize("name", MOVE_COUNTS)
@@ -118,7 +118,7 @@ def test_a_docstring_may_come_and_go():
         ("20", "analysis.attention"),
         ("21", "study.pictures"),
         ("21", "analysis.coherence"),
-        ("22", "statistics"),
+        ("22", "metrics.intervals"),
         ("22", "study.figures"),
         ("22", "results"),
         ("23", "study.effects"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ovss.errors import InputError
-from ovss.windows import axis_windows, bilinear_matrix, resize_picture, resized_size, stitch_matrix
+from ovss.windows import Axis, axis_windows, bilinear_matrix, resize_picture, resized_size, stitch_matrix
 
 
 @given(size=st.integers(1, 600), window=st.integers(1, 300), stride=st.integers(1, 300))
