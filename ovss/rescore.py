@@ -84,6 +84,11 @@ class KeptRun:
         path = folder / NOTE_FILE
         try:
             note = read_sealed_json(path)
+        except FileNotFoundError as error:
+            raise InputError(f"no kept scores in '{folder}' ({error}); evaluate with --keep-scores float32") from error
+        except (OSError, ValueError) as error:
+            raise InputError(f"'{path}' is damaged: {error}; evaluate again with --keep-scores") from error
+        try:
             words: dict[str, Any] = {
                 name: tuple(value) if isinstance(value, list) else value for name, value in note["vocabulary"].items()
             }
@@ -94,10 +99,10 @@ class KeptRun:
                 queries=tuple(note["queries"]),
                 model=KeptModel(**note["model"]),
             )
-        except FileNotFoundError as error:
-            raise InputError(f"no kept scores in '{folder}' ({error}); evaluate with --keep-scores float32") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"'{path}' is damaged: {error}; evaluate again with --keep-scores") from error
+        except (TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"'{path}' was written by another version of ovss ({error}); evaluate again with --keep-scores"
+            ) from error
 
 
 def describe(folder: Path, job: Job, backbone: Backbone) -> None:

@@ -1,5 +1,6 @@
 """Scores kept on disk give what a fresh run gives, under other rules and other words."""
 
+import json
 import shutil
 
 import numpy as np
@@ -44,6 +45,7 @@ def test_the_same_rules_give_the_same_counts(kept, data):
         {"background": "threshold", "threshold": 0.2, "area_rule": 0.3},
         {"pamr_iterations": 2, "pamr_dilations": (1, 2)},
         {"metric": "cliptrase"},
+        {"background": "channel", "threshold": 0.3},
     ],
     ids=lambda change: "+".join(change),
 )
@@ -118,6 +120,15 @@ def test_damaged_or_missing_scores_are_named_and_evaluation_makes_them_again(kep
         rescore(kept, data)
     ovss.evaluate(backbone, METHODS, data, protocol=quick_protocol(), out=kept, shard_size=4, keep_scores="float32")
     assert len(rescore(kept, data).ids) == 10
+
+
+def test_scores_of_another_version_are_refused_by_name(kept, data):
+    (note,) = kept.rglob("kept.json")
+    content = json.loads(note.read_text())
+    del content["protocol"]["methods"]
+    note.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"kept.json' was written by another version of ovss .*evaluate again"):
+        rescore(kept, data)
 
 
 def test_scores_that_cannot_be_kept_are_refused_before_any_work(backbone, data, tmp_path):

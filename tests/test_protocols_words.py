@@ -128,6 +128,14 @@ def test_a_users_own_words_are_the_same_to_both(model, counted, name, rule):
     assert found.templates == ("a {}.",)
 
 
+def test_who_names_no_protocol_gets_the_common_ground_of_the_papers(model):
+    assert ovss.Segmenter(model, "naclip", "cat; dog").protocol == ovss.load_protocol("window224").for_words(
+        "cat; dog", model.name
+    )
+    assert ovss.evaluate(model, "naclip", Drawn("voc20")).facts["protocol"] == "window224"
+    assert ovss.Segmenter(ovss.load_backbone("tiny"), "naclip", "grass; sky").protocol.name == "study"
+
+
 def test_a_constant_background_takes_the_words_of_background_from_both():
     protocol = ovss.load_protocol("study", background="channel", threshold=0.5)
     assert len(ovss.load_vocabulary("scenes-objects").queries) == 30

@@ -32,7 +32,7 @@ class ResClip(Method):
         arxiv="2411.15851",
         layers="last block and blocks 6..9 of 12; at another depth these numbers are scaled",
         deviations=(
-            "one fixed setting of tau and lam; the authors tune four values for each data set",
+            "one setting of tau and lam by default; the authors tune them for each data set, as in protocol `resclip`",
             "semantic feedback refinement, the second module, is left out: it needs a first segmentation of the image",
             "of the attentions the paper builds on NACLIP's is the default; `similarity` and `omega` give others",
         ),
