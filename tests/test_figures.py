@@ -231,5 +231,5 @@ class TestMeasures:
     def test_image_figures_show_the_pixels_they_were_given(self) -> None:
         panel = np.random.default_rng(0).random((4, 6, 3))
         plot = image_figure({"state 1": panel, "picture": Image.new("RGB", (6, 4))})
-        assert np.allclose(np.asarray(plot.figure.axes[0].images[0].get_array()), panel, atol=5e-5)
+        assert np.allclose(np.asarray(plot.figure.axes[0].images[0].get_array()), panel, atol=6e-5)
         assert plot.frame["width"].tolist() == [6, 6]

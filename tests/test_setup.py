@@ -61,6 +61,19 @@ def test_make_help_reads_its_own_comments():
     assert all(f"make {target}" in shown for target in targets)
 
 
+def test_what_the_make_targets_write_is_ignored_by_git_but_for_the_reference():
+    from ovss.study.command import REFERENCES, RUNS
+
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"^reproduce:.*\n\t\S+ovss reproduce$", makefile, flags=re.M), "a run goes to its own folder"
+    assert f"ovss reproduce --out {REFERENCES / 'tiny'}\n" in makefile
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    ignored = ["git", "check-ignore", "--quiet"]
+    assert subprocess.run([*ignored, str(RUNS / "tiny" / "index.html")], cwd=ROOT, check=False).returncode == 0
+    assert subprocess.run([*ignored, str(REFERENCES / "tiny" / "x.html")], cwd=ROOT, check=False).returncode == 1
+
+
 def test_only_the_backbone_walks_open_clips_modules():
     inside = re.compile(r"\.(resblocks|ln_post|ln_pre|in_proj_weight|class_embedding|positional_embedding)\b")
     allowed = {"backbone.py", "towers.py"}

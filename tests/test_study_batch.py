@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import nbformat
 import pytest
 from study_notebooks import write_config, write_study
 
+from ovss.cli import main
 from ovss.errors import InputError
 from ovss.study.config import load_config
 from ovss.study.plan import find_templates
@@ -192,3 +194,22 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path):
     with pytest.raises(InputError, match="is not empty and holds no report"):
         study.run()
     assert [path.name for path in study.out.iterdir()] == ["thesis.tex"]
+
+
+def test_a_run_writes_where_git_does_not_look_and_is_compared_with_the_reference(tmp_path, monkeypatch, capsys):
+    study = Study(tmp_path)
+    config = write_config(tmp_path, '[notebooks.22_table]\ndatasets = ["scenes"]\n')
+    monkeypatch.chdir(tmp_path)
+    command = ["reproduce", str(config), "--notebooks", str(study.notebooks)]
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith(f"{Path('reports/run/demo/index.html')}: written")
+    shutil.copytree("reports/run/demo", "reports/demo")
+    assert main(command) == 0
+    assert "no numbers differ from reports/demo" in capsys.readouterr().out
+    results = Path("reports/demo/tables/results.csv")
+    results.write_text(results.read_text().replace("20.25", "20.75"))
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert "1 numbers differ from reports/demo" in told.out
+    assert "DRIFT results, row 1, mIoU: 20.75 -> 20.25" in told.err
+    assert main([*command, "--compare", "reports/demo"]) == 1

@@ -2,8 +2,8 @@
 
 Processors round differently in the last bit, so a pixel between two classes of equal score may get either label. All
 bounds follow from one statement about pixels: of a class whose union of truth and prediction over the data set is U
-pixels, at most `PIXELS + SHARE * U` change hands (`tools/check_processors.py` measures how many do). A pixel that changes
-hands moves the class's IoU by at most 1 / U.
+pixels, at most `PIXELS + SHARE * U` change hands (`tools/check_processors.py` shows that it holds). Each moves
+the class's IoU by at most 1 / U.
 """
 
 import math
