@@ -28,6 +28,8 @@ COMMANDS = {
     "doctor": ("ovss.commands.doctor", "check this installation"),
 }
 BAD_INPUT, INTERNAL, INTERRUPTED, TERMINATED = 2, 3, 130, 143
+LONGEST = 2000
+"""Characters of an error message; a value of a megabyte that stands in one helps nobody."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -104,7 +106,8 @@ def _check_arguments(arguments: list[str]) -> None:
 
 
 def _one_line(text: str) -> str:
-    return printable(" ".join(text.split()))
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
 
 
 def _fail(error: BaseException, debug: bool, text: str, code: int) -> int:

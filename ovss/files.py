@@ -26,7 +26,7 @@ EMPTY_SEAL = _SEAL.decode() + "0" * 64
 """What a writer puts where `seal` is to enter the checksum."""
 
 _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
-_TEMPORARY = re.compile(r"\..+\.(?:(?P<pid>\d+)-(?P<host>[0-9a-f]{8})\.)?[a-z0-9_]{8}\.part")
+_TEMPORARY = re.compile(r"\..+?\.(?:(?P<pid>\d+)-(?P<host>[0-9a-f]{8})\.)?[a-z0-9_]{8}\.part")
 _ABANDONED = 24 * 3600
 """Age in seconds from which a temporary file counts as abandoned where its writer cannot be asked for."""
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 import ovss
 from ovss.cli import COMMANDS, main
+from ovss.errors import printable
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +119,124 @@ def test_help_lists_every_command():
 def test_the_doctor_finds_this_installation_in_order(capsys):
     assert main(["doctor"]) == 0
     assert "[FAIL]" not in capsys.readouterr().out
+
+
+HOSTILE_FILES = {
+    "latin.txt": "café\n".encode("latin-1"),
+    "latin.toml": 'classes = ["café"]'.encode("latin-1"),
+    "utf16.txt": "cat\n".encode("utf-16"),
+    "utf16-without-mark.txt": "cat\n".encode("utf-16-le"),
+    "digits.toml": f"classes = [{'9' * 5000}]".encode(),
+    "hex.toml": f"classes = [0x{'f' * 5000}]".encode(),
+    "digits.json": f'{{"classes": [{"9" * 5000}]}}'.encode(),
+    "deep.json": b"[" * 100_000,
+    "deep-closed.json": b'{"classes": ' + b"[" * 900 + b"]" * 900 + b"}",
+    "deep.toml": b"classes = " + b"[" * 5000 + b"]" * 5000,
+    "dotted.toml": b".".join([b"a"] * 3000) + b" = 1",
+    "nul.json": b'{"classes": ["a\\u0000b", "c"]}',
+    "nul.toml": b'classes = ["a\\u0000b"]',
+    "surrogate.json": b'{"classes": ["a\\ud800b", "c"]}',
+    "date.toml": b"classes = [1979-05-27T07:32:00Z]",
+    "truth.json": b'{"classes": [true]}',
+}
+
+
+def one_error(capsys) -> str:
+    """The only line of the error stream that is an error."""
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    assert "error of ovss itself" not in captured.err
+    assert "\x1b" not in captured.out + captured.err
+    (line,) = [line for line in captured.err.splitlines() if "error:" in line]
+    assert len(line) < 2200
+    return line
+
+
+@pytest.mark.parametrize("name", HOSTILE_FILES)
+def test_a_hostile_class_file_is_one_line_that_names_it(name, tmp_path, capsys):
+    (tmp_path / name).write_bytes(HOSTILE_FILES[name])
+    assert main(["vocabularies", str(tmp_path / name)]) == 2
+    assert str(tmp_path / name) in one_error(capsys)
+
+
+@pytest.mark.parametrize("command", [["protocols"], ["reproduce", "--dry-run"]])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"seeds = [" + b"9" * 5000 + b"]", "too many digits"),
+        (b"seeds = [0x" + b"f" * 5000 + b"]", "beyond 2**63"),
+        (b"x = " + b"[" * 3000, "nests tables or lists more than 20 deep"),
+        (b"x = '\xff'", "is not UTF-8 text (byte 0xff at 5)"),
+        (b'extends = "a\\u0000.toml"', "holds a NUL character in 'a\\x00.toml'"),
+    ],
+)
+def test_a_hostile_protocol_or_study_is_one_line_that_names_it(
+    command, content, message, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_bytes(content)
+    assert main([*command, "mine.toml"]) == 2
+    line = one_error(capsys)
+    assert "mine.toml" in line
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", "-1"], "seed must be a number from 0 to 2**63 - 1, not -1"),
+        (["--seed", "9" * 25], "seed must be a number from 0"),
+        (["--out", "a\0b"], "argument 'a\\x00b' holds a NUL character"),
+        (["--methods", "\x1b[2Jnaclip"], "'\\x1b[2Jnaclip'"),
+        (["--methods", f"naclip(sigma=0x{'f' * 5000})"], "must be numbers of ordinary size"),
+        (["--methods", "naclip(sigma=" + "-" * 5000 + "1)"], "must look like (sigma=2.0"),
+        (["--protocol", "\x1b[31m"], "\\x1b[31m"),
+        (["--split", "\x1b]0;title\x07"], "\\x1b]0;title\\x07"),
+        (["--pretrained", "a\u202eb"], "a\\u202eb"),
+    ],
+)
+def test_a_hostile_option_is_refused_before_anything_is_evaluated(options, message, capsys, monkeypatch, tmp_path):
+    def opened(*_):
+        raise AssertionError("an image was read")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ovss.datasets.generated.GeneratedDataset.__getitem__", opened)
+    assert main(["evaluate", "--data", "scenes", "--limit", "1", "--methods", "clip", *options]) == 2
+    assert message in one_error(capsys)
+
+
+def test_wrong_options_of_the_parser_show_control_characters(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", "--data", "scenes", "--limit", "\x1b[2J"])
+    assert stop.value.code == 2
+    assert "\\x1b[2J" in one_error(capsys)
+
+
+def test_file_names_and_class_names_reach_the_terminal_with_control_characters_shown(folder, tmp_path, capsys):
+    strange = tmp_path / "red\x1b[31m.png"
+    strange.write_bytes((folder / "scene0.png").read_bytes())
+    assert main(["segment", str(strange), "-c", "grass; sky", "-o", str(tmp_path / "out")]) == 0
+    captured = capsys.readouterr()
+    assert "red\\x1b[31m_mask.png" in captured.out
+    assert "\x1b" not in captured.out + captured.err
+    (tmp_path / "words.txt").write_text("cat\x1b[2J\ndog\n")
+    assert main(["vocabularies", str(tmp_path / "words.txt")]) == 0
+    captured = capsys.readouterr()
+    assert "cat\\x1b[2J" in captured.out
+    assert "\x1b" not in captured.out
+
+
+def test_text_is_shown_as_it_is_but_for_what_a_terminal_obeys():
+    assert printable("naïve 猫, 50 %\nnext") == "naïve 猫, 50 %\nnext"
+    assert printable("\x1b[2J\r\x07\x9b") == r"\x1b[2J\r\x07\x9b"
+    assert printable("a\u202eb\u2028\udcff") == r"a\u202eb\u2028\udcff"
+    printable("\udcff").encode()
+
+
+def test_an_image_whose_name_is_not_utf_8_is_refused_with_its_name(folder, tmp_path, capsys):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "a\udcff.png").write_bytes((folder / "scene0.png").read_bytes())
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    assert main(["evaluate", "--data", "folder", "--root", str(tmp_path), "--methods", "clip"]) == 2
+    assert "image 'a\\udcff' of data set 'folder' has a name that is not UTF-8" in one_error(capsys)

@@ -2,12 +2,12 @@
 
 import os
 import re
-import tomllib
 from pathlib import Path
 
 import platformdirs
 
 from ovss.errors import InputError
+from ovss.reading import read_toml
 
 
 def config_file() -> Path:
@@ -69,10 +69,7 @@ def _configured() -> dict[str, str]:
     path = config_file()
     if not path.is_file():
         return {}
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("datasets", {})
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"configuration file '{path}' cannot be read: {error}") from error
+    table = read_toml(path, "configuration file").get("datasets", {})
     if not isinstance(table, dict) or any(not isinstance(value, str) for value in table.values()):
         raise InputError(f"configuration file '{path}': [datasets] must hold folders as strings")
     return table

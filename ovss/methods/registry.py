@@ -126,9 +126,12 @@ def parse_method(text: str) -> Method:
         if call.args or any(keyword.arg is None for keyword in call.keywords):
             raise ValueError
         values = {str(word.arg): ast.literal_eval(_quoted(word.value)) for word in call.keywords}
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"parameters of method '{text}' must look like (sigma=2.0, omega=False)") from error
-    return create_method(name, **values)
+    try:
+        return create_method(name, **values)
+    except OverflowError as error:
+        raise InputError(f"parameters of method '{text}' must be numbers of ordinary size") from error
 
 
 def _quoted(node: ast.expr) -> ast.expr:

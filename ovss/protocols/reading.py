@@ -1,6 +1,5 @@
 """Protocol files: found, read, checked and merged with what they extend."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from ovss.errors import InputError, suggest
 from ovss.protocols.schema import DEFAULTS, REQUIRED, check_fields
+from ovss.reading import read_toml
 from ovss.vocabularies import list_vocabularies
 
 FOLDER = Path(__file__).parent
@@ -66,10 +66,7 @@ def read_protocol(path: Path, seen: tuple[Path, ...]) -> Tables:
     """A file with everything it extends, checked and merged."""
     if path in seen:
         raise InputError(f"protocol file '{path}' extends itself: {' -> '.join(str(p) for p in (*seen, path))}")
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"protocol file '{path}' is no valid TOML: {error}") from error
+    content = read_toml(path, "protocol file")
     file = f"protocol file '{path}'"
     parent, description = content.pop("extends", None), content.pop("description", "")
     for key, value in (("extends", parent or ""), ("description", description)):

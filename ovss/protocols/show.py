@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from ovss.errors import printable
 from ovss.protocols import Protocol, list_protocols, load_protocol
 from ovss.protocols.schema import TEMPLATE_SETS
 
@@ -56,7 +57,8 @@ def details(protocol: Protocol) -> str:
 
 
 def aligned(rows: list[tuple[str, ...]]) -> str:
-    """Rows as text with aligned columns."""
+    """Rows as text with aligned columns; control characters of names are shown."""
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in padded)

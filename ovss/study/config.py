@@ -1,6 +1,5 @@
 """Study configurations: TOML files that name models, data sets, protocols and methods."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib import resources
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ovss.errors import InputError, suggest
+from ovss.reading import parse, read_text
 
 DEFAULT = "tiny"
 """The configuration that runs offline."""
@@ -116,16 +116,12 @@ def load_config(source: str | Path = DEFAULT) -> StudyConfig:
     path = Path(source)
     name = str(source).removesuffix(".toml")
     if path.is_file():
-        text, base = path.read_text(encoding="utf-8"), path.resolve().parent
+        text, base = read_text(path, "configuration file"), path.resolve().parent
     elif name in list_configs():
         text, base = (resources.files("ovss.study") / "configs" / f"{name}.toml").read_text(encoding="utf-8"), None
     else:
         raise InputError(f"configuration '{source}' is neither a file nor a name.{suggest(name, list_configs())}")
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{source} is no valid TOML: {error}") from error
-    return _parse(content, str(source), base)
+    return _parse(parse(text, "TOML", str(source)), str(source), base)
 
 
 def _parse(content: dict[str, Any], source: str, base: Path | None) -> StudyConfig:

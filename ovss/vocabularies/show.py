@@ -2,6 +2,7 @@
 
 import argparse
 
+from ovss.errors import printable
 from ovss.protocols.show import aligned
 from ovss.vocabularies import describe_vocabulary, list_variants, list_vocabularies, read_table
 from ovss.vocabulary import load_vocabulary
@@ -41,7 +42,8 @@ def words(dataset: str, variant: str) -> str:
     """A line per class of one vocabulary."""
     vocabulary = load_vocabulary(dataset, variant)
     title = " ".join(filter(None, (vocabulary.name, vocabulary.variant)))
-    head = f"{title}: {len(vocabulary.classes)} classes, {len(vocabulary.queries)} words, hash {vocabulary.hash}"
+    counts = f"{len(vocabulary.classes)} classes, {len(vocabulary.queries)} words"
+    head = f"{printable(title)}: {counts}, hash {vocabulary.hash}"
     rows = []
     for number, (name, texts) in enumerate(zip(vocabulary.classes, vocabulary.words, strict=True)):
         shown = "" if texts == (name,) else "; ".join(texts) or "(no words)"

@@ -1,14 +1,13 @@
 """A user's own classes: from one string, a list or a file to a table of words."""
 
 import difflib
-import json
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ovss.errors import InputError, suggest
+from ovss.reading import check_words, parse, read_text
 from ovss.vocabularies import list_vocabularies
 
 BACKGROUND = "background"
@@ -36,6 +35,7 @@ def read_words(
         table = {"classes": [part if _marked(part) else part.split(",") for part in parts if words.strip()]}
     else:
         table = {"classes": list(words)}
+    check_words([word for entry in table["classes"] for word in _strings(entry)], f"vocabulary '{name}'")
     classes, backgrounds = [], []
     for entry in table["classes"]:
         if isinstance(entry, str) and _marked(entry):
@@ -49,6 +49,12 @@ def read_words(
     if len(backgrounds) > 1:
         raise InputError(f"vocabulary '{name}' has more than one background; put all its words into one list")
     return {"classes": classes} | ({BACKGROUND: backgrounds[0]} if backgrounds else {}), name
+
+
+def _strings(entry: Any) -> list[str]:
+    """The strings of one entry; whatever else it holds is refused later, by what it should be."""
+    entries = entry if isinstance(entry, Sequence) and not isinstance(entry, str) else [entry]
+    return [word for word in entries if isinstance(word, str)]
 
 
 def _marked(part: str) -> bool:
@@ -65,18 +71,12 @@ def _refuse_misspelt_dataset(text: str) -> None:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"class file '{path}' cannot be read: {error}") from error
+    text = read_text(path, "class file")
     if path.suffix == ".txt":
         return {
             "classes": [_line(path, *numbered) for numbered in enumerate(text.splitlines(), 1) if numbered[1].strip()]
         }
-    try:
-        table = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"class file '{path}' is malformed: {error}") from error
+    table = parse(text, "TOML" if path.suffix == ".toml" else "JSON", f"class file '{path}'")
     table = {"classes": table} if isinstance(table, list) else table
     if not isinstance(table, dict) or not isinstance(table.get("classes"), list):
         raise InputError(f"class file '{path}' must hold a list called 'classes'")
