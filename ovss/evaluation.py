@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from ovss.backbone import Backbone
 from ovss.datasets import Dataset, load_dataset
+from ovss.datasets.same import refuse_other_data
 from ovss.errors import InputError
 from ovss.files import digest, only_run, sweep
 from ovss.kept import FORMATS, scores_path
@@ -22,7 +23,7 @@ from ovss.protocols import Protocol
 from ovss.provenance import code_hash, library_versions
 from ovss.records import Record, Shard, Store, make_folder, make_shards
 from ovss.rescore import describe
-from ovss.results import Evaluation
+from ovss.results import RUN_FILE, Evaluation
 from ovss.segment import resolve_protocol
 from ovss.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary, tensor_digest
 
@@ -64,8 +65,8 @@ def evaluate(
             "study" for the embedded model.
         out: Folder for records and tables. A run that was interrupted goes on there; what was made with another model,
             protocol, vocabulary, data set or version of the code is not used, a damaged record is made again, and what
-            was made under an older protocol named like this one but with other values is refused. One run at a time may
-            write there. None keeps everything in memory.
+            was made under an older protocol of this name, or on files of the same data set that changed since, is refused.
+            One run at a time may write there. None keeps everything in memory.
         limit: Number of images, from the first one; None takes all.
         cluster: "local:N" for N worker processes, or the address of a Dask scheduler; None runs here.
         worker_device: On a cluster, "cpu" or "cuda" where that is not the kind of device the backbone is on.
@@ -91,13 +92,22 @@ def evaluate(
         raise InputError(f"worker_device='{worker_device}' goes with a cluster; the backbone says where this run works")
     data = load_dataset(dataset) if isinstance(dataset, str) else dataset
     images = _image_count(data, limit)
-    rules = resolve_protocol(protocol, backbone).for_dataset(data.name, backbone.name)
+    rules = resolve_protocol(protocol, backbone).for_dataset(data.benchmark, backbone.name)
     rules.geometry(backbone)
     chosen = {label: under_protocol(method, rules) for label, method in resolve_methods(methods).items()}
     words = _words(data, rules, vocabulary)
+    _check_keeping(keep_scores, out, cluster, chosen)
     if out is not None:
         refuse_older_sclip(Path(out), rules)
-    _check_keeping(keep_scores, out, cluster, chosen)
+        facts = {
+            "dataset": data.name,
+            "split": data.split,
+            "reading": data.reading,
+            "dataset_fingerprint": data.fingerprint,
+            "model": backbone.name,
+            "protocol": rules.name,
+        }
+        refuse_other_data(Path(out), RUN_FILE, facts)
     device = worker_device or backbone.device.type
     if cluster is not None:
         _check_cluster(cluster, backbone, device)
@@ -301,6 +311,7 @@ def _facts(job: Job, backbone: Backbone, device: str, key: str) -> dict[str, Any
         "dataset": job.dataset.name,
         "split": job.dataset.split,
         "dataset_fingerprint": job.dataset.fingerprint,
+        "reading": job.dataset.reading,
         "vocabulary": job.vocabulary.name,
         "variant": job.vocabulary.variant,
         "vocabulary_hash": job.vocabulary.hash,

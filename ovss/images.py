@@ -1,7 +1,10 @@
 """Reading pictures as people have them: any mode, any orientation, with clear refusals."""
 
+import contextlib
 import os
+import stat
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -51,22 +54,70 @@ def _from_array(values: np.ndarray) -> Image.Image:
 
 
 def load_image(path: str | os.PathLike[str]) -> Image.Image:
-    """Read a picture file completely, upright (EXIF orientation applied) and as 8-bit RGB.
+    """Read an image file completely, upright (EXIF orientation applied) and as 8-bit RGB.
 
     Raises:
-        InputError: No such file, not an image, truncated, or so large that it may be a decompression bomb (PIL's limit
-            stays on).
+        InputError: No such file, no regular file, not an image, truncated, or so large that it may be a decompression
+            bomb (PIL's limit stays on).
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"image '{path}' {'is a folder' if path.is_dir() else 'does not exist'}")
+    with opened(path, "image") as image:
+        return to_rgb(ImageOps.exif_transpose(image))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Upright (width, height) of an image file; only its header is read.
+
+    Raises:
+        InputError: As `load_image`, as far as the header shows it.
+    """
+    with opened(path, "image") as image:
+        turned = image.getexif().get(0x0112, 1) >= 5
+        return (image.height, image.width) if turned else (image.width, image.height)
+
+
+@contextlib.contextmanager
+def opened(path: Path, what: str) -> Iterator[Image.Image]:
+    """An image file, open as long as the block runs; whatever its decoder raises there is an `InputError`.
+
+    Args:
+        path: The file.
+        what: What it is, for messages: "image" or "mask".
+
+    Raises:
+        InputError: Missing, no regular file, no image, damaged, or beyond PIL's limit of pixels.
+    """
+    check_regular(path, what)
     try:
         with warnings.catch_warnings():
             # Between one and two times PIL's limit it only warns; refusing there would reject honest large photographs.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                return to_rgb(ImageOps.exif_transpose(opened))
+            with Image.open(path) as image:
+                yield image
     except UnidentifiedImageError as error:
-        raise InputError(f"'{path}' is not an image that can be read") from error
-    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"image '{path}' cannot be read: {error}") from error
+        raise InputError(f"{what} '{path}' is not an image that can be read") from error
+    except Exception as error:
+        # On damaged files PIL's decoders raise whatever they stumble over: struct.error, IndexError, RuntimeError.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{what} '{path}' cannot be read: {reason}") from error
+
+
+def check_regular(path: Path, what: str) -> None:
+    """Refuse what is no regular file before it is opened: reading a pipe or a device may never end.
+
+    Args:
+        path: The file; a link counts as what it points to.
+        what: What it is, for messages.
+
+    Raises:
+        InputError: Missing, a folder, a pipe, a socket or a device.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise InputError(f"{what} '{path}' {'does not exist' if what == 'image' else 'is missing'}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{what} '{path}' cannot be read: {error}") from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file (a pipe, socket or device)"
+        raise InputError(f"{what} '{path}' is {kind}")

@@ -244,7 +244,7 @@ def _rules(kept: KeptRun, dataset: Dataset, protocol: str | Protocol | None, jud
         rules = kept.protocol
     else:
         loaded = load_protocol(protocol) if isinstance(protocol, str) else protocol
-        rules = loaded.for_dataset(dataset.name, kept.model.name)
+        rules = loaded.for_dataset(dataset.benchmark, kept.model.name)
     # Set together, for some fields are only valid in company.
     rules = replace(rules, **judging)
     for name, value in kept.protocol.fields.items():

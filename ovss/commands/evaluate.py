@@ -46,14 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that choose the data set."""
     parser.add_argument("--data", required=True, help="see 'ovss datasets'; scenes needs no files")
-    parser.add_argument("--root", type=Path, help="folder of the data set, as its authors distribute it")
+    parser.add_argument(
+        "--root", type=Path, help="folder of the data set, as its authors distribute or mmsegmentation prepares it"
+    )
     parser.add_argument("--split", default="val", help="default: val")
     parser.add_argument("--classes", type=Path, help="class file of data set 'folder'")
+    parser.add_argument("--encoding", help="for COCO: what masks of the plain name hold, if their values do not tell")
 
 
 def dataset_from(arguments: argparse.Namespace) -> Dataset:
     """The data set that the options of `add_data_arguments` name."""
-    options: dict[str, Any] = {} if arguments.classes is None else {"classes": arguments.classes}
+    given = {"classes": arguments.classes, "encoding": getattr(arguments, "encoding", None)}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     return load_dataset(arguments.data, arguments.root, arguments.split, **options)
 
 

@@ -1,4 +1,4 @@
-"""Benchmarks as their authors distribute them, a folder of one's own, and the embedded data set."""
+"""Benchmarks as distributed or as mmsegmentation prepares them, a folder of one's own, the embedded data set."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,11 +27,13 @@ class Benchmark:
         open: Makes the data set from its name, folder and split.
         splits: Parts it has.
         counts: Pictures in the validation part; Pascal Context circulates with two lists.
+        options: Names of the options that `open` takes besides.
     """
 
-    open: Callable[[str, Path, str], FileDataset]
+    open: Callable[..., FileDataset]
     splits: tuple[str, ...]
     counts: tuple[int, ...]
+    options: tuple[str, ...] = ()
 
 
 _BOTH = ("val", "train")
@@ -41,17 +43,19 @@ BENCHMARKS: dict[str, Benchmark] = {
     "context60": Benchmark(open_context, _BOTH, (5104, 5105)),
     "context59": Benchmark(open_context, _BOTH, (5104, 5105)),
     "context459": Benchmark(open_context, _BOTH, (5104, 5105)),
-    "coco_stuff171": Benchmark(open_coco, _BOTH, (5000,)),
-    "coco_object": Benchmark(open_coco, _BOTH, (5000,)),
+    "coco_stuff171": Benchmark(open_coco, _BOTH, (5000,), ("encoding",)),
+    "coco_object": Benchmark(open_coco, _BOTH, (5000,), ("encoding", "unlabelled")),
     "ade150": Benchmark(open_ade150, _BOTH, (2000,)),
     "ade847": Benchmark(open_ade847, _BOTH, (2000,)),
     "cityscapes": Benchmark(open_cityscapes, _BOTH, (500,)),
 }
+OTHER_NAMES: dict[str, tuple[str, dict[str, str]]] = {"coco_object-void": ("coco_object", {"unlabelled": "void"})}
+"""Names that stand for a benchmark with options, for the command line; the data set carries the name, too."""
 
 
 def list_datasets() -> list[str]:
     """Names that `load_dataset` knows."""
-    return [*BENCHMARKS, "folder", *VARIANTS]
+    return [*BENCHMARKS, *OTHER_NAMES, "folder", *VARIANTS]
 
 
 def load_dataset(name: str, root: str | Path | None = None, split: str = "val", **options: Any) -> Dataset:
@@ -59,15 +63,22 @@ def load_dataset(name: str, root: str | Path | None = None, split: str = "val", 
 
     Args:
         name: A benchmark ("voc21", "ade150", ...), "folder", or a variant of the embedded data set ("scenes", ...).
-        root: Folder of the data as their authors distribute them; None: `$OVSS_DATA_<NAME>`, `$OVSS_DATA`, or the
-            configuration file.
+        root: Folder of the data as their authors distribute them or mmsegmentation prepares them, or the folder above
+            (mmsegmentation's `data`); None: `$OVSS_DATA_<NAME>`, `$OVSS_DATA`, or the configuration file.
         split: "val" or "train" ("trainval" for VOC); for generated pictures also "test" and seeds as in "test-7".
-        **options: For "folder" `images`, `masks` and `classes`; for generated pictures `length` (500).
+        **options: For "folder" `images`, `masks` and `classes`; for generated pictures `length` (500); for COCO
+            `encoding` of masks under the plain name, where their values leave a doubt ("codes", "train-ids",
+            "object-ids"); for "coco_object" `unlabelled`: "background", as published, or "void", which is also the
+            data set "coco_object-void".
 
     Raises:
         InputError: Unknown data set, split or option, a folder that is missing or laid out otherwise.
     """
+    if name in OTHER_NAMES:
+        name, fixed = OTHER_NAMES[name]
+        options |= fixed
     allowed = {"folder": ("images", "masks", "classes")} | dict.fromkeys(VARIANTS, ("length",))
+    allowed |= {known: benchmark.options for known, benchmark in BENCHMARKS.items()}
     for option in options:
         if option not in allowed.get(name, ()):
             known = ", ".join(allowed.get(name, ())) or "none"
@@ -82,4 +93,4 @@ def load_dataset(name: str, root: str | Path | None = None, split: str = "val", 
     benchmark = BENCHMARKS[name]
     if split not in benchmark.splits:
         raise InputError(f"data set '{name}' has no split '{split}'; it has {', '.join(benchmark.splits)}")
-    return benchmark.open(name, require_root(name, root), split)
+    return benchmark.open(name, require_root(name, root), split, **options)

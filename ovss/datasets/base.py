@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from ovss.datasets.contents import digests
+from ovss.datasets.shrink import shrink_image, shrink_labels
 from ovss.errors import InputError
 from ovss.files import digest
 from ovss.images import load_image
@@ -21,7 +23,11 @@ CODES: dict[str, list[int]] = json.loads((Path(__file__).parent / "codes.json").
 """Label codes that are no plain sequence; see the modules that use them."""
 ILLEGAL = -1
 READING = 1
-"""Version of the way files are read; part of every fingerprint."""
+"""Version of the way generated images are made into samples; part of their fingerprints."""
+FILE_READING = 2
+"""Version of the way files are read; part of their data sets' fingerprints. 2: contents count."""
+VOID_VARIANT = "-void"
+"""Ending of the name of a variant that only differs in which pixels count."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Dataset(ABC):
         vocabulary_name: What `ovss.load_vocabulary` makes this data set's words from.
         ids: Names of the pictures, in order.
         fingerprint: SHA-256 that changes when the pictures, the ground truth or the way they are read changes.
+        reading: Which files the ground truth is read from, for people; "" where there are none.
     """
 
     name: str
@@ -61,6 +68,12 @@ class Dataset(ABC):
     vocabulary_name: str
     ids: tuple[str, ...]
     fingerprint: str
+    reading: str = ""
+
+    @property
+    def benchmark(self) -> str:
+        """Name by which protocols know the data set: a variant is under the settings of its benchmark."""
+        return self.name.removesuffix(VOID_VARIANT)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -90,6 +103,7 @@ class FileDataset(Dataset):
         pairs: The files, in order.
         decode: Reads a label file into integer codes (H, W).
         table: Label of each code; `ILLEGAL` for codes that must not occur. Codes beyond its end are illegal, too.
+        shrink: Whether images and labels are brought to the size of ADE847's released preparation.
     """
 
     name: str
@@ -101,6 +115,8 @@ class FileDataset(Dataset):
     pairs: tuple[Pair, ...] = field(repr=False)
     decode: Callable[[Path], np.ndarray] = field(repr=False)
     table: np.ndarray = field(repr=False)
+    reading: str = ""
+    shrink: bool = False
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -108,12 +124,14 @@ class FileDataset(Dataset):
     def __getitem__(self, index: int) -> Sample:
         pair = self.pairs[index]
         image = load_image(pair.image)
-        labels = self.labels(index)
+        labels = self._full_labels(index)
         if labels.shape != (image.height, image.width):
             raise InputError(
                 f"mask '{pair.labels}' is {labels.shape[1]}x{labels.shape[0]} pixels, "
                 f"but its image '{pair.image}' is {image.width}x{image.height}"
             )
+        if self.shrink:
+            return Sample(shrink_image(image), shrink_labels(labels), pair.id)
         return Sample(image, labels, pair.id)
 
     @cached_property
@@ -123,23 +141,34 @@ class FileDataset(Dataset):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over ids, file sizes, classes and label table; file contents are not read."""
-        files = [(pair.id, _bytes(pair.image), _bytes(pair.labels)) for pair in self.pairs]
-        return digest([READING, self.name, self.split, self.classes, self.void, self.table.tolist(), files])
+        """SHA-256 over ids, the contents of all files, classes, label table and the way files are read.
+
+        A file that is missing counts as such: reading it is an error, asking for the fingerprint is not. For the cost
+        see `ovss.datasets.contents.digests`.
+        """
+        found = digests([path for pair in self.pairs for path in (pair.image, pair.labels)])
+        files = [(pair.id, *found[2 * number : 2 * number + 2]) for number, pair in enumerate(self.pairs)]
+        way = [FILE_READING, self.decode.__name__, self.shrink]
+        return digest([way, self.name, self.split, self.classes, self.void, self.table.tolist(), files])
 
     def codes(self, index: int) -> np.ndarray:
         """What the label file holds, (H, W), before it becomes class indices."""
         path = self.pairs[index].labels
-        if not path.is_file():
+        if not path.exists():
             raise InputError(f"mask '{path}' is missing (picture '{self.pairs[index].id}' of {self.name})")
         return self.decode(path)
 
     def labels(self, index: int) -> Int64[np.ndarray, "H W"]:
-        """Label map of one picture.
+        """Label map of one picture, at the size of its sample.
 
         Raises:
             InputError: The file is missing or unreadable, or holds a code outside the list.
         """
+        labels = self._full_labels(index)
+        return shrink_labels(labels) if self.shrink else labels
+
+    def _full_labels(self, index: int) -> Int64[np.ndarray, "H W"]:
+        """Label map at the size of the file."""
         codes = self.codes(index)
         labels = look_up(self.table, codes)
         wrong = labels == ILLEGAL
@@ -176,77 +205,3 @@ def class_names(dataset: str) -> tuple[str, ...]:
     table = read_table(dataset, "plain")
     names = tuple(entry if isinstance(entry, str) else entry[0] for entry in table["classes"])
     return ("background", *names) if "background" in table else names
-
-
-def open_image(path: Path) -> Image.Image:
-    """A label picture, decoded completely and otherwise untouched.
-
-    Raises:
-        InputError: The file is missing, no picture, or damaged.
-    """
-    if not path.is_file():
-        raise InputError(f"mask '{path}' is missing")
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except UnidentifiedImageError as error:
-        raise InputError(f"mask '{path}' is not an image that can be read") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"mask '{path}' cannot be read: {error}") from error
-
-
-def read_index_png(path: Path) -> np.ndarray:
-    """Codes (H, W) of a palette, grey or 16-bit grey picture; palettes give their indices, not their colours.
-
-    Raises:
-        InputError: The picture has colour channels, or cannot be read.
-    """
-    image = open_image(path)
-    if image.mode not in ("P", "L", "1", "I", "I;16", "I;16B", "I;16L"):
-        raise InputError(f"mask '{path}' is a {image.mode} picture; a mask has one channel of class indices")
-    return np.asarray(image).astype(np.int64)
-
-
-def find(root: Path, what: str, *candidates: str) -> Path:
-    """The first of some paths under `root` that exists.
-
-    Raises:
-        InputError: None does; says what was expected and what is there.
-    """
-    for candidate in candidates:
-        if (root / candidate).exists():
-            return root / candidate
-    others = f" (or {', '.join(repr(c) for c in candidates[1:])} in its place)" if candidates[1:] else ""
-    raise InputError(f"{what} expected at '{root / candidates[0]}'{others}; {found_in(root)}")
-
-
-def found_in(folder: Path) -> str:
-    """What lies in a folder, for error messages."""
-    if not folder.is_dir():
-        return f"'{folder}' is {'a file' if folder.exists() else 'not there'}"
-    names = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir())
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return f"'{folder}' holds {shown}" if names else f"'{folder}' is empty"
-
-
-def read_list(path: Path) -> list[str]:
-    """Lines of a split file, blank ones left out.
-
-    Raises:
-        InputError: The file cannot be read or is empty.
-    """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"split file '{path}' cannot be read: {error}") from error
-    if not any(lines):
-        raise InputError(f"split file '{path}' is empty")
-    return [line for line in lines if line]
-
-
-def _bytes(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise InputError(f"'{path}' is missing: {error.strerror}") from error

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from ovss.datasets.base import ILLEGAL, FileDataset, look_up
 from ovss.errors import InputError
+from ovss.images import image_size
 
 
 @dataclass
@@ -66,15 +66,13 @@ def inspect(dataset: FileDataset, indices: Iterable[int] | None = None) -> Inspe
 
 
 def _size(dataset: FileDataset, index: int, problems: list[str]) -> tuple[int, int] | None:
-    """Size of a picture as it stands upright; None, and a problem, when it cannot be read."""
+    """Size of an image as it stands upright; None, and a problem, when it cannot be read."""
     path = dataset.pairs[index].image
-    if not path.is_file():
+    if not path.exists():
         problems.append(f"image '{path}' is missing (picture '{dataset.pairs[index].id}')")
         return None
     try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(0x0112, 1) >= 5
-            return (image.height, image.width) if turned else (image.width, image.height)
-    except (UnidentifiedImageError, OSError) as error:
+        return image_size(path)
+    except InputError as error:
         problems.append(f"image '{path}' cannot be read: {error}")
         return None

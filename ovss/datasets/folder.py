@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ovss.datasets.base import FileDataset, Pair, find, found_in, label_table, open_image, read_index_png, void_label
+from ovss.datasets.base import FileDataset, Pair, label_table, void_label
+from ovss.datasets.layouts import find, found_in
+from ovss.datasets.masks import as_codes, open_image, read_index_png
 from ovss.errors import InputError
 from ovss.images import SUFFIXES
 from ovss.vocabulary import load_vocabulary
@@ -63,6 +65,7 @@ def open_folder(
         pairs=tuple(Pair(path.stem, path, mask_folder / f"{path.stem}.png") for path in files),
         decode=read_index_png if void == 255 else read_wide_index_png,
         table=label_table(65536, labels),
+        reading=f"{mask_folder.name}/*.png, class indices",
     )
 
 
@@ -72,7 +75,8 @@ def read_wide_index_png(path: Path) -> np.ndarray:
     Raises:
         InputError: An 8-bit mask holds 255, which may mean void or class 255.
     """
-    codes = read_index_png(path)
-    if open_image(path).mode in ("P", "L") and (codes == 255).any():
+    image = open_image(path)
+    codes = as_codes(image, path)
+    if image.mode in ("P", "L") and (codes == 255).any():
         raise InputError(f"mask '{path}' is 8-bit and holds 255, void or class 255; save it as 16-bit, void 65535")
     return codes

@@ -4,7 +4,7 @@ import argparse
 
 from tqdm import tqdm
 
-from ovss.datasets import BENCHMARKS, list_datasets, load_dataset
+from ovss.datasets import BENCHMARKS, OTHER_NAMES, list_datasets, load_dataset
 from ovss.datasets.base import FileDataset, class_names
 from ovss.datasets.check import Inspection, inspect
 from ovss.datasets.roots import find_root
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", help="for 'folder': folder of pictures")
     parser.add_argument("--masks", help="for 'folder': folder of masks")
     parser.add_argument("--classes", help="for 'folder': class file")
+    parser.add_argument("--encoding", help="for COCO: what masks of the plain name hold, if their values do not tell")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,7 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("which data set is to be checked? ovss datasets check NAME --root DIR")
     if arguments.limit is not None and arguments.limit < 1:
         raise InputError(f"--limit {arguments.limit} must be at least 1")
-    options = {key: getattr(arguments, key) for key in ("images", "masks", "classes") if getattr(arguments, key)}
+    options = {
+        key: getattr(arguments, key) for key in ("images", "masks", "classes", "encoding") if getattr(arguments, key)
+    }
     dataset = load_dataset(arguments.name, arguments.root, arguments.split, **options)
     if not isinstance(dataset, FileDataset):
         print(f"{arguments.name} is generated, {len(dataset)} pictures; there is nothing to check")
@@ -51,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
 def summary(dataset: FileDataset, found: Inspection) -> str:
     """What an inspection found, as text."""
     lines = [f"{dataset.name} {dataset.split}: {found.pictures} pictures, {found.read} read with their masks"]
-    benchmark = BENCHMARKS.get(dataset.name)
+    lines.append(f"reading: {dataset.reading}")
+    benchmark = BENCHMARKS.get(dataset.benchmark)
     if benchmark and dataset.split == "val" and found.pictures not in benchmark.counts:
         lines.append(f"note: the published validation part has {' or '.join(map(str, benchmark.counts))} pictures")
     if found.sizes:
@@ -76,14 +80,15 @@ def summary(dataset: FileDataset, found: Inspection) -> str:
 
 
 def _state(name: str) -> tuple[str, str, str, str]:
-    classes = "" if name == "folder" else str(len(class_names(name)))
+    classes = "" if name == "folder" else str(len(class_names(OTHER_NAMES.get(name, (name,))[0])))
     if name in VARIANTS:
         return name, classes, "ready", "generated"
     try:
-        found = find_root(name)
+        found = find_root(OTHER_NAMES.get(name, (name,))[0])
         if found is None:
             return name, classes, "no folder known", "set $OVSS_DATA or give --root"
         dataset = load_dataset(name, found[0])
     except InputError as error:
         return name, classes, "not usable", str(error)
-    return name, str(len(dataset.classes)), f"{len(dataset)} pictures", f"{found[0]} (from {found[1]})"
+    where = f"{found[0]} (from {found[1]}); {dataset.reading}"
+    return name, str(len(dataset.classes)), f"{len(dataset)} pictures", where
