@@ -65,7 +65,7 @@ def evaluate(
             "study" for the embedded model.
         out: Folder for records and tables. A run that was interrupted goes on there; what was made with another model,
             protocol, vocabulary, data set or version of the code is not used, a damaged record is made again, and what
-            was made under an older protocol of this name, or on files of the same data set that changed since, is refused.
+            was made under an older protocol of this name, or on files of this data set that changed since, is refused.
             One run at a time may write there. None keeps everything in memory.
         limit: Number of images, from the first one; None takes all.
         cluster: "local:N" for N worker processes, or the address of a Dask scheduler; None runs here.
@@ -99,6 +99,7 @@ def evaluate(
     _check_keeping(keep_scores, out, cluster, chosen)
     if out is not None:
         refuse_older_sclip(Path(out), rules)
+    if out is not None and data.reading:
         facts = {
             "dataset": data.name,
             "split": data.split,

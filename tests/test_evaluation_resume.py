@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from evaluation_helpers import METHODS, backbone, cache, checkpoint, contents, data, folder, quick_protocol
-from ovss.methods import resolve_methods
 from PIL import Image
 
 import ovss
@@ -22,6 +21,7 @@ from ovss.cli import main
 from ovss.errors import InputError
 from ovss.evaluation import _identity
 from ovss.files import _HOST, atomic_write, digest, sweep
+from ovss.methods import resolve_methods
 from ovss.pipeline import Job
 from ovss.records import Record, Shard, Store, make_shards, write_bytes
 from ovss.results import Evaluation
@@ -385,6 +385,24 @@ def test_a_bad_file_in_the_middle_is_named_and_what_came_before_is_safe(backbone
     assert "p07" in (tmp_path / "run" / "run.json").read_text()
     with pytest.raises(InputError, match=str(named)):
         run(backbone, data, tmp_path / "run")
+
+
+def test_every_kind_of_bad_file_is_skipped_and_the_others_go_on(backbone, folder, tmp_path, monkeypatch):
+    masks, images = folder / "masks", folder / "images"
+    (masks / "p01.png").unlink()
+    (masks / "p02.png").unlink()
+    os.mkfifo(masks / "p02.png")
+    Image.new("L", (90, 70)).save(tmp_path / "a.dds")
+    (images / "p04.jpg").write_bytes((tmp_path / "a.dds").read_bytes()[:140])
+    Image.effect_noise((90, 70), 50).convert("RGB").save(tmp_path / "a.avif")
+    (images / "p05.jpg").write_bytes((tmp_path / "a.avif").read_bytes()[:300])
+    Image.new("1", (20000, 20000)).save(masks / "p07.png")
+    found = run(backbone, ovss.load_dataset("folder", folder), tmp_path / "run", skip_bad=True, methods="clip")
+    assert sorted(found.skipped) == ["p01", "p02", "p04", "p05", "p07"]
+    assert len(found.ids) == 5
+    for name, reason in found.skipped.items():
+        assert name in reason
+        assert "\n" not in reason
 
 
 def test_skipping_leaves_the_other_images_as_they_were(backbone, data, folder):
