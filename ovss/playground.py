@@ -16,7 +16,7 @@ from PIL import Image
 
 from ovss.backbone import Backbone
 from ovss.errors import InputError
-from ovss.figures.pictures import shrink
+from ovss.figures.images import shrink
 from ovss.images import load_image
 from ovss.methods import create_method, list_methods
 from ovss.palette import class_colours

@@ -192,7 +192,7 @@ class TestMeasures:
 
     def test_heads_figures_average_images_only(self) -> None:
         plot = heads_figure(self.FRAME, "entropy", label="entropy")
-        drawn = np.asarray(plot.figure.axes[0].images[0].get_array())
+        drawn = np.asarray(plot.figure.axes[0].collections[0].get_array()).reshape(2, 3)
         assert drawn.tolist() == [[2.5, 3.5, 4.5], [3.5, 4.5, 5.5]]
         with pytest.raises(InputError, match="no values per head"):
             heads_figure(self.FRAME, "x", label="")
@@ -200,8 +200,8 @@ class TestMeasures:
     def test_matrices_show_their_numbers_and_signed_scales_are_symmetric(self) -> None:
         plot = matrix_figure({"a": np.array([[1.0, -0.5]])}, label="v", signed=True, columns=["x", "$y$"])
         axis = plot.figure.axes[0]
-        assert [text.get_text() for text in axis.texts] == ["1.00", "-0.50"]
-        assert axis.images[0].get_clim() == (-1, 1)
+        assert [text.get_text() for text in axis.texts] == ["+1.00", "-0.50"]
+        assert axis.collections[0].get_clim() == (-1, 1)
         inked(plot.figure)
         assert plot.frame["value"].tolist() == [1.0, -0.5]
 
@@ -213,7 +213,8 @@ class TestMeasures:
         axis = plot.figure.axes[0]
         assert [tick.get_text() for tick in axis.get_yticklabels()] == ["clip", "naclip"]
         assert [bar.get_width() for bar in axis.patches] == [20.0, 60.0]
-        tops = [bar.get_y() for bar in axis.patches]
+        inked(plot.figure)
+        tops = [bar.get_window_extent().y1 for bar in axis.patches]
         assert tops[0] > tops[1]
 
     def test_links_are_drawn_per_block_and_head(self) -> None:

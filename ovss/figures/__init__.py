@@ -1,18 +1,22 @@
-"""Pictures of segmentations and of the frames that `ovss.analysis` measures; nothing is measured here.
+"""Figures of segmentations, measurements and results; nothing is measured here.
 
-Every function builds its figure with matplotlib's object interface, leaves no global state behind and returns a `Plot`:
-the figure and the frame it shows. `segmentation_figure` alone returns just the figure.
+Every function draws on a figure of its own with seaborn or matplotlib's object interface, leaves no global state behind
+and returns a `Plot`: the figure and the frame it shows. `segmentation_figure` alone returns just the figure.
 """
 
-from ovss.figures.measures import bar_figure, heads_figure, layer_figure, link_figure, matrix_figure
-from ovss.figures.pictures import image_figure, label_figure, map_figure, segmentation_figure
+from ovss.figures.curves import curve_figure, layer_figure
+from ovss.figures.images import image_figure, label_figure, map_figure, segmentation_figure
+from ovss.figures.intervals import bar_figure, interval_figure, link_figure
+from ovss.figures.matrices import heads_figure, matrix_figure
 from ovss.figures.style import Plot, save_figure
 
 __all__ = [
     "Plot",
     "bar_figure",
+    "curve_figure",
     "heads_figure",
     "image_figure",
+    "interval_figure",
     "label_figure",
     "layer_figure",
     "link_figure",

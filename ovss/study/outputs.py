@@ -11,7 +11,7 @@ import pandas as pd
 
 from ovss.errors import InputError
 from ovss.figures.png import compact_png
-from ovss.figures.style import RC
+from ovss.figures.style import RC, Plot
 from ovss.files import atomic_write
 from ovss.provenance import as_columns
 from ovss.study.precision import rounded
@@ -60,7 +60,7 @@ class Outputs:
             self._note(TIMINGS, name, {"caption": caption})
         return frame
 
-    def figure(self, name: str, figure: "Figure", caption: str, alt: str) -> "Shown":
+    def figure(self, name: str, figure: "Plot | Figure", caption: str, alt: str) -> "DisplayedFigure":
         """Write `figures/<name>.png` and `.svg`, without dates.
 
         Args:
@@ -72,12 +72,13 @@ class Outputs:
         Returns:
             What a cell that ends with this call shows: the figure, with `alt` as its text.
         """
+        drawn = figure.figure if isinstance(figure, Plot) else figure
         if self.folder is not None:
             for ending, dots in ((".png", 160), (".svg", 72)):
                 with atomic_write(self._file(FIGURES, name, ending)) as file:
-                    file.write(_drawn(figure, ending[1:], dots))
+                    file.write(_drawn(drawn, ending[1:], dots))
             self._note(FIGURES, name, {"caption": caption, "alt": alt})
-        return Shown(figure, alt)
+        return DisplayedFigure(drawn, alt)
 
     def data(self, name: str, value: Any, caption: str) -> None:
         """Write `data/<name>.json`: what an interactive part of the report reads."""
@@ -104,7 +105,7 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class Shown:
+class DisplayedFigure:
     """A figure as the output of a cell.
 
     Attributes:
