@@ -63,7 +63,7 @@ LEAVE_COUNTS = [
     "explorer",
     "bench",
 ]
-LEAVE_COUNTS += ["figures.pictures", "figures.style", "study.effects", "study.pictures", "report.site", "playground"]
+LEAVE_COUNTS += ["figures.images", "figures.style", "study.effects", "study.pictures", "report.site", "playground"]
 LEAVE_COUNTS += ["tables", "metrics.intervals", "results", "ledger", "analysis.attention", "notebooks", "palette"]
 
 
@@ -119,7 +119,7 @@ def test_a_docstring_may_come_and_go():
         ("21", "study.pictures"),
         ("21", "analysis.coherence"),
         ("22", "metrics.intervals"),
-        ("22", "study.figures"),
+        ("22", "figures.curves"),
         ("22", "results"),
         ("23", "study.effects"),
         ("24", "bench"),

@@ -6,10 +6,10 @@ import pytest
 from study_notebooks import write_config, write_notebook, write_study
 
 from ovss.errors import InputError
+from ovss.figures import interval_figure, matrix_figure
 from ovss.study.config import list_configs, load_config
 from ovss.study.drift import compare_tables
 from ovss.study.estimate import describe_plan
-from ovss.study.figures import interval_figure, matrix_figure
 from ovss.study.outputs import Outputs, slug, write_table
 from ovss.study.plan import find_templates, plan_study
 
@@ -244,7 +244,9 @@ def test_the_last_bits_of_a_number_do_not_reach_a_figure(tmp_path):
         outputs = Outputs(tmp_path / name)
         noisy = frame.assign(**{column: frame[column] * (1 + noise) for column in frame if column != "method"})
         outputs.figure("points", interval_figure(noisy, "method", "mIoU", "percent"), "c", "a")
-        outputs.figure("matrix", matrix_figure(values * (1 + noise), list("xyz"), list("abcde"), "u"), "c", "a")
+        outputs.figure(
+            "matrix", matrix_figure(values * (1 + noise), label="u", rows=list("xyz"), columns=list("abcde")), "c", "a"
+        )
     for path in sorted((tmp_path / "one" / "figures").iterdir()):
         assert path.read_bytes() == (tmp_path / "two" / "figures" / path.name).read_bytes(), path.name
         assert b"<text" not in path.read_bytes(), "letters are drawn, so that no font of the machine is asked for"
