@@ -23,6 +23,7 @@ from ovss.palette import class_colours
 from ovss.protocols import Protocol
 from ovss.scoring import Scorer
 from ovss.segment import Segmentation, Segmenter, index_mask
+from ovss.selection import under_protocol
 from ovss.tiny.scenes import CLASSES, scene
 from ovss.vocabularies import list_vocabularies
 
@@ -84,6 +85,7 @@ def segment_all(
         words += ";"
     made = [create_method(name) for name in methods]
     first = Segmenter(backbone, made[0], words, protocol=protocol)
+    made = [under_protocol(method, first.protocol) for method in made]
     scorer = Scorer(backbone, {method.label: method for method in made}, first.vocabulary, first.protocol)
     prepared = scorer.prepare(image)
     fields = scorer.score([prepared])[0]
