@@ -277,3 +277,27 @@ def test_what_is_not_there_is_named_with_both_layouts_their_source_and_the_comma
     with pytest.raises(InputError, match=rf"{original}.* mmsegmentation .*{prepared}.*page.*{command}$") as caught:
         load_dataset(name, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:tiny has never seen these words")
+def test_the_void_variant_is_reachable_from_the_command_line_and_every_row_says_so(tmp_path, codes, capsys):
+    from ovss.cli import main
+    from ovss.results import Evaluation
+
+    big = {name: np.kron(values, np.ones((12, 12), int)) for name, values in list(codes.items())[:2]}
+    root = coco(tmp_path / "data", big)
+    rows = {}
+    for name in ("coco_object", "coco_object-void"):
+        command = ["evaluate", "--data", name, "--root", str(root), "--methods", "clip", "--device", "cpu"]
+        assert main([*command, "--out", str(tmp_path / name)]) == 0
+        rows[name] = Evaluation.load(tmp_path / name).summary().iloc[0]
+        assert rows[name]["dataset"] == name
+        assert "annotations/val2017/*.png, codes 0..181" in rows[name]["reading"]
+    usual, void = rows.values()
+    assert usual["dataset_fingerprint"] != void["dataset_fingerprint"]
+    assert usual["protocol_hash"] == void["protocol_hash"], "the variant is measured under the benchmark's settings"
+    truth = {name: Evaluation.load(tmp_path / name).counts("clip")[:, 1].sum() for name in rows}
+    unlabelled = sum(int((values == 255).sum()) for values in big.values())
+    assert truth["coco_object"] - truth["coco_object-void"] == unlabelled
+    assert main(["datasets", "check", "coco_object-void", "--root", str(root)]) == 0
+    assert "reading: annotations/val2017/*.png" in capsys.readouterr().out

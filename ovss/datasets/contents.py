@@ -48,20 +48,20 @@ def remembered(kind: str, paths: Sequence[Path], compute: Callable[[Path], Any])
     now = time.time_ns()
     stamps = [_stamp(path) for path in paths]
     keys = [str(path.absolute()) for path in paths]
+    facts = [_known(known.get(key), stamp) for key, stamp in zip(keys, stamps, strict=True)]
+    missing = [number for number, fact in enumerate(facts) if fact is None]
 
     def fact(number: int) -> Any:
-        stamp = stamps[number]
-        entry = known.get(keys[number])
-        if stamp is not None and entry is not None and tuple(entry[0]) == stamp:
-            return entry[1]
         try:
             check_regular(paths[number], "file")
             return compute(paths[number])
         except (OSError, InputError):
             return UNREADABLE
 
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="ovss") as pool:
-        facts = list(pool.map(fact, range(len(paths))))
+    if missing:
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="ovss") as pool:
+            for number, found in zip(missing, pool.map(fact, missing), strict=True):
+                facts[number] = found
     fresh = {
         key: [list(stamp), value]
         for key, stamp, value in zip(keys, stamps, facts, strict=True)
@@ -70,6 +70,11 @@ def remembered(kind: str, paths: Sequence[Path], compute: Callable[[Path], Any])
     if fresh != known:
         _save(store, fresh)
     return facts
+
+
+def _known(entry: Any, stamp: Stamp | None) -> Any:
+    """What was remembered of a file that has this stamp now; None where nothing was."""
+    return entry[1] if entry is not None and stamp is not None and tuple(entry[0]) == stamp else None
 
 
 def _stamp(path: Path) -> Stamp | None:
