@@ -112,7 +112,7 @@ class Evaluation:
             InputError: The run has no such method.
         """
         self.method(method)
-        return np.concatenate([record.counts(method) for _, record in self.records()])
+        return _dense(self.records(), method)
 
     def records(self) -> list[tuple[Shard, Record]]:
         """The run's shards with their records, in order.
@@ -181,8 +181,9 @@ class Evaluation:
     def compare(self, a: str, b: str) -> pd.DataFrame:
         """What method b changes against method a, on the same images.
 
-        Intervals are paired, over images (`ovss.metrics.intervals`), p-values from a permutation test that swaps the two methods'
-        results on random halves of the images; those of the classes are also corrected for their number (Holm).
+        Intervals are paired, over images (`ovss.metrics.intervals`), p-values from a permutation test that swaps the
+        two methods' results on random halves of the images; those of the classes are also corrected for their number
+        (Holm).
 
         Args:
             a: Label of the method to compare with.
@@ -211,9 +212,10 @@ class Evaluation:
     def _resampler(self) -> Resampler:
         return Resampler(len(self.ids), seed=self.facts["seed"])
 
-    def _sample(self, label: str) -> "_Sample":
+    def _sample(self, label: str, records: list[tuple[Shard, Record]] | None = None) -> "_Sample":
         """A method's records with their replicates; they are large, so that only its intervals stay."""
-        counts = self.counts(label)
+        self.method(label)
+        counts = _dense(records or self.records(), label)
         replicates = self._resampler.replicates(counts, self.rule)
         self._intervals[label] = in_percent(of_means(replicates[0], seen_once(counts)))
         return _Sample(counts, replicates)
@@ -246,8 +248,11 @@ class Evaluation:
     def differences(self) -> pd.DataFrame:
         """Every other method compared with the first one; see `compare`."""
         first, *others = self.methods
-        base = self._sample(first)
-        frames = [self._compare(base, self._sample(other)).assign(against=first, method=other) for other in others]
+        records = self.records()
+        base = self._sample(first, records)
+        frames = [
+            self._compare(base, self._sample(other, records)).assign(against=first, method=other) for other in others
+        ]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def save(self, folder: str | Path) -> list[Path]:
@@ -298,6 +303,11 @@ class Evaluation:
 class _Sample(NamedTuple):
     counts: np.ndarray
     replicates: tuple[Replicates, Replicates]
+
+
+def _dense(records: list[tuple[Shard, Record]], method: str) -> np.ndarray:
+    """Counts (images, 3, C) of one method."""
+    return np.concatenate([record.counts(method) for _, record in records])
 
 
 def _columns(interval: Interval) -> dict[str, np.ndarray]:

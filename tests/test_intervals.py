@@ -61,14 +61,17 @@ def test_the_mean_of_an_interval_is_the_number_as_measured_and_lies_inside():
         counts = random_counts(40, 12, seed, shown=0.1)
         found = bootstrap(counts, resamples=100)
         assert found.mean.tolist() == measure(counts.sum(0)).mean.tolist()
-        assert (found.low <= found.mean).all() and (found.mean <= found.high).all()
-        assert (found.low >= 0).all() and (found.high <= 100).all()
+        assert (found.low <= found.mean).all()
+        assert (found.mean <= found.high).all()
+        assert (found.low >= 0).all()
+        assert (found.high <= 100).all()
 
 
 def test_interval_narrows_with_the_root_of_the_number_of_images():
     few, many = (bootstrap(random_counts(images, 6), seed=1) for images in (50, 800))
     ratio = (few.high - few.low) / (many.high - many.low)
-    assert (ratio > 2.5).all() and (ratio < 6).all()
+    assert (ratio > 2.5).all()
+    assert (ratio < 6).all()
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +106,8 @@ def test_where_bias_is_large_percentiles_fail_and_the_calibrated_interval_holds(
 def test_too_few_images_have_no_interval_but_a_number():
     found = bootstrap(random_counts(MIN_IMAGES - 1, 3))
     assert np.isfinite(found.mean).all()
-    assert np.isnan(found.low).all() and np.isnan(found.high).all()
+    assert np.isnan(found.low).all()
+    assert np.isnan(found.high).all()
     assert np.isfinite(bootstrap(random_counts(MIN_IMAGES, 3)).low).all()
 
 

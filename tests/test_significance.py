@@ -85,7 +85,7 @@ def test_holm_by_hand():
 
 
 def test_holm_rejects_what_its_step_down_rule_rejects():
-    """The rule as Holm (1979) states it: the k-th smallest p-value is compared with alpha / (m - k + 1), and passes at it."""
+    """The rule as Holm (1979) states it: the k-th smallest p-value is held against alpha / (m - k + 1)."""
     generator = np.random.default_rng(0)
     for alpha in (0.05, 0.3):
         for _ in range(50):

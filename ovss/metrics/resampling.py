@@ -110,11 +110,11 @@ class Resampler:
         return means, ious
 
     def _sums(self, counts: np.ndarray) -> Iterator[np.ndarray]:
-        """Summed records (some, 3, C) of resample after resample, as exact integers in float64."""
-        flat = counts.reshape(self.images, -1).astype(np.float64)
+        """Summed records (some, 3, C) of resample after resample; single precision is enough for their spread."""
+        flat = counts.reshape(self.images, -1).astype(np.float32)
         step = max(1, CHUNK_BYTES // (8 * max(self.images, flat.shape[1])))
         for start in range(0, len(self.weights), step):
-            weights = self.weights[start : start + step].astype(np.float64)
+            weights = self.weights[start : start + step].astype(np.float32)
             yield (weights @ flat).reshape(len(weights), *counts.shape[1:])
 
 

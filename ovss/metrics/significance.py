@@ -9,6 +9,9 @@ from ovss.metrics.intervals import check_pair
 from ovss.metrics.resampling import CHUNK_BYTES
 
 PERMUTATIONS = 2000
+ROUNDING = 1e-5
+"""Percentage points by which sums in single precision may err; a permutation that changes nothing must not count as
+smaller for it."""
 LIKELY = 0.02
 """A class whose p-value is above this after `PERMUTATIONS` swaps gets no more of them."""
 
@@ -40,7 +43,7 @@ def permutation_test(
     start_with, at_most = permutations or PERMUTATIONS, permutations or max(PERMUTATIONS, 40 * classes)
     truth = a[:, TRUTH].sum(0).astype(np.float64)
     left, right = (side[:, [INTERSECTION, PREDICTION]].sum(0).astype(np.float64) for side in (a, b))  # (2, C)
-    change = (b - a)[:, [INTERSECTION, PREDICTION]].astype(np.float64)  # (images, 2, C)
+    change = np.stack([b[:, row] - a[:, row] for row in (INTERSECTION, PREDICTION)], axis=1).astype(np.float32)
 
     def deltas(moved: np.ndarray, some: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
         first = _iou(left[:, some] + moved, truth[some], rule)
@@ -48,8 +51,7 @@ def permutation_test(
         return second - first, _mean(second) - _mean(first)
 
     observed, observed_mean = deltas(np.zeros((2, classes)))
-    # Rounding in the sums must not let a permutation that changes nothing count as smaller.
-    bar, mean_bar = np.abs(np.nan_to_num(observed)) - 1e-9, abs(observed_mean) - 1e-9
+    bar, mean_bar = np.abs(np.nan_to_num(observed)) - ROUNDING, abs(observed_mean) - ROUNDING
     reached, mean_reached = np.ones(classes), 1
     drawn = np.full(classes, start_with)
     generator = np.random.default_rng(seed)
@@ -86,10 +88,12 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def _swaps(generator: np.random.Generator, number: int, images: int, classes: int) -> Iterator[np.ndarray]:
-    """Random halves of the images, as zeros and ones (some, images), `number` in all."""
+    """Random halves of the images, as zeros and ones (some, images) in single precision, `number` in all."""
     step = max(1, CHUNK_BYTES // (8 * max(images, 2 * classes)))
     for start in range(0, number, step):
-        yield generator.integers(0, 2, (min(step, number - start), images), dtype=np.int8).astype(np.float64)
+        size = min(step, number - start)
+        bits = generator.integers(0, 256, (size, -(-images // 8)), dtype=np.uint8)
+        yield np.unpackbits(bits, axis=1, count=images).astype(np.float32)
 
 
 def _iou(areas: np.ndarray, truth: np.ndarray, rule: str) -> np.ndarray:
