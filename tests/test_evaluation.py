@@ -240,3 +240,11 @@ def test_protocol_resolution_reaches_the_rows(backbone, data):
     assert strict.counts("clip")[:, 2, 0].sum() > plain.counts("clip")[:, 2, 0].sum()
     assert strict.facts["protocol_hash"] != plain.facts["protocol_hash"]
     assert replace(protocol, threshold=0.8).hash != protocol.hash
+
+
+def test_a_handful_of_images_has_numbers_but_no_interval_and_says_so(backbone, data):
+    evaluation = run(backbone, data, ["clip", "naclip"], limit=4)
+    assert evaluation.summary()["mIoU"].notna().all()
+    assert evaluation.summary()["mIoU_low"].isna().all()
+    assert evaluation.table()["mIoU"].str.endswith("[too few images for an interval]").all()
+    assert evaluation.compare("clip", "naclip")["low"].isna().all()

@@ -100,7 +100,7 @@ def test_the_default_study_runs_and_shows_every_notebook(small):
 def test_tables_hold_numbers_with_intervals_and_their_origin(small):
     results = pd.read_parquet(small[1] / "tables" / "results.parquet")
     assert list(results["method"]) == ["clip", "maskclip", "sclip", "naclip", "scclip", "cliptrase"]
-    assert (results["mIoU_low"] <= results["mIoU"]).all()
+    assert results["mIoU_low"].isna().all(), "six images are too few for an interval"
     for column in ("weights_hash", "protocol_hash", "vocabulary_hash", "dataset_fingerprint", "seed", "torch"):
         assert results[column].notna().all()
     for name in ("ablations", "ingredients", "interactions", "links", "ledger", "pairs", "measurements"):

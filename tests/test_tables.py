@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from ovss.tables import to_csv, to_json, to_latex, to_markdown, with_interval
+from ovss.tables import interval_words, to_csv, to_json, to_latex, to_markdown, with_interval
 
 
 @pytest.fixture
@@ -49,3 +49,9 @@ def test_json_keeps_numbers_in_full_and_missing_ones_as_null(table):
 
 def test_an_interval_stands_beside_its_number():
     assert with_interval(54.321, 52.06, 56.66) == "54.3 [52.1, 56.7]"
+
+
+def test_a_number_without_interval_says_why():
+    assert with_interval(54.321, float("nan"), float("nan")) == "54.3 [too few images for an interval]"
+    assert interval_words(float("nan"), float("nan")) == "too few images for an interval"
+    assert interval_words(-1.26, 3.0, sign="+") == "-1.3 to +3.0"

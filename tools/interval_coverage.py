@@ -1,7 +1,7 @@
 """How often intervals hold, by simulation: the table of docs/intervals.md.
 
-    python tools/interval_coverage.py                  # all of it, about ten minutes; writes docs/intervals.csv
-    python tools/interval_coverage.py --samples 20     # a look
+    python tools/interval_coverage.py                               # ten minutes; writes docs/intervals.csv and .md
+    python tools/interval_coverage.py --samples 5 --out look.csv    # a look
 
 The same arguments give the same table.
 """
@@ -21,12 +21,25 @@ from simulated_images import WORLDS, Population, World, interchangeable, populat
 from ovss.metrics import MEASURES, measure
 from ovss.metrics.intervals import of_means
 from ovss.metrics.resampling import Replicates, Resampler, seen_once
+from ovss.tables import to_csv, to_markdown
 
 SETTINGS = ((21, 100), (21, 300), (21, 1449), (150, 100), (150, 300), (150, 2000), (171, 300), (171, 1000), (847, 2000))
 PAIRED = ((21, 100), (21, 300), (150, 300), (171, 300), (847, 2000))
 IMAGES = 40_000
 RESAMPLES = 400
 Z = norm.ppf(0.975)
+ORDER = (
+    "percentile",
+    "basic",
+    "normal",
+    "bias-corrected normal",
+    "BCa",
+    "m out of n",
+    "studentised",
+    "jackknife",
+    "calibrated",
+)
+MARKS = ("<!-- tables: written by tools/interval_coverage.py -->", "<!-- end of tables -->")
 TABLE = Path(__file__).parents[1] / "docs" / "intervals.csv"
 
 
@@ -167,7 +180,7 @@ def study(kind: str, world: World, classes: int, images: int, samples: int, seed
     """Coverage in one world, over two class lists with other frequencies and accuracies.
 
     Args:
-        kind: "alone", "paired" (methods differ) or "null" (they do not).
+        kind: "alone", "paired" (methods differ) or "equal" (they do not).
         world: The world.
         classes: Number of classes.
         images: Images per sample.
@@ -177,22 +190,71 @@ def study(kind: str, world: World, classes: int, images: int, samples: int, seed
     frames = []
     for draw in range(2):
         everything = population(world, classes, IMAGES, seed + draw, methods=1 if kind == "alone" else 2)
-        everything = interchangeable(everything) if kind == "null" else everything
+        everything = interchangeable(everything) if kind == "equal" else everything
         frames.append(coverage(everything, images, samples, seed + draw, more=classes < 847))
     head = {"kind": kind, "classes": classes, "images": images, "world": world.name}
     return pd.concat([frame.assign(**head, draw=draw) for draw, frame in enumerate(frames)], ignore_index=True)
 
 
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """Coverage over all worlds, and in the worst of them; samples without an interval are counted apart."""
+    table = table.assign(given=table["samples"] * (1 - table["refused"] / 100))
+    table["held"] = (table["coverage"] * table["given"]).fillna(0)
+    keys = ["kind", "classes", "images", "method", "measure"]
+    worlds = table.groupby([*keys, "world"], sort=False)[["samples", "given", "held"]].sum()
+    worlds["worst"] = worlds["held"] / worlds["given"].where(worlds["given"] > 0)
+    summed = worlds.groupby(keys, sort=False).agg(
+        samples=("samples", "sum"), given=("given", "sum"), held=("held", "sum"), worst_world=("worst", "min")
+    )
+    summed["coverage"] = summed["held"] / summed["given"].where(summed["given"] > 0)
+    summed["refused"] = 100 * (1 - summed["given"] / summed["samples"])
+    summary = summed[["samples", "coverage", "worst_world", "refused"]].reset_index()
+    return summary[~((summary["method"] == "studentised") & (summary["measure"] != "mIoU"))].reset_index(drop=True)
+
+
+def page(summary: pd.DataFrame) -> str:
+    """Tables of the documentation: before, the alternatives, after."""
+    heads = {
+        "alone": "One method: share of 95 % intervals that hold the true number, in percent",
+        "equal": "Two methods between which nothing differs: share of paired intervals that hold zero",
+        "paired": "Two methods that differ: share of paired intervals that hold the true difference",
+    }
+    parts = []
+    for kind, head in heads.items():
+        part = summary[summary["kind"] == kind]
+        parts.append(f"### {head}\n")
+        names = [name for name in ORDER if name in set(part["method"])]
+        rows = []
+        for (classes, images, what), group in part.groupby(["classes", "images", "measure"], sort=False):
+            cells = group.set_index("method")["coverage"].reindex(names)
+            row = {"classes": classes, "images": images, "measure": what, "samples": int(group["samples"].iloc[0])}
+            row |= {name: "-" if np.isnan(value) else f"{value:.0f}" for name, value in cells.items()}
+            last = group.set_index("method").loc["calibrated"]
+            rows.append(row | {"worst world": f"{last['worst_world']:.0f}", "too few": f"{last['refused']:.0f}"})
+        parts.append(to_markdown(pd.DataFrame(rows)))
+    return "\n".join(parts)
+
+
+def write(table: pd.DataFrame) -> None:
+    """Put the summary into docs/intervals.csv, and its tables between the marks of docs/intervals.md."""
+    summary = summarise(table)
+    TABLE.write_text(to_csv(summary, decimals=1), encoding="utf-8")
+    document = TABLE.with_suffix(".md")
+    before, rest = document.read_text(encoding="utf-8").split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    document.write_text(f"{before}{MARKS[0]}\n{page(summary)}{MARKS[1]}{after}", encoding="utf-8")
+
+
 def main() -> None:
-    """Simulate, print progress, write the table."""
+    """Simulate, print progress, write the tables."""
     parser = argparse.ArgumentParser(description="Simulated coverage of 95 % intervals.")
-    parser.add_argument("--samples", type=int, default=100, help="samples per class list and world; a third for 847")
-    parser.add_argument("--kind", action="append", choices=("alone", "paired", "null"), help="all by default")
+    parser.add_argument("--samples", type=int, default=40, help="samples per class list and world; a third for 847")
+    parser.add_argument("--kind", action="append", choices=("alone", "paired", "equal"), help="all by default")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=TABLE)
+    parser.add_argument("--out", type=Path, help="a CSV file with every world, instead of the tables in docs/")
     chosen = parser.parse_args()
     frames = []
-    for kind in chosen.kind or ("alone", "paired", "null"):
+    for kind in chosen.kind or ("alone", "paired", "equal"):
         for classes, images in SETTINGS if kind == "alone" else PAIRED:
             samples = max(1, chosen.samples // 3) if classes == 847 else chosen.samples
             for world in WORLDS:
@@ -200,10 +262,11 @@ def main() -> None:
                 frames.append(found)
                 shown = found[found["measure"] == "mIoU"].groupby("method", sort=False)["coverage"].mean().round(1)
                 print(kind, classes, images, world.name, shown.to_dict(), flush=True)
-                columns = ["kind", "classes", "images", "world", "draw", "method", "measure", "samples", "truth"]
-                columns += ["coverage", "refused", "width", "seen_once"]
-                table = pd.concat(frames, ignore_index=True)[columns]
-                table.to_csv(chosen.out, index=False, float_format="%.3f", lineterminator="\n")
+    table = pd.concat(frames, ignore_index=True)
+    if chosen.out:
+        table.to_csv(chosen.out, index=False, float_format="%.3f", lineterminator="\n")
+    else:
+        write(table)
 
 
 if __name__ == "__main__":
