@@ -19,11 +19,11 @@ from ovss.errors import InputError
 from ovss.figures.images import shrink
 from ovss.images import load_image
 from ovss.methods import create_method, list_methods
+from ovss.methods.tuned import under_protocol
 from ovss.palette import class_colours
 from ovss.protocols import Protocol
 from ovss.scoring import Scorer
 from ovss.segment import Segmentation, Segmenter, index_mask
-from ovss.selection import under_protocol
 from ovss.tiny.scenes import CLASSES, scene
 from ovss.vocabularies import list_vocabularies
 
