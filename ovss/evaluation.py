@@ -64,9 +64,9 @@ def evaluate(
         protocol: Name, file or `Protocol`; its overrides for the data set are applied here. None is "window224", or
             "study" for the embedded model.
         out: Folder for records and tables. A run that was interrupted goes on there; what was made with another model,
-            protocol, vocabulary, data set or version of the code is not used, a damaged record is made again, and what
-            was made under an older protocol of this name, or on files of this data set that changed since, is refused.
-            One run at a time may write there. None keeps everything in memory.
+            protocol, vocabulary, data set or code (of a method of one's own, too) is not used, a damaged record is made
+            again, and what was made under an older protocol of this name, or on files of this data set that changed
+            since, is refused. One run at a time may write there. None keeps everything in memory.
         limit: Number of images, from the first one; None takes all.
         cluster: "local:N" for N worker processes, or the address of a Dask scheduler; None runs here.
         worker_device: On a cluster, "cpu" or "cuda" where that is not the kind of device the backbone is on.
@@ -83,8 +83,9 @@ def evaluate(
         The results; with `out` they are also there as files.
 
     Raises:
-        InputError: Unknown names, a picture or mask that cannot be read, a folder that cannot be written or that
-            another run uses, a method, protocol and model that do not go together, scores that are not finite.
+        InputError: Unknown names, an image or mask that cannot be read, a folder that cannot be written or that another
+            run uses, a method, protocol and model that do not go together, scores that are not finite; with `out`, a
+            method of one's own whose source cannot be had.
     """
     if not 0 <= seed < 2**63:
         raise InputError(f"seed must be a number from 0 to 2**63 - 1, not {seed}")

@@ -1,8 +1,9 @@
 """Which files a result depends on: the package's sources that are reached by import, and the data files beside them.
 
 Nothing is imported to find out: sources are parsed. An import counts wherever it stands, in a function too; one under
-`TYPE_CHECKING` never runs and does not. A package that loads its modules by walking its folder reaches all of them, and
-a name that a package fetches when it is first asked for (`ovss.evaluate`) is found through its `TYPE_CHECKING` imports.
+`TYPE_CHECKING` never runs and does not. A package that loads modules whose names it makes up, by walking its folder for
+instance, reaches all modules of that folder; a name that a package fetches when it is first asked for (`ovss.evaluate`)
+is found through its `TYPE_CHECKING` imports.
 """
 
 import ast
@@ -120,6 +121,7 @@ class _Reader:
         self.parts: list[str] = []
         self.served: dict[str, str] = {}
         self.walks = False
+        self._serving = 0
         self._names: list[str] = []
         self._bound: dict[str, str] = {}
         self._chains: list[ast.Attribute] = []
@@ -127,6 +129,8 @@ class _Reader:
     def read(self, node: ast.AST, runs: bool) -> None:
         """Read a node and all below it; `runs` is False under `TYPE_CHECKING`."""
         kind, parts = type(node), self.parts
+        serves = kind is ast.FunctionDef and node.name == "__getattr__"  # pyright: ignore
+        self._serving += serves
         self._look(node, kind, runs)
         checking = kind is ast.If and _last(node.test) == "TYPE_CHECKING"  # pyright: ignore
         parts.append(kind.__name__)
@@ -147,6 +151,7 @@ class _Reader:
                         self.read(part, below)
             else:
                 parts.append(repr(value))
+        self._serving -= serves
         parts.append(")")
 
     def _look(self, node: Any, kind: type, runs: bool) -> None:
@@ -171,6 +176,7 @@ class _Reader:
                 self._bound[alias.asname or alias.name] = name
         elif kind is ast.Call and _last(node.func) in ("import_module", "__import__"):
             self._names += [part.value for part in node.args if _is_text(part)]
+            self.walks |= not self._serving and not all(map(_is_text, node.args))
 
     def imports(self) -> Iterator[str]:
         """Dotted names of what may be imported, and of what is read from an imported module."""

@@ -211,11 +211,18 @@ class TestReach:
         home = self.package(tmp_path, room__b="", c="X = 1", d="", unused="")
         assert self.names(home, "ovss.room.a") == {"room/a", "room/b", "c", "d"}
 
-    def test_a_package_that_loads_its_own_folder_reaches_all_of_it(self, tmp_path):
+    @pytest.mark.parametrize(
+        "walking",
+        [
+            "import pkgutil\nfor module in pkgutil.iter_modules(__path__):\n    pass\n",
+            "import importlib\n"
+            "for path in sorted(FOLDER.glob('*.py')):\n    importlib.import_module(f'{__name__}.{path.stem}')\n",
+        ],
+    )
+    def test_a_package_that_loads_its_own_folder_reaches_all_of_it(self, tmp_path, walking):
         home = self.package(
             tmp_path, a="import ovss.methods\n", methods__one="", methods__two="from ovss import b", b=""
         )
-        walking = "import pkgutil\nfor module in pkgutil.iter_modules(__path__):\n    pass\n"
         (home / "methods" / "__init__.py").write_text(walking)
         assert self.names(home, "ovss.a") == {"a", "b", "methods/one", "methods/two"}
 

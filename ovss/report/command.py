@@ -11,7 +11,7 @@ from ovss.report.site import rebuild_site
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument(
-        "folder", nargs="?", type=Path, default=Path("reports/tiny"), help="folder of a run (default: reports/tiny)"
+        "folder", nargs="?", type=Path, default=Path("reports/run/tiny"), help="folder of a run (default: %(default)s)"
     )
     parser.add_argument(
         "--readme",

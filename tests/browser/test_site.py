@@ -10,7 +10,7 @@ PAGES = ("index.html", "provenance.html", "explorer.html", "notebooks/22_benchma
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.skipif(not (SITE / "index.html").is_file(), reason="reports/tiny is not there; run 'ovss reproduce'"),
+    pytest.mark.skipif(not (SITE / "index.html").is_file(), reason="reports/tiny is not there; run 'make reference'"),
 ]
 
 
