@@ -44,6 +44,7 @@ def test_the_same_rules_give_the_same_counts(kept, data):
         {"logit_scale": 7.0, "background": "threshold", "threshold": 0.28},
         {"background": "threshold", "threshold": 0.2, "area_rule": 0.3},
         {"pamr_iterations": 2, "pamr_dilations": (1, 2)},
+        {"pamr_iterations": 2, "pamr_dilations": (1, 2), "pamr_guide": "original"},
         {"metric": "cliptrase"},
         {"background": "channel", "threshold": 0.3},
     ],

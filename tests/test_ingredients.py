@@ -234,3 +234,15 @@ def test_two_patches_farthest_from_each_other_tie_whatever_the_rounding(scale):
     points = torch.randn(1, 8, 16, generator=generator) / 10
     points[0, 0, 0], points[0, 5, 0] = 3, -3
     assert not find_anomalies(points * scale, "kdist", neighbours=30).any()
+
+
+def test_the_quantile_of_anomalies_has_no_tolerance_on_grids_larger_than_the_neighbourhood(monkeypatch):
+    scores = torch.linspace(0.5, 1.0, 40)
+    scores[38:] = torch.tensor([1 + 5e-6, 2.0])
+    monkeypatch.setattr("ovss.ingredients.anomalies.kdist_scores", lambda x, neighbours: scores[None])
+    scores[37] = 1.0
+    expected = scores.numpy() > np.quantile(scores.numpy(), 0.95)
+    assert expected.sum() == 2
+    tokens = torch.zeros(1, 40, 3)
+    np.testing.assert_array_equal(find_anomalies(tokens, neighbours=30)[0], expected)
+    assert find_anomalies(tokens, neighbours=39).sum() == 1, "ties count as equal where all patches are neighbours"

@@ -142,6 +142,30 @@ def test_cliptrase_rule_counts_void_as_background_where_there_is_one(goldens, va
     assert measure(counts, "cliptrase").mean == pytest.approx([miou, macc, pacc, fwiou], abs=0.0051)
 
 
+def test_cliptrase_rule_adds_a_hundredth_of_a_pixel_to_the_denominators_of_a_class():
+    truth, guess = np.array([0, 0, 0, 1, 1, 2, 2, 2]), np.array([0, 0, 1, 1, 3, 2, 2, 0])
+    confusion = np.zeros((5, 5))
+    np.add.at(confusion, (truth, guess), 1)
+    hits, of_truth, of_guess = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    iou = [hits[c] / (of_truth[c] + of_guess[c] - hits[c] + 0.01) for c in range(5)]
+    accuracy = [hits[c] / (of_truth[c] + 0.01) for c in range(5)]
+    expected = [np.mean(iou[:3]), np.mean(accuracy), 5 / 8, sum(iou[c] * of_truth[c] for c in range(3)) / 8]
+    found = measure(count_labels(guess[None], truth[None], 5), "cliptrase")
+    assert found.mean == pytest.approx([100 * value for value in expected], rel=1e-12)
+    assert found.iou[:3] == pytest.approx([100 * value for value in iou[:3]], rel=1e-12)
+    assert np.isnan(found.iou[3:]).all()
+    assert np.isnan(found.accuracy[3:]).all()
+
+
+def test_cliptrase_rule_leaves_out_images_of_void_and_background_alone():
+    empty, guess = np.array([[0, 255, 255], [0, 0, 255]]), np.array([[0, 1, 1], [2, 0, 0]])
+    assert not count_labels(guess, empty, 3, void_class=0).any()
+    assert count_labels(guess, empty, 3)[:, 0].tolist() == [2, 3, 2]
+    scarce = empty.copy()
+    scarce[0, 0] = 2
+    assert count_labels(guess, scarce, 3, void_class=0)[1].tolist() == [5, 0, 1]
+
+
 def test_unknown_rule_is_refused():
     with pytest.raises(InputError, match="metric rule 'mine' is unknown"):
         measure(np.zeros((3, 2), int), "mine")

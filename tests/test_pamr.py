@@ -1,9 +1,16 @@
+import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from PIL import Image
 
+import ovss
 from ovss.errors import InputError
+from ovss.methods import create_method
+from ovss.protocols import list_protocols, load_protocol
 from ovss.refine import Pamr, pamr
+from ovss.scoring import Scorer
 
 CASES = {
     "refined_it1_dil1": (1, (1,)),
@@ -125,6 +132,34 @@ def test_half_precision_scores_are_refined_in_single_precision():
 def test_wrong_settings_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         pamr(*random_case(), **arguments)
+
+
+@pytest.mark.parametrize("guide", ["input", "original"])
+def test_a_protocol_guides_by_the_networks_input_at_the_original_size_or_by_the_original(guide):
+    model = ovss.load_backbone(device="cpu", dtype="float32")
+    vocabulary = ovss.load_vocabulary("ladybird; star; sky").with_templates(("{}",))
+    image = Image.effect_noise((150, 121), 90).convert("RGB")
+
+    def cosines(**options):
+        protocol = load_protocol("study", templates=["{}"], **options)
+        scorer = Scorer(model, {"m": create_method("naclip")}, vocabulary, protocol)
+        return scorer.score([scorer.prepare(image)])[0]["m"].cosines()
+
+    pixels = np.array(image)
+    if guide == "input":
+        pixels = cv2.resize(pixels, (int(150 * 96 / 121 + 0.5), 96), interpolation=cv2.INTER_LINEAR)
+    mean, std = np.array(model.mean), np.array(model.std)
+    shown = torch.from_numpy(((pixels / 255 - mean) / std).transpose(2, 0, 1)).float()
+    shown = F.interpolate(shown[None], size=(121, 150), mode="bilinear", align_corners=False)[0]
+    found = cosines(pamr_iterations=3, pamr_dilations=[2, 5], pamr_guide=guide)
+    torch.testing.assert_close(found, pamr(shown, cosines(), 3, (2, 5)), atol=1e-4, rtol=0)
+    swapped = {"input": "original", "original": "input"}[guide]
+    other = cosines(pamr_iterations=3, pamr_dilations=[2, 5], pamr_guide=swapped)
+    assert (found - other).abs().max() > 1e-3
+
+
+def test_every_shipped_protocol_guides_by_the_networks_input():
+    assert {load_protocol(name).pamr_guide for name in list_protocols()} == {"input"}
 
 
 def test_wrong_shapes_are_refused():

@@ -16,7 +16,7 @@ from ovss.ingredients import RegionMeans, RegionVotes, WindowScores
 from ovss.labelling import LabelRule
 from ovss.methods import create_method
 from ovss.methods.cliptrase import ClipTrase
-from ovss.protocols import load_protocol
+from ovss.protocols import list_protocols, load_protocol
 from ovss.scoring import Scorer
 from ovss.stitching import PixelField
 from ovss.windows import Axis, axis_windows
@@ -74,6 +74,54 @@ def test_a_method_that_only_refines_pixels_gives_the_same_as_one_that_refines_wi
     fields = scorer.score([picture])[0]
     assert isinstance(fields["lazy"], PixelField)
     torch.testing.assert_close(fields["lazy"].cosines(), fields["all"].cosines(), atol=2e-6, rtol=0)
+
+
+def padded_by_hand(model, pixels, text, window, stride, method, size):
+    """Each window filled up with zeros, the smaller half in front, scored, enlarged, cut; then mean and resize."""
+    patch, (height, width) = model.patch_size, pixels.shape[1:]
+    total, cover = torch.zeros(len(text), height, width), torch.zeros(height, width)
+    for i in range(max(-(-(height - window) // stride), 0) + 1):
+        for j in range(max(-(-(width - window) // stride), 0) + 1):
+            bottom, right = min(i * stride + window, height), min(j * stride + window, width)
+            top, left = max(bottom - window, 0), max(right - window, 0)
+            crop = pixels[None, :, top:bottom, left:right]
+            missing = [(patch - length % patch) % patch for length in crop.shape[2:]]
+            before = [count // 2 for count in missing]
+            filled = F.pad(crop, (before[1], missing[1] - before[1], before[0], missing[0] - before[0]))
+            tokens = model.encode_tokens(filled)
+            scores = method.patch_scores(tokens, text)
+            if method.refines:
+                scores = method.refine_windows(scores, tokens, filled.shape[2:])[0].full()[None]
+            scores = F.interpolate(scores, size=filled.shape[2:], mode="bilinear", align_corners=False)[0]
+            inside = scores[:, before[0] : before[0] + bottom - top, before[1] : before[1] + right - left]
+            total[:, top:bottom, left:right] += inside
+            cover[top:bottom, left:right] += 1
+    assert cover.min() > 0
+    return F.interpolate((total / cover)[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+@pytest.mark.parametrize("method", ["clearclip", "cliptrase"])
+@pytest.mark.parametrize(("window", "stride", "size"), [(50, 30, (90, 120)), (75, 75, (61, 43)), (61, 20, (75, 75))])
+def test_windows_that_are_no_whole_patches_are_filled_with_zeros_on_both_sides(method, window, stride, size):
+    model = ovss.load_backbone(device="cpu", dtype="float32")
+    shape = {"relative": False, "short_side": 75, "window": window, "stride": stride}
+    protocol = load_protocol("study", templates=["{}"], window_remainder="pad", **shape)
+    vocabulary = ovss.load_vocabulary("ladybird; star; watermelon; grass; sky").with_templates(("{}",))
+    scorer = Scorer(model, {"m": create_method(method)}, vocabulary, protocol)
+    picture = scorer.prepare(Image.effect_noise(size[::-1], 90).convert("RGB"))
+    field = scorer.score([picture])[0]["m"]
+    variant = create_method(method).for_windows(picture.overlapping)
+    oracle = padded_by_hand(model, picture.pixels, scorer.text, window, stride, variant, size)
+    torch.testing.assert_close(field.cosines(), oracle, atol=5e-6, rtol=0)
+    stretched = Scorer(model, scorer.methods, vocabulary, load_protocol("study", templates=["{}"], **shape))
+    other = stretched.score([stretched.prepare(picture.image)])[0]["m"].cosines()
+    assert (other - oracle).abs().max() > 1e-3
+
+
+def test_clearclip_and_tcl_fill_windows_up_and_the_others_do_not():
+    for name in list_protocols():
+        expected = "pad" if name in ("clearclip", "tcl", "tcl+pamr") else "stretch"
+        assert load_protocol(name).window_remainder == expected
 
 
 MEASURE = """

@@ -2,14 +2,19 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from ovss.errors import InputError
+from ovss.pipeline import crop_truth
+from ovss.protocols import Geometry, list_protocols, load_protocol
+from ovss.scoring import seen_image
 from ovss.windows import Axis, axis_windows, bilinear_matrix, resize_picture, resized_size, stitch_matrix
 
 
@@ -82,6 +87,43 @@ def test_stitching_is_upsample_sum_divide_resize(height, width, window, stride, 
 )
 def test_resizing_brings_the_short_side_to_its_length(size, short, limit, expected):
     assert resized_size(*size, short, limit) == expected
+
+
+@settings(max_examples=400, deadline=None)
+@given(width=st.integers(1, 900), height=st.integers(1, 900), side=st.integers(1, 400))
+def test_sizes_that_are_cut_are_torchvisions(width, height, side):
+    if max(width, height) * side > 2000 * min(width, height):
+        return  # longer than any image; torchvision would really make it
+    resized = Resize(side, InterpolationMode.NEAREST)(Image.new("L", (width, height)))
+    assert resized_size(width, height, side, None, "cut") == resized.size
+
+
+@settings(max_examples=60, deadline=None)
+@given(width=st.integers(4, 300), height=st.integers(4, 300), side=st.integers(1, 120), limit=st.integers(121, 300))
+def test_a_limit_of_the_long_side_that_is_cut_is_torchvisions(width, height, side, limit):
+    resized = Resize(side, InterpolationMode.NEAREST, max_size=limit)(Image.new("L", (width, height)))
+    assert resized_size(width, height, side, limit, "cut") == resized.size
+
+
+@settings(max_examples=60, deadline=None)
+@given(width=st.integers(20, 300), height=st.integers(20, 300), side=st.integers(16, 224))
+def test_the_crop_of_image_and_ground_truth_is_that_of_clips_own_transform(width, height, side):
+    generator = np.random.default_rng(width * height)
+    image = Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    labels = generator.integers(0, 256, (height, width), dtype=np.uint8)
+    geometry = Geometry(side, None, side, None, None, "cut")
+    oracle = Compose([Resize(side, InterpolationMode.BICUBIC), CenterCrop(side)])
+    np.testing.assert_array_equal(np.array(seen_image(image, geometry, "pil-bicubic")), np.array(oracle(image)))
+    nearest = Compose([Resize(side, InterpolationMode.NEAREST), CenterCrop(side)])
+    np.testing.assert_array_equal(crop_truth(labels, geometry), np.array(nearest(Image.fromarray(labels))))
+
+
+@pytest.mark.parametrize("name", list_protocols())
+def test_protocols_resize_as_the_library_that_their_authors_used(name):
+    protocol = load_protocol(name)
+    torchvision = name.startswith("cliptrase")
+    expected = ("pil-bicubic", "cut") if torchvision else ("opencv-bilinear", "round")
+    assert name == "clip_surgery" or (protocol.resize_filter, protocol.size_rule) == expected
 
 
 def test_bilinear_resizing_does_not_antialias():

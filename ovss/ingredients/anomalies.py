@@ -13,7 +13,7 @@ LARGEST_NORMS = 10
 TINY = 1e-10
 
 TIE = 1e-5
-"""Relative difference of outlier factors below which they count as equal."""
+"""Relative difference of outlier factors below which they count as equal on grids where all patches are neighbours."""
 
 
 def squared_distances(x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N N"]:
@@ -95,8 +95,10 @@ def find_anomalies(
         top = x.float().norm(dim=-1).topk(min(LARGEST_NORMS, x.shape[1]), dim=-1).indices
         return torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device).scatter(1, top, True)
     scores = {"kdist": kdist_scores, "lof": lof_scores}[detector](x, neighbours)
-    # On small grids, where all patches are neighbours, the highest factors can tie; rounding must not decide then.
-    return scores > torch.quantile(scores, 1 - contamination, dim=-1, keepdim=True) * (1 + TIE)
+    # Where all patches are neighbours, the two farthest apart have equal factors, and rounding must not decide.
+    # On larger grids the comparison is the authors', whose code does not run on smaller ones.
+    tie = TIE if x.shape[1] - 1 <= neighbours else 0.0
+    return scores > torch.quantile(scores, 1 - contamination, dim=-1, keepdim=True) * (1 + tie)
 
 
 def repair(x: Float[Tensor, "B N D"], anomalous: Bool[Tensor, "B N"], grid: tuple[int, int]) -> Float[Tensor, "B N D"]:

@@ -47,7 +47,8 @@ class ScClip(Method):
             "rows and columns of a grid that is not square are kept apart; the authors' code takes one for the other "
             "there and repairs the wrong patches",
             "every statistic is per image, so batches are allowed; the authors' code runs one image at a time",
-            "grids of fewer patches than neighbours use all other patches as neighbours",
+            "grids of fewer patches than neighbours, on which the authors' code does not run, use all other patches as "
+            "neighbours; outlier factors within 1e-5 of each other count as equal there",
             "a token always attends to itself, which matters only where all tokens of an image coincide",
         ),
     )

@@ -12,6 +12,8 @@ from ovss.errors import InputError
 
 MEASURES = ("mIoU", "mAcc", "pAcc", "fwIoU")
 RULES = ("standard", "cliptrase")
+CLIPTRASE_MARGIN = 0.01
+"""Pixels that CLIPtrase's evaluator adds to each denominator of a class."""
 INTERSECTION, TRUTH, PREDICTION = range(3)
 
 
@@ -25,7 +27,8 @@ def count_labels(
         labels: Ground truth (H, W), values 0..classes-1 and `void`.
         classes: Number of classes C.
         void: Value of pixels without ground truth; they are left out of all three areas.
-        void_class: Class that void pixels belong to instead (CLIPtrase's rule for lists with a background class).
+        void_class: Class that void pixels belong to instead (CLIPtrase's rule for lists with a background class); an
+            image whose ground truth holds nothing else is then left out, all its areas are 0.
 
     Returns:
         int64 array (3, C): intersection, ground-truth area, predicted area.
@@ -45,6 +48,8 @@ def count_labels(
         truth, guess = truth[valid], guess[valid]
     else:
         truth = np.where(truth == void, void_class, truth)
+        if (truth == void_class).all():
+            truth, guess = truth[:0], guess[:0]
     _check_range(truth, classes, "ground truth")
     _check_range(guess, classes, "prediction")
     areas = (truth[truth == guess], truth, guess)
@@ -80,7 +85,8 @@ def measure(counts: np.ndarray, rule: str = "standard") -> Measures:
 
     Rule "standard": IoU over classes present in ground truth or prediction (one that is only predicted counts as 0),
     accuracy over classes present in the ground truth. Rule "cliptrase" (the authors' evaluator): IoU over classes
-    present in the ground truth only; mean accuracy over all classes of the list, an absent one counting as 0.
+    present in the ground truth only; mean accuracy over all classes of the list, an absent one counting as 0; a
+    hundredth of a pixel is added to the denominators of both.
 
     Args:
         counts: (..., 3, C): intersection, ground-truth area, predicted area, summed over images; integers or floats.
@@ -97,8 +103,9 @@ def measure(counts: np.ndarray, rule: str = "standard") -> Measures:
     intersection, truth, prediction = (counts[..., row, :].astype(np.float64) for row in range(3))
     union = truth + prediction - intersection
     counted = truth > 0 if rule == "cliptrase" else union > 0
-    iou = _ratio(intersection, union)
-    accuracy = _ratio(intersection, truth)
+    margin = CLIPTRASE_MARGIN if rule == "cliptrase" else 0.0
+    iou = np.where(union > 0, _ratio(intersection, union + margin), np.nan)
+    accuracy = np.where(truth > 0, _ratio(intersection, truth + margin), np.nan)
     pixels = truth.sum(-1)
     found = np.nan_to_num(accuracy).sum(-1)
     means = (
