@@ -17,10 +17,10 @@ from ovss.kept import FORMATS, scores_path
 from ovss.methods import Method, resolve_methods
 from ovss.methods.tuned import under_protocol
 from ovss.older import refuse_older_sclip
-from ovss.outside_code import outside_code
 from ovss.pipeline import Job, Pipeline, Stopwatch
 from ovss.protocols import Protocol
 from ovss.provenance import code_hash, library_versions
+from ovss.provenance.outside_code import outside_code
 from ovss.records import Record, Shard, Store, make_folder, make_shards
 from ovss.rescore import describe
 from ovss.results import RUN_FILE, Evaluation

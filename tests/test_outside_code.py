@@ -11,7 +11,7 @@ from evaluation_helpers import backbone, cache, checkpoint, data, folder, quick_
 
 import ovss
 from ovss.methods import Method, create_method
-from ovss.outside_code import outside_code
+from ovss.provenance.outside_code import outside_code
 
 __all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
 

@@ -10,7 +10,7 @@ import nbformat
 from ovss.errors import InputError
 from ovss.files import digest, file_digest
 from ovss.provenance import code_hash
-from ovss.sources import modules_used
+from ovss.provenance.sources import modules_used
 from ovss.study.plan import Task
 
 LIBRARIES = ("torch", "open_clip_torch", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "seaborn", "pillow")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovss.errors import InputError
+from ovss.provenance.sources import source_digest
 from ovss.report.site import build_site
-from ovss.sources import source_digest
 from ovss.study.batch import Failure, is_current, only_run, run_tasks, task_digests
 from ovss.study.collect import RECORD, collect, write_record
 from ovss.study.config import StudyConfig

@@ -24,7 +24,7 @@ import torch
 
 from ovss.errors import InputError
 from ovss.files import digest
-from ovss.sources import HOME, is_ours, source_digest
+from ovss.provenance.sources import HOME, is_ours, source_digest
 
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, type(...), PurePath, range, torch.dtype, torch.device)
 _GENERATED = {"<string>", dataclasses.__file__}

@@ -6,7 +6,7 @@ from importlib import metadata
 from typing import Any
 
 from ovss import __version__
-from ovss.sources import source_digest
+from ovss.provenance.sources import source_digest
 
 _LIBRARIES = {
     "torch": "torch",
