@@ -10,13 +10,13 @@ import pandas as pd
 
 from ovss.errors import InputError, suggest
 from ovss.files import read_sealed_json, sealed_json
+from ovss.files.tables import to_csv, to_json, to_latex, to_markdown, with_interval
 from ovss.metrics import MEASURES, PREDICTION, TRUTH, measure
 from ovss.metrics.intervals import Interval, difference, in_percent, of_means
 from ovss.metrics.resampling import Replicates, Resampler, seen_once
 from ovss.metrics.significance import holm, permutation_test
 from ovss.provenance import as_columns
 from ovss.records import Record, Shard, Store, write_bytes
-from ovss.tables import to_csv, to_json, to_latex, to_markdown, with_interval
 
 RUN_FILE = "run.json"
 FORMAT = 2

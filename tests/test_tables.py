@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from ovss.tables import interval_words, to_csv, to_json, to_latex, to_markdown, with_interval
+from ovss.files.tables import interval_words, to_csv, to_json, to_latex, to_markdown, with_interval
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from scipy.stats import norm
 sys.path.insert(0, str(Path(__file__).parent))
 from simulated_images import WORLDS, Population, World, interchangeable, population
 
+from ovss.files.tables import to_csv, to_markdown
 from ovss.metrics import MEASURES, measure
 from ovss.metrics.intervals import of_means
 from ovss.metrics.resampling import Replicates, Resampler, seen_once
-from ovss.tables import to_csv, to_markdown
 
 SETTINGS = ((21, 100), (21, 300), (21, 1449), (150, 100), (150, 300), (150, 2000), (171, 300), (171, 1000), (847, 2000))
 PAIRED = ((21, 100), (21, 300), (150, 300), (171, 300), (847, 2000))

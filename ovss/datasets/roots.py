@@ -7,7 +7,7 @@ from pathlib import Path
 import platformdirs
 
 from ovss.errors import InputError
-from ovss.reading import read_toml
+from ovss.files.text import read_toml
 
 
 def config_file() -> Path:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ovss.errors import InputError, suggest
+from ovss.files.text import read_toml
 from ovss.protocols.schema import DEFAULTS, REQUIRED, check_fields
-from ovss.reading import read_toml
 from ovss.vocabularies import list_vocabularies
 
 FOLDER = Path(__file__).parent

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ovss.errors import InputError
 from ovss.files import atomic_write
-from ovss.tables import to_markdown, with_interval
+from ovss.files.tables import to_markdown, with_interval
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from ovss.files.tables import interval_words
 from ovss.report.provenance import FACTS, Provenance
-from ovss.tables import interval_words
 
 SHOWN_FACTS = ("model", "pretrained", "dataset", "protocol", "method", "images")
 """Columns about the origin that a reader compares by; the others are one click away."""

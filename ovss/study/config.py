@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ovss.errors import InputError, suggest
-from ovss.reading import parse, read_text
+from ovss.files.text import parse, read_text
 
 DEFAULT = "tiny"
 """The configuration that runs offline."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ovss.errors import InputError, suggest
-from ovss.reading import check_words, parse, read_text
+from ovss.files.text import check_words, parse, read_text
 from ovss.vocabularies import list_vocabularies
 
 BACKGROUND = "background"
