@@ -16,8 +16,8 @@ from nbclient.exceptions import CellExecutionError
 from traitlets.config import Config
 
 from ovss.errors import InputError
-from ovss.figures.png import compact_png
 from ovss.files import atomic_write
+from ovss.images.png import compact_png
 
 FOLDER = Path("notebooks")
 WALKTHROUGHS = "0[1-8]_*.ipynb"

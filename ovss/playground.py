@@ -18,9 +18,9 @@ from ovss.backbone import Backbone
 from ovss.errors import InputError
 from ovss.figures.images import shrink
 from ovss.images import load_image
+from ovss.images.colours import class_colours
 from ovss.methods import create_method, list_methods
 from ovss.methods.tuned import under_protocol
-from ovss.palette import class_colours
 from ovss.protocols import Protocol
 from ovss.scoring import Scorer
 from ovss.segment import Segmentation, Segmenter, index_mask

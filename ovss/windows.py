@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ovss.errors import InputError
-from ovss.resizing import opencv_bilinear
+from ovss.images.resizing import opencv_bilinear
 
 
 class Axis(NamedTuple):

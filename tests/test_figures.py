@@ -23,7 +23,7 @@ from ovss.figures import (
     save_figure,
     segmentation_figure,
 )
-from ovss.palette import class_colours, overlay
+from ovss.images.colours import class_colours, overlay
 
 
 def stub(width: int, height: int, classes: tuple[str, ...], labels: np.ndarray | None = None) -> Any:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ovss.resizing import opencv_bilinear
+from ovss.images.resizing import opencv_bilinear
 
 SIDE = st.one_of(st.integers(1, 12), st.integers(1, 150))
 

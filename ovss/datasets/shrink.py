@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 from PIL import Image
 
-from ovss.resizing import opencv_bilinear
+from ovss.images.resizing import opencv_bilinear
 
 SHORT_SIDE = 512
 QUALITY = 75

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ovss.errors import InputError
 from ovss.figures.style import MAPS, WIDTH, Plot, new_figure, plain, styled
-from ovss.palette import DISTINCT, class_colours, overlay
+from ovss.images.colours import DISTINCT, class_colours, overlay
 
 if TYPE_CHECKING:
     from ovss.segment import Segmentation

@@ -10,9 +10,9 @@ import matplotlib
 import pandas as pd
 
 from ovss.errors import InputError
-from ovss.figures.png import compact_png
 from ovss.figures.style import RC, Plot
 from ovss.files import atomic_write
+from ovss.images.png import compact_png
 from ovss.provenance import as_columns
 from ovss.study.precision import rounded
 

@@ -1,0 +1,5 @@
+"""Images as people have them: read, resized, coloured, written small."""
+
+from ovss.images.reading import SUFFIXES, check_regular, image_size, load_image, opened, to_rgb
+
+__all__ = ["SUFFIXES", "check_regular", "image_size", "load_image", "opened", "to_rgb"]
