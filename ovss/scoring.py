@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from ovss.backbone import Backbone, Tokens
+from ovss.backbone.finite import check_blocks, check_pass
 from ovss.errors import InputError
-from ovss.finite import check_blocks, check_pass
 from ovss.images import to_rgb
 from ovss.ingredients import WindowScores
 from ovss.labelling import LabelRule, ScoreField

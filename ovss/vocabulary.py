@@ -17,9 +17,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ovss.backbone import Backbone
+from ovss.backbone.finite import check_text
 from ovss.errors import InputError
 from ovss.files import EMPTY_SEAL, atomic_write, cache_dir, check_seal, digest, seal, sweep
-from ovss.finite import check_text
 from ovss.protocols.schema import TEMPLATE_SETS
 from ovss.vocabularies import list_vocabularies, read_table
 from ovss.vocabularies.words import BACKGROUND, read_words

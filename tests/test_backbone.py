@@ -13,8 +13,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ovss.backbone import Backbone, load_backbone
+from ovss.backbone.loading import read_checkpoint
 from ovss.errors import InputError
-from ovss.loading import read_checkpoint
 
 
 def random_backbone(name: str, **options) -> Backbone:

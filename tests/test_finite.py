@@ -7,9 +7,9 @@ from evaluation_helpers import METHODS, cache, checkpoint, data, folder, quick_p
 from safetensors.torch import load_file, save_file
 
 import ovss
+from ovss.backbone.finite import check_pass
 from ovss.cli import main
 from ovss.errors import InputError
-from ovss.finite import check_pass
 
 __all__ = ["cache", "checkpoint", "data", "folder"]
 FFN = "visual.transformer.resblocks.{}.mlp.c_proj.weight"

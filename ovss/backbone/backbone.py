@@ -18,10 +18,10 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
+from ovss.backbone.finite import check_weights
+from ovss.backbone.loading import load_model, resolve_device, resolve_dtype
 from ovss.errors import InputError
-from ovss.finite import check_weights
 from ovss.images import to_rgb
-from ovss.loading import load_model, resolve_device, resolve_dtype
 
 POSITION_RULES = ("scale", "antialias", "size")
 
