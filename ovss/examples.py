@@ -11,7 +11,7 @@ from torch import Tensor
 from ovss.analysis import patch_labels
 from ovss.backbone import Backbone, Tokens
 from ovss.images import load_image
-from ovss.tiny.scenes import scene
+from ovss.scenes.scenes import scene
 from ovss.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary
 from ovss.windows import resize_picture
 

@@ -8,11 +8,11 @@ import open_clip
 import pytest
 
 from ovss.errors import InputError
-from ovss.tiny.captions import MOST_THINGS, TEMPLATES, describe, known_words, names
-from ovss.tiny.objects import COLOURS, HELD_OUT_COLOURS, HELD_OUT_NIGHT, THINGS, VARIANTS_OF
-from ovss.tiny.scenes import CLASSES, SIZES, VARIANTS, paint_thing, scene, single
-from ovss.tiny.seeding import generator
-from ovss.tiny.textures import STUFF, bank_texture, draw_texture
+from ovss.scenes.captions import MOST_THINGS, TEMPLATES, describe, known_words, names
+from ovss.scenes.objects import COLOURS, HELD_OUT_COLOURS, HELD_OUT_NIGHT, THINGS, VARIANTS_OF
+from ovss.scenes.scenes import CLASSES, SIZES, VARIANTS, paint_thing, scene, single
+from ovss.scenes.seeding import generator
+from ovss.scenes.textures import STUFF, bank_texture, draw_texture
 
 SMALL = (96, 96)
 

@@ -20,14 +20,14 @@ from ovss.cli import main
 from ovss.errors import InputError
 from ovss.files import file_digest
 from ovss.metrics.intervals import compare_bootstrap
+from ovss.scenes.captions import names
+from ovss.scenes.objects import THINGS
+from ovss.scenes.scenes import CLASSES, scene
+from ovss.scenes.seeding import generator
 from ovss.tiny import examine
-from ovss.tiny.captions import names
 from ovss.tiny.data import MEAN, STD, CaptionTokens, Pool, make_batch
-from ovss.tiny.objects import THINGS
 from ovss.tiny.optim import Muon, orthogonalise
 from ovss.tiny.recipe import QUICK, Recipe, ViewRecipe
-from ovss.tiny.scenes import CLASSES, scene
-from ovss.tiny.seeding import generator
 from ovss.tiny.train import run_training
 from ovss.tiny.trainer import Trainer
 

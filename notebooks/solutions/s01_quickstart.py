@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 import ovss
-from ovss.tiny.scenes import scene
+from ovss.scenes.scenes import scene
 
 WORDS = "house; watermelon; water; lava"
 

@@ -14,7 +14,7 @@ from ovss.datasets.generated import GeneratedDataset
 from ovss.datasets.roots import find_root, require_root
 from ovss.datasets.voc import open_context, open_voc
 from ovss.errors import InputError, suggest
-from ovss.tiny.scenes import VARIANTS
+from ovss.scenes.scenes import VARIANTS
 
 __all__ = ["BENCHMARKS", "Benchmark", "Dataset", "Sample", "list_datasets", "load_dataset"]
 

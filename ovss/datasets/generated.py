@@ -9,7 +9,7 @@ from PIL import Image
 from ovss.datasets.base import READING, Dataset, Sample, class_names
 from ovss.errors import InputError
 from ovss.files import digest
-from ovss.tiny.scenes import scene
+from ovss.scenes.scenes import scene
 
 LENGTH = 500
 SOURCES = ("scenes.py", "objects.py", "textures.py", "seeding.py")

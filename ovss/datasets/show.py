@@ -10,7 +10,7 @@ from ovss.datasets.check import Inspection, inspect
 from ovss.datasets.roots import find_root
 from ovss.errors import InputError
 from ovss.protocols.show import aligned
-from ovss.tiny.scenes import VARIANTS
+from ovss.scenes.scenes import VARIANTS
 
 SHOWN = 20
 """Problems that are printed; the others are counted."""

@@ -15,10 +15,10 @@ from open_clip import OPENAI_DATASET_STD as STD
 from torch import Tensor
 
 from ovss.files import atomic_write, digest, file_digest
-from ovss.tiny import captions
-from ovss.tiny.objects import THINGS, VARIANTS_OF
+from ovss.scenes import captions
+from ovss.scenes.objects import THINGS, VARIANTS_OF
+from ovss.scenes.scenes import CLASSES, Layout, scene
 from ovss.tiny.recipe import ViewRecipe
-from ovss.tiny.scenes import CLASSES, Layout, scene
 
 POOL_SIDE = 96
 CHUNK = 256

@@ -15,10 +15,10 @@ from ovss.backbone import Backbone
 from ovss.methods import Method, create_method
 from ovss.metrics import count_labels, measure
 from ovss.protocols import load_protocol
+from ovss.scenes.captions import TEMPLATES, names
+from ovss.scenes.objects import COLOURS, HELD_OUT_COLOURS, HELD_OUT_NIGHT, THINGS, VARIANTS_OF
+from ovss.scenes.scenes import CLASSES, Scene, scene, single
 from ovss.scoring import Scorer
-from ovss.tiny.captions import TEMPLATES, names
-from ovss.tiny.objects import COLOURS, HELD_OUT_COLOURS, HELD_OUT_NIGHT, THINGS, VARIANTS_OF
-from ovss.tiny.scenes import CLASSES, Scene, scene, single
 from ovss.vocabulary import Vocabulary
 
 CURVE_METHODS = ("clip", "naclip")

@@ -16,9 +16,9 @@ from ovss.backbone import Backbone
 from ovss.files import atomic_write, file_digest
 from ovss.methods import Method, create_method
 from ovss.metrics.intervals import compare_bootstrap
+from ovss.scenes.captions import SYNONYMS
+from ovss.scenes.objects import HELD_OUT_COLOURS, HELD_OUT_NIGHT
 from ovss.tiny import CURVE, RECORD, WEIGHTS, examine
-from ovss.tiny.captions import SYNONYMS
-from ovss.tiny.objects import HELD_OUT_COLOURS, HELD_OUT_NIGHT
 from ovss.tiny.trainer import Trainer
 
 FRESH_SPLIT = "test-7"

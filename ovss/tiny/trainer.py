@@ -11,10 +11,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ovss.files import atomic_write
+from ovss.scenes.seeding import generator
 from ovss.tiny.data import Pool, make_batch
 from ovss.tiny.optim import Muon
 from ovss.tiny.recipe import SHARDS, Recipe
-from ovss.tiny.seeding import generator
 from ovss.tiny.towers import Trainee
 
 CHECKPOINT = "checkpoint.pt"

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ovss.errors import InputError, suggest
-from ovss.tiny.captions import SYNONYMS
-from ovss.tiny.objects import THINGS
-from ovss.tiny.scenes import VARIANTS as GENERATED
-from ovss.tiny.textures import STUFF
+from ovss.scenes.captions import SYNONYMS
+from ovss.scenes.objects import THINGS
+from ovss.scenes.scenes import VARIANTS as GENERATED
+from ovss.scenes.textures import STUFF
 
 FOLDER = Path(__file__).parent
 VARIANTS = ("sclip", "proxyclip", "clearclip", "cliptrase", "plain", "tcl")

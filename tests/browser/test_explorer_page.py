@@ -19,7 +19,7 @@ pytest.importorskip("voila", reason="voila is not installed")
 SOURCE = """
 import numpy as np
 import ovss
-from ovss.tiny.scenes import scene
+from ovss.scenes.scenes import scene
 ovss.explore_attention(ovss.load_backbone("tiny"), scene("test", 10).image, methods=["clip", "naclip"])
 """
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ovss.tiny.seeding import generator
+from ovss.scenes.seeding import generator
 
 STUFF = ("grass", "sand", "water", "brick", "wood", "sky", "snow", "stones", "tiles", "lava")
 EXTENT = 1.6

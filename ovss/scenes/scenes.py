@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ovss.errors import InputError, suggest
-from ovss.tiny.captions import describe
-from ovss.tiny.objects import COLOURS, DRAW, HELD_OUT_COLOURS, HELD_OUT_NIGHT, THINGS, UPRIGHT, VARIANTS_OF
-from ovss.tiny.seeding import generator
-from ovss.tiny.textures import BANK, EXTENT, STUFF, bank_texture, value_noise
+from ovss.scenes.captions import describe
+from ovss.scenes.objects import COLOURS, DRAW, HELD_OUT_COLOURS, HELD_OUT_NIGHT, THINGS, UPRIGHT, VARIANTS_OF
+from ovss.scenes.seeding import generator
+from ovss.scenes.textures import BANK, EXTENT, STUFF, bank_texture, value_noise
 
 CLASSES = THINGS + STUFF
 """The 22 class names, things first; their position is the class id of a mask."""

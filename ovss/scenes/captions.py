@@ -8,9 +8,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from ovss.scenes.objects import THINGS, VARIANTS_OF
+from ovss.scenes.textures import STUFF
 from ovss.templates import OPENAI
-from ovss.tiny.objects import THINGS, VARIANTS_OF
-from ovss.tiny.textures import STUFF
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "ladybird": ("ladybug",),

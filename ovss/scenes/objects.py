@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ovss.tiny.textures import hash01, smooth, value_noise
+from ovss.scenes.textures import hash01, smooth, value_noise
 
 THINGS = (
     "ladybird", "watermelon", "heart", "moon", "house", "tree",

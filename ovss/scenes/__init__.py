@@ -1,0 +1,1 @@
+"""The generator of `scenes`: images with exact masks and captions."""
