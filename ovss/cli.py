@@ -23,7 +23,7 @@ COMMANDS = {
     "datasets": ("ovss.datasets.show", "say which data sets are where, or check one"),
     "ledger": ("ovss.ledger.show", "compare published with measured numbers"),
     "bench": ("ovss.bench", "measure what each method costs beside plain encode_image"),
-    "train-tiny": ("ovss.tiny.train", "train the embedded model by its recipe"),
+    "train-tiny": ("ovss.training.train", "train the embedded model by its recipe"),
     "app": ("ovss.commands.app", "try your picture and words on a local page"),
     "doctor": ("ovss.commands.doctor", "check this installation"),
 }

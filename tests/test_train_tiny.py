@@ -24,12 +24,12 @@ from ovss.scenes.captions import names
 from ovss.scenes.objects import THINGS
 from ovss.scenes.scenes import CLASSES, scene
 from ovss.scenes.seeding import generator
-from ovss.tiny import examine
-from ovss.tiny.data import MEAN, STD, CaptionTokens, Pool, make_batch
-from ovss.tiny.optim import Muon, orthogonalise
-from ovss.tiny.recipe import QUICK, Recipe, ViewRecipe
-from ovss.tiny.train import run_training
-from ovss.tiny.trainer import Trainer
+from ovss.training import quality as examine
+from ovss.training.data import MEAN, STD, CaptionTokens, Pool, make_batch
+from ovss.training.optim import Muon, orthogonalise
+from ovss.training.recipe import QUICK, Recipe, ViewRecipe
+from ovss.training.train import run_training
+from ovss.training.trainer import Trainer
 
 MINUTE_RUN = Recipe(views=96, pool=48, batch=8, evaluate_every=48, evaluate_scenes=1, examine_scenes=2)
 

@@ -19,7 +19,7 @@ from ovss.metrics.intervals import compare_bootstrap
 from ovss.scenes.captions import SYNONYMS
 from ovss.scenes.objects import HELD_OUT_COLOURS, HELD_OUT_NIGHT
 from ovss.tiny import CURVE, RECORD, WEIGHTS, examine
-from ovss.tiny.trainer import Trainer
+from ovss.training.trainer import Trainer
 
 FRESH_SPLIT = "test-7"
 """Scenes that neither training nor the choice of the recipe has seen."""

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ovss.files import atomic_write
 from ovss.scenes.seeding import generator
-from ovss.tiny.data import Pool, make_batch
-from ovss.tiny.optim import Muon
-from ovss.tiny.recipe import SHARDS, Recipe
-from ovss.tiny.towers import Trainee
+from ovss.training.data import Pool, make_batch
+from ovss.training.optim import Muon
+from ovss.training.recipe import SHARDS, Recipe
+from ovss.training.towers import Trainee
 
 CHECKPOINT = "checkpoint.pt"
 

@@ -18,7 +18,7 @@ from ovss.files import atomic_write, digest, file_digest
 from ovss.scenes import captions
 from ovss.scenes.objects import THINGS, VARIANTS_OF
 from ovss.scenes.scenes import CLASSES, Layout, scene
-from ovss.tiny.recipe import ViewRecipe
+from ovss.training.recipe import ViewRecipe
 
 POOL_SIDE = 96
 CHUNK = 256

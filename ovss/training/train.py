@@ -23,9 +23,9 @@ import torch.multiprocessing as mp
 from ovss import tiny
 from ovss.errors import InputError
 from ovss.files import atomic_write, cache_dir
-from ovss.tiny.data import Pool
-from ovss.tiny.recipe import QUICK, SHARDS, Recipe
-from ovss.tiny.trainer import CHECKPOINT, Trainer
+from ovss.training.data import Pool
+from ovss.training.recipe import QUICK, SHARDS, Recipe
+from ovss.training.trainer import CHECKPOINT, Trainer
 
 WEIGHTS, CURVE, RECORD = tiny.WEIGHTS.name, tiny.CURVE.name, tiny.RECORD.name
 
@@ -193,7 +193,7 @@ def _loop(trainer: Trainer, rows: list[dict[str, float]], folder: Path, report: 
 
 
 def _evaluate(trainer: Trainer, loss: float, accuracy: float) -> dict[str, float]:
-    from ovss.tiny.examine import curve_point
+    from ovss.training.quality import curve_point
 
     row = {"step": trainer.step, "views": trainer.views, "seconds": round(trainer.seconds, 1)}
     row |= {"loss": round(loss, 4), "accuracy": round(accuracy, 4)}
@@ -211,7 +211,7 @@ def write_curve(rows: list[dict[str, float]], path: Path) -> None:
 
 
 def _finish(trainer: Trainer, rows: list[dict[str, float]], folder: Path, report: Report) -> None:
-    from ovss.tiny.record import write_record
+    from ovss.training.record import write_record
 
     recipe = trainer.recipe
     metadata = {"architecture": "ovss-tiny", "seed": str(recipe.seed), "views": str(trainer.views)}

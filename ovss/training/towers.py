@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ovss.backbone import Backbone
 from ovss.files import atomic_write
 from ovss.tiny import register
-from ovss.tiny.data import Batch, CaptionTokens
+from ovss.training.data import Batch, CaptionTokens
 
 
 def create_silently() -> nn.Module:

@@ -1,0 +1,1 @@
+"""How `tiny` was made: views, recipe, trainer and the record of what came out."""
