@@ -19,7 +19,7 @@ COMMANDS = {
     "report": ("ovss.report.command", "build the report, or the README's table, from results"),
     "methods": ("ovss.methods.show", "list the methods, or one method's parameters and source"),
     "protocols": ("ovss.protocols.show", "list the evaluation protocols, or show one"),
-    "vocabularies": ("ovss.vocabularies.show", "list the class vocabularies, or show one"),
+    "vocabularies": ("ovss.cli.vocabularies", "list the class vocabularies, or show one"),
     "datasets": ("ovss.datasets.show", "say which data sets are where, or check one"),
     "ledger": ("ovss.ledger.show", "compare published with measured numbers"),
     "bench": ("ovss.bench", "measure what each method costs beside plain encode_image"),

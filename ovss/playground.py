@@ -25,7 +25,7 @@ from ovss.protocols import Protocol
 from ovss.scenes.scenes import CLASSES, scene
 from ovss.scoring import Scorer
 from ovss.segment import Segmentation, Segmenter, index_mask
-from ovss.vocabularies import list_vocabularies
+from ovss.vocabulary.tables import list_vocabularies
 
 DEFAULT_METHODS = ("clip", "maskclip", "naclip")
 MOST_BYTES = 32 * 2**20

@@ -14,7 +14,7 @@ from ovss.methods.tuned import under_protocol
 from ovss.protocols import Geometry, default_protocol, list_protocols, load_protocol
 from ovss.protocols.schema import POSITION_RULES, TEMPLATE_SETS
 from ovss.protocols.show import add_arguments, details, overview, run
-from ovss.vocabularies import list_vocabularies
+from ovss.vocabulary.tables import list_vocabularies
 
 
 @dataclass

@@ -11,7 +11,7 @@ from ovss import pipeline
 from ovss.backbone import Backbone
 from ovss.datasets.base import Dataset, Sample, class_names, void_label
 from ovss.errors import InputError
-from ovss.vocabularies import list_vocabularies
+from ovss.vocabulary.tables import list_vocabularies
 
 PROTOCOLS, DATASETS = ovss.list_protocols(), list_vocabularies()
 METHODS = ("resclip",)

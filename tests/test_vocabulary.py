@@ -12,11 +12,11 @@ import torch
 from conftest import shared_path
 
 from ovss.backbone import Backbone
+from ovss.cli.vocabularies import add_arguments, run
 from ovss.errors import InputError
 from ovss.protocols.schema import TEMPLATE_SETS
-from ovss.vocabularies import list_variants, list_vocabularies
-from ovss.vocabularies.show import add_arguments, run
 from ovss.vocabulary import Vocabulary, _cached, embed_vocabulary, load_vocabulary
+from ovss.vocabulary.tables import list_variants, list_vocabularies
 
 BENCHMARKS = {
     "voc21": 21,

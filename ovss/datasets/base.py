@@ -17,7 +17,7 @@ from ovss.datasets.shrink import shrink_image, shrink_labels
 from ovss.errors import InputError
 from ovss.files import digest
 from ovss.images import load_image
-from ovss.vocabularies import read_table
+from ovss.vocabulary.tables import read_table
 
 CODES: dict[str, list[int]] = json.loads((Path(__file__).parent / "codes.json").read_text(encoding="utf-8"))
 """Label codes that are no plain sequence; see the modules that use them."""

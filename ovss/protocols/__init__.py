@@ -17,7 +17,7 @@ from ovss.errors import InputError
 from ovss.files import digest
 from ovss.protocols.reading import Tables, find_protocol, list_protocols, read_protocol
 from ovss.protocols.schema import FIELDS, check_fields, check_together
-from ovss.vocabularies import list_vocabularies
+from ovss.vocabulary.tables import list_vocabularies
 
 if TYPE_CHECKING:
     from ovss.vocabulary import Vocabulary, Words

@@ -8,7 +8,7 @@ from typing import Any
 from ovss.errors import InputError, suggest
 from ovss.files.text import read_toml
 from ovss.protocols.schema import DEFAULTS, REQUIRED, check_fields
-from ovss.vocabularies import list_vocabularies
+from ovss.vocabulary.tables import list_vocabularies
 
 FOLDER = Path(__file__).parent
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ovss.errors import InputError, suggest
-from ovss.templates import OPENAI
+from ovss.vocabulary.templates import OPENAI
 
 RESIZE_FILTERS = ("opencv-bilinear", "bilinear", "pil-bicubic")
 SIZE_RULES = ("round", "cut")

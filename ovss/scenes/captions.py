@@ -10,7 +10,7 @@ import numpy as np
 
 from ovss.scenes.objects import THINGS, VARIANTS_OF
 from ovss.scenes.textures import STUFF
-from ovss.templates import OPENAI
+from ovss.vocabulary.templates import OPENAI
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "ladybird": ("ladybug",),

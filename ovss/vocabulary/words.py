@@ -8,7 +8,7 @@ from typing import Any
 
 from ovss.errors import InputError, suggest
 from ovss.files.text import check_words, parse, read_text
-from ovss.vocabularies import list_vocabularies
+from ovss.vocabulary.tables import list_vocabularies
 
 BACKGROUND = "background"
 SUFFIXES = (".toml", ".json", ".txt")

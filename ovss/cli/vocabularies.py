@@ -4,8 +4,8 @@ import argparse
 
 from ovss.errors import printable
 from ovss.protocols.show import aligned
-from ovss.vocabularies import describe_vocabulary, list_variants, list_vocabularies, read_table
 from ovss.vocabulary import load_vocabulary
+from ovss.vocabulary.tables import describe_vocabulary, list_variants, list_vocabularies, read_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
