@@ -12,8 +12,8 @@ from ovss.analysis import patch_labels
 from ovss.backbone import Backbone, Tokens
 from ovss.images import load_image
 from ovss.scenes.scenes import scene
+from ovss.segment.windows import resize_picture
 from ovss.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary
-from ovss.windows import resize_picture
 
 
 @dataclass(frozen=True)

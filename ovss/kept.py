@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ovss.errors import InputError
 from ovss.files import EMPTY_SEAL, check_seal, seal
-from ovss.labelling import ScoreField
 from ovss.records import write_bytes
-from ovss.stitching import PatchField
-from ovss.windows import Axis
+from ovss.segment.labels import ScoreField
+from ovss.segment.stitching import PatchField
+from ovss.segment.windows import Axis
 
 FORMATS = {"float32": torch.float32, "float16": torch.float16}
 

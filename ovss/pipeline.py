@@ -15,15 +15,15 @@ from ovss.backbone import Backbone
 from ovss.datasets import Dataset
 from ovss.errors import InputError
 from ovss.kept import keep_fields
-from ovss.labelling import LabelRule, ScoreField
 from ovss.methods import Method
 from ovss.metrics import count_labels
 from ovss.protocols import Geometry, Protocol
 from ovss.records import Record, Shard
-from ovss.scoring import Prepared, Scorer
-from ovss.stitching import PatchField
+from ovss.segment.labels import LabelRule, ScoreField
+from ovss.segment.scorer import Prepared, Scorer
+from ovss.segment.stitching import PatchField
+from ovss.segment.windows import resized_size
 from ovss.vocabulary import Vocabulary
-from ovss.windows import resized_size
 
 THREADS = 2
 LOOKAHEAD = 6

@@ -23,8 +23,8 @@ from ovss.methods import create_method, list_methods
 from ovss.methods.tuned import under_protocol
 from ovss.protocols import Protocol
 from ovss.scenes.scenes import CLASSES, scene
-from ovss.scoring import Scorer
 from ovss.segment import Segmentation, Segmenter, index_mask
+from ovss.segment.scorer import Scorer
 from ovss.vocabulary.tables import list_vocabularies
 
 DEFAULT_METHODS = ("clip", "maskclip", "naclip")

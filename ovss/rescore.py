@@ -18,15 +18,15 @@ from ovss.errors import InputError
 from ovss.files import digest, read_sealed_json, sealed_json
 from ovss.images import to_rgb
 from ovss.kept import read_kept, scores_path
-from ovss.labelling import LabelRule
 from ovss.metrics import count_labels
 from ovss.pipeline import Job, crop_truth
 from ovss.protocols import Protocol, load_protocol
 from ovss.records import Record, Store, write_bytes
-from ovss.refine import input_guide
 from ovss.results import Evaluation
-from ovss.scoring import seen_image
-from ovss.stitching import PatchField
+from ovss.segment.labels import LabelRule
+from ovss.segment.pamr import input_guide
+from ovss.segment.scorer import seen_image
+from ovss.segment.stitching import PatchField
 from ovss.vocabulary import Vocabulary
 
 NOTE_FILE = "kept.json"

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from conftest import shared_path
 
-from ovss.labelling import LabelRule
 from ovss.protocols import load_protocol
-from ovss.stitching import PatchField
-from ovss.windows import Axis
+from ovss.segment.labels import LabelRule
+from ovss.segment.stitching import PatchField
+from ovss.segment.windows import Axis
 
 PLAIN = LabelRule(query_class=(0, 1, 2), classes=3, scale=10.0, background=0, threshold=None, area=None)
 
@@ -103,13 +103,13 @@ def test_strips_do_not_show():
 
 @pytest.mark.parametrize("chunk", [1, 2, 100])
 def test_refined_labels_do_not_depend_on_the_memory_bound(chunk, monkeypatch):
-    import ovss.labelling
+    import ovss.segment.labels
 
     protocol = load_protocol("naclip+pamr")
     guide = torch.randn(3, 24, 20, generator=torch.Generator().manual_seed(1))
     rule = LabelRule((0, 0, 1, 2, 2), 3, 40.0, 0, 0.3, 0.1)
     field = dataclasses.replace(field_of(random_scores(5, 24, 20), rule, guide=guide), protocol=protocol)
-    monkeypatch.setattr(ovss.labelling, "PAMR_CHUNK", chunk * 4 * 24 * 20)
+    monkeypatch.setattr(ovss.segment.labels, "PAMR_CHUNK", chunk * 4 * 24 * 20)
     assert np.array_equal(field.labels(), slow_labels(field.cosines(), rule))
 
 

@@ -9,8 +9,8 @@ import ovss
 from ovss.errors import InputError
 from ovss.methods import create_method
 from ovss.protocols import list_protocols, load_protocol
-from ovss.refine import Pamr, pamr
-from ovss.scoring import Scorer
+from ovss.segment.pamr import Pamr, pamr
+from ovss.segment.scorer import Scorer
 
 CASES = {
     "refined_it1_dil1": (1, (1,)),

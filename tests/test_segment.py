@@ -11,7 +11,7 @@ from PIL import Image
 
 import ovss
 from ovss.errors import InputError
-from ovss.scoring import Scorer
+from ovss.segment.scorer import Scorer
 
 
 @pytest.fixture(scope="module")

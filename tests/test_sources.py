@@ -95,7 +95,7 @@ def test_the_shipped_weights_are_among_the_files_that_make_counts():
 
 def test_comments_docstrings_and_layout_move_no_hash(copy):
     before = counts_digest(copy)
-    module = copy / source_of("ovss.scoring")
+    module = copy / source_of("ovss.segment.scorer")
     text = module.read_text()
     assert text.startswith('"""')
     module.write_text("# A comment.\n" + text.replace('"""', '"""Another first word: ', 1) + "\n\n\n# The end.\n")

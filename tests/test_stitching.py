@@ -13,13 +13,13 @@ from PIL import Image
 
 import ovss
 from ovss.ingredients import RegionMeans, RegionVotes, WindowScores
-from ovss.labelling import LabelRule
 from ovss.methods import create_method
 from ovss.methods.cliptrase import ClipTrase
 from ovss.protocols import list_protocols, load_protocol
-from ovss.scoring import Scorer
-from ovss.stitching import PixelField
-from ovss.windows import Axis, axis_windows
+from ovss.segment.labels import LabelRule
+from ovss.segment.scorer import Scorer
+from ovss.segment.stitching import PixelField
+from ovss.segment.windows import Axis, axis_windows
 
 
 def stitched_by_hand(pixels: list[torch.Tensor], rows: Axis, columns: Axis, size: tuple[int, int]) -> torch.Tensor:
@@ -132,7 +132,7 @@ import ovss
 from ovss.methods import Method, create_method
 from ovss.methods.cliptrase import ClipTrase
 from ovss.protocols import load_protocol
-from ovss.scoring import Scorer
+from ovss.segment.scorer import Scorer
 from method_helpers import vision_tower
 
 def kilobytes(key):

@@ -5,7 +5,7 @@ from PIL import Image
 
 import ovss
 from ovss.scenes.scenes import scene
-from ovss.windows import axis_windows
+from ovss.segment.windows import axis_windows
 
 IMAGES = 6
 

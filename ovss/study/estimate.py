@@ -144,7 +144,7 @@ def _shape(spec: ModelSpec) -> Shape:
 
 def _windows(geometry: Any) -> tuple[int, tuple[int, int]]:
     """Windows of a picture of the usual format, and the size of one."""
-    from ovss.windows import axis_windows, resized_size
+    from ovss.segment.windows import axis_windows, resized_size
 
     if geometry.crop:
         return 1, (geometry.crop, geometry.crop)

@@ -18,7 +18,7 @@ from ovss.protocols import load_protocol
 from ovss.scenes.captions import TEMPLATES, names
 from ovss.scenes.objects import COLOURS, HELD_OUT_COLOURS, HELD_OUT_NIGHT, THINGS, VARIANTS_OF
 from ovss.scenes.scenes import CLASSES, Scene, scene, single
-from ovss.scoring import Scorer
+from ovss.segment.scorer import Scorer
 from ovss.vocabulary import Vocabulary
 
 CURVE_METHODS = ("clip", "naclip")

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ovss.ingredients import WindowScores
-from ovss.labelling import STRIP, ScoreField
-from ovss.windows import Axis, stitch_matrix
+from ovss.segment.labels import STRIP, ScoreField
+from ovss.segment.windows import Axis, stitch_matrix
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovss.protocols import Protocol
-from ovss.refine import Pamr
+from ovss.segment.pamr import Pamr
 from ovss.vocabulary import Vocabulary
 
 STRIP = 16

@@ -15,11 +15,11 @@ from ovss.errors import InputError
 from ovss.files import atomic_write
 from ovss.images import to_rgb
 from ovss.images.colours import class_colours, overlay
-from ovss.labelling import ScoreField
 from ovss.methods import Method, create_method
 from ovss.methods.tuned import under_protocol
 from ovss.protocols import Protocol, default_protocol, load_protocol
-from ovss.scoring import Scorer
+from ovss.segment.labels import ScoreField
+from ovss.segment.scorer import Scorer
 from ovss.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

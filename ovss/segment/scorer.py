@@ -18,13 +18,13 @@ from ovss.backbone.finite import check_blocks, check_pass
 from ovss.errors import InputError
 from ovss.images import to_rgb
 from ovss.ingredients import WindowScores
-from ovss.labelling import LabelRule, ScoreField
 from ovss.methods import Method
 from ovss.protocols import Geometry, Protocol
-from ovss.refine import input_guide
-from ovss.stitching import PatchField, PixelField
+from ovss.segment.labels import LabelRule, ScoreField
+from ovss.segment.pamr import input_guide
+from ovss.segment.stitching import PatchField, PixelField
+from ovss.segment.windows import Axis, axis_windows, centre_crop, resize_picture, resized_size
 from ovss.vocabulary import Vocabulary, embed_vocabulary
-from ovss.windows import Axis, axis_windows, centre_crop, resize_picture, resized_size
 
 
 @dataclass(frozen=True)
