@@ -15,8 +15,8 @@ from evaluation_helpers import METHODS, backbone, cache, checkpoint, contents, d
 import ovss
 from ovss import cluster as cluster_module
 from ovss.backbone import Backbone
-from ovss.cluster import ModelSource
 from ovss.errors import InputError
+from ovss.evaluation.cluster import ModelSource
 
 __all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
 
@@ -121,8 +121,8 @@ def test_scores_are_not_kept_on_a_cluster(backbone, data, tmp_path):
 
 def test_without_dask_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.delitem(sys.modules, "ovss.cluster")
+    monkeypatch.delitem(sys.modules, "ovss.evaluation.cluster")
     with pytest.raises(InputError, match=r"pip install 'ovss\[cluster\]'"):
-        importlib.import_module("ovss.cluster")
+        importlib.import_module("ovss.evaluation.cluster")
     monkeypatch.undo()
-    sys.modules["ovss.cluster"] = cluster_module
+    sys.modules["ovss.evaluation.cluster"] = cluster_module

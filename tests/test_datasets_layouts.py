@@ -282,7 +282,7 @@ def test_what_is_not_there_is_named_with_both_layouts_their_source_and_the_comma
 @pytest.mark.filterwarnings("ignore:tiny has never seen these words")
 def test_the_void_variant_is_reachable_from_the_command_line_and_every_row_says_so(tmp_path, codes, capsys):
     from ovss.cli import main
-    from ovss.results import Evaluation
+    from ovss.evaluation.results import Evaluation
 
     big = {name: np.kron(values, np.ones((12, 12), int)) for name, values in list(codes.items())[:2]}
     root = coco(tmp_path / "data", big)

@@ -9,12 +9,12 @@ from PIL import Image
 
 import ovss
 from ovss.errors import InputError
+from ovss.evaluation.pipeline import LOOKAHEAD, crop_truth
+from ovss.evaluation.results import Evaluation
 from ovss.methods import Method, create_method, list_methods, resolve_methods
 from ovss.methods.registry import parse_method
 from ovss.metrics import count_labels
-from ovss.pipeline import LOOKAHEAD, crop_truth
 from ovss.protocols import Geometry
-from ovss.results import Evaluation
 from ovss.segment import Segmenter
 
 __all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
@@ -132,14 +132,14 @@ def test_no_more_pictures_are_held_than_a_bound_whatever_the_length(backbone, da
     from ovss.evaluation import Pipeline
 
     job = run_job(backbone, data)
-    list(Pipeline(job, backbone).run([ovss.records.Shard(0, 10)], on_image))
+    list(Pipeline(job, backbone).run([ovss.evaluation.records.Shard(0, 10)], on_image))
     windows_per_image = 2
     assert len(read) == 10
     assert max(ahead) <= LOOKAHEAD + job.batch_size // windows_per_image
 
 
 def run_job(backbone, data):
-    from ovss.pipeline import Job
+    from ovss.evaluation.pipeline import Job
 
     protocol = quick_protocol().for_dataset("folder", "tiny")
     words = ovss.load_vocabulary(data.vocabulary_name).with_templates(protocol.templates)

@@ -12,8 +12,8 @@ from evaluation_helpers import METHODS, backbone, cache, checkpoint, data, folde
 import ovss
 from ovss.cli import main
 from ovss.errors import InputError
-from ovss.kept import read_kept
-from ovss.rescore import rescore
+from ovss.evaluation.relabel import rescore
+from ovss.evaluation.scores import read_kept
 
 __all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
 
@@ -30,7 +30,7 @@ def fresh(backbone, data, **overrides):
 
 
 def test_the_same_rules_give_the_same_counts(kept, data):
-    again, first = rescore(kept, data), ovss.results.Evaluation.load(kept)
+    again, first = rescore(kept, data), ovss.evaluation.results.Evaluation.load(kept)
     for label in METHODS:
         assert np.array_equal(again.counts(label), first.counts(label))
     assert again.facts["rescored_from"] == first.facts["key"]
@@ -81,7 +81,7 @@ def test_words_kept_beside_are_judged_without_another_pass(backbone, tmp_path):
     found = rescore(run, scenes, variant="plain")
     assert np.abs(found.counts("clip") - expected.counts("clip")).sum() <= 1e-3 * expected.counts("clip").sum()
     assert found.facts["vocabulary_hash"] == expected.facts["vocabulary_hash"]
-    assert found.facts["vocabulary_hash"] != ovss.results.Evaluation.load(run).facts["vocabulary_hash"]
+    assert found.facts["vocabulary_hash"] != ovss.evaluation.results.Evaluation.load(run).facts["vocabulary_hash"]
 
 
 def test_a_subset_of_the_words_can_be_judged(kept, data, backbone):

@@ -20,11 +20,11 @@ from ovss.backbone import load_backbone
 from ovss.cli import main
 from ovss.errors import InputError
 from ovss.evaluation import _identity
+from ovss.evaluation.pipeline import Job
+from ovss.evaluation.records import Record, Shard, Store, make_shards, write_bytes
+from ovss.evaluation.results import Evaluation
 from ovss.files import _HOST, atomic_write, digest, sweep
 from ovss.methods import resolve_methods
-from ovss.pipeline import Job
-from ovss.records import Record, Shard, Store, make_shards, write_bytes
-from ovss.results import Evaluation
 from ovss.vocabulary import load_vocabulary
 
 __all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
@@ -228,7 +228,7 @@ def test_tables_of_a_former_run_do_not_pass_for_those_of_the_present_one(backbon
             raise InputError("no space")
         write_bytes(path, content)
 
-    monkeypatch.setattr("ovss.results.write_bytes", full)
+    monkeypatch.setattr("ovss.evaluation.results.write_bytes", full)
     with pytest.raises(InputError, match="no space"):
         run(backbone, data, tmp_path, methods="maskclip")
     with pytest.raises(InputError, match="no finished run"):

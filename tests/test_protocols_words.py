@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 import ovss
-from ovss import pipeline
 from ovss.backbone import Backbone
 from ovss.datasets.base import Dataset, Sample, class_names, void_label
 from ovss.errors import InputError
+from ovss.evaluation import pipeline
 from ovss.vocabulary.tables import list_vocabularies
 
 PROTOCOLS, DATASETS = ovss.list_protocols(), list_vocabularies()

@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from ovss.errors import InputError
-from ovss.pipeline import crop_truth
+from ovss.evaluation.pipeline import crop_truth
 from ovss.protocols import Geometry, list_protocols, load_protocol
 from ovss.segment.scorer import seen_image
 from ovss.segment.windows import Axis, axis_windows, bilinear_matrix, resize_picture, resized_size, stitch_matrix

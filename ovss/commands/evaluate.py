@@ -8,9 +8,9 @@ from ovss.commands.common import TINY_NOTE, add_model_arguments, backbone_from, 
 from ovss.datasets import Dataset, load_dataset
 from ovss.errors import InputError
 from ovss.evaluation import SHARD_SIZE, evaluate
+from ovss.evaluation.results import Evaluation
+from ovss.evaluation.scores import FORMATS
 from ovss.files.tables import to_markdown
-from ovss.kept import FORMATS
-from ovss.results import Evaluation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

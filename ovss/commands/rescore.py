@@ -9,10 +9,10 @@ import pandas as pd
 
 from ovss.commands.common import say, show
 from ovss.commands.evaluate import dataset_from
+from ovss.evaluation.records import write_bytes
+from ovss.evaluation.relabel import rescore
+from ovss.evaluation.results import Evaluation
 from ovss.files.tables import to_csv, to_markdown
-from ovss.records import write_bytes
-from ovss.rescore import rescore
-from ovss.results import Evaluation
 
 SWEPT: dict[str, dict[str, Any]] = {
     "protocol": {"help": "other protocols that make the same scores"},

@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from ovss.commands.common import TINY_NOTE, add_model_arguments, backbone_from, say, show
 from ovss.errors import InputError
+from ovss.evaluation.records import make_folder
 from ovss.images import SUFFIXES
-from ovss.records import make_folder
 from ovss.segment import Segmenter
 
 

@@ -24,8 +24,8 @@ import ovss
 from ovss.backbone import Backbone
 from ovss.datasets import Dataset
 from ovss.errors import InputError
-from ovss.rescore import rescore
-from ovss.results import Evaluation
+from ovss.evaluation.relabel import rescore
+from ovss.evaluation.results import Evaluation
 
 KINDS = {
     "record": ("run", "records/*/*.npz"),

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from ovss.errors import InputError
+from ovss.evaluation.results import RUN_FILE
 from ovss.protocols import Protocol
-from ovss.results import RUN_FILE
 
 
 def refuse_older_sclip(folder: Path, protocol: Protocol) -> None:

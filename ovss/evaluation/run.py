@@ -10,20 +10,20 @@ from tqdm import tqdm
 
 from ovss.backbone import Backbone
 from ovss.datasets import Dataset, load_dataset
-from ovss.datasets.same import refuse_other_data
 from ovss.errors import InputError
+from ovss.evaluation.older import refuse_older_sclip
+from ovss.evaluation.pipeline import Job, Pipeline, Stopwatch
+from ovss.evaluation.records import Record, Shard, Store, make_folder, make_shards
+from ovss.evaluation.relabel import describe
+from ovss.evaluation.results import RUN_FILE, Evaluation
+from ovss.evaluation.same_data import refuse_other_data
+from ovss.evaluation.scores import FORMATS, scores_path
 from ovss.files import digest, only_run, sweep
-from ovss.kept import FORMATS, scores_path
 from ovss.methods import Method, resolve_methods
 from ovss.methods.tuned import under_protocol
-from ovss.older import refuse_older_sclip
-from ovss.pipeline import Job, Pipeline, Stopwatch
 from ovss.protocols import Protocol
 from ovss.provenance import code_hash, library_versions
 from ovss.provenance.outside_code import outside_code
-from ovss.records import Record, Shard, Store, make_folder, make_shards
-from ovss.rescore import describe
-from ovss.results import RUN_FILE, Evaluation
 from ovss.segment import resolve_protocol
 from ovss.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary, tensor_digest
 
@@ -32,7 +32,7 @@ __all__ = ["Evaluation", "evaluate"]
 BATCH_SIZES = {"cuda": 64}
 BATCH_SIZE = 16
 SHARD_SIZE = 32
-MAKERS = (Pipeline.__module__, "ovss.cluster")
+MAKERS = (Pipeline.__module__, "ovss.evaluation.cluster")
 """Modules that make counts, here or on workers; with all that they import they are the code of a run's key."""
 
 
@@ -72,7 +72,7 @@ def evaluate(
         worker_device: On a cluster, "cpu" or "cuda" where that is not the kind of device the backbone is on.
         vocabulary: Other words than the data set's own under the protocol; classes must agree in number.
         skip_bad: Leave out pictures and masks that cannot be read; every row says how many.
-        keep_scores: "float32" or "float16" to keep scores beside the records for `ovss.rescore`; needs `out`.
+        keep_scores: "float32" or "float16" to keep scores beside the records for `ovss.evaluation.relabel`; needs `out`.
         keep_variants: Other vocabulary variants of the data set whose scores are to be kept, too.
         batch_size: Windows per backbone pass; None is 64 on CUDA, else 16.
         shard_size: Images per record; what an interruption costs at most.
@@ -225,7 +225,7 @@ class _Run:
         yield from pipeline.run(pending, bar.update)
 
     def _there(self, cluster: str, pending: list[Shard], bar: "tqdm[Any]") -> Iterator[tuple[Shard, Record]]:
-        from ovss.cluster import ModelSource, run_on_cluster
+        from ovss.evaluation.cluster import ModelSource, run_on_cluster
 
         source = ModelSource.of(self.backbone, self.device)
         records = run_on_cluster(cluster, self.job, source, pending, key=self.store.key, skip_bad=self.skip_bad)
@@ -263,7 +263,7 @@ def _extra_queries(data: Dataset, words: Vocabulary, variants: Sequence[str]) ->
 
 def _check_cluster(cluster: str, backbone: Backbone, device: str) -> None:
     """Find out before any work whether workers can be had and can load the model."""
-    from ovss.cluster import ModelSource, worker_count
+    from ovss.evaluation.cluster import ModelSource, worker_count
 
     worker_count(cluster)
     ModelSource.of(backbone, device)

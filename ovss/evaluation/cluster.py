@@ -19,8 +19,8 @@ import torch
 
 from ovss.backbone import Backbone, load_backbone
 from ovss.errors import InputError
-from ovss.pipeline import Job, Pipeline
-from ovss.records import Record, Shard
+from ovss.evaluation.pipeline import Job, Pipeline
+from ovss.evaluation.records import Record, Shard
 
 try:
     import distributed

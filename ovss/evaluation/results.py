@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ovss.errors import InputError, suggest
+from ovss.evaluation.records import Record, Shard, Store, write_bytes
 from ovss.files import read_sealed_json, sealed_json
 from ovss.files.tables import to_csv, to_json, to_latex, to_markdown, with_interval
 from ovss.metrics import MEASURES, PREDICTION, TRUTH, measure
@@ -16,11 +17,10 @@ from ovss.metrics.intervals import Interval, difference, in_percent, of_means
 from ovss.metrics.resampling import Replicates, Resampler, seen_once
 from ovss.metrics.significance import holm, permutation_test
 from ovss.provenance import as_columns
-from ovss.records import Record, Shard, Store, write_bytes
 
 RUN_FILE = "run.json"
 FORMAT = 2
-"""Of run folders; those without one were made when protocol `sclip` had other values, see `ovss.older`."""
+"""Of run folders; those without one were made when protocol `sclip` had other values, see `ovss.evaluation.older`."""
 
 
 class Evaluation:

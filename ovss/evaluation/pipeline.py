@@ -14,11 +14,11 @@ from PIL import Image
 from ovss.backbone import Backbone
 from ovss.datasets import Dataset
 from ovss.errors import InputError
-from ovss.kept import keep_fields
+from ovss.evaluation.records import Record, Shard
+from ovss.evaluation.scores import keep_fields
 from ovss.methods import Method
 from ovss.metrics import count_labels
 from ovss.protocols import Geometry, Protocol
-from ovss.records import Record, Shard
 from ovss.segment.labels import LabelRule, ScoreField
 from ovss.segment.scorer import Prepared, Scorer
 from ovss.segment.stitching import PatchField

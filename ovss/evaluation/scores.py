@@ -11,8 +11,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ovss.errors import InputError
+from ovss.evaluation.records import write_bytes
 from ovss.files import EMPTY_SEAL, check_seal, seal
-from ovss.records import write_bytes
 from ovss.segment.labels import ScoreField
 from ovss.segment.stitching import PatchField
 from ovss.segment.windows import Axis

@@ -15,14 +15,14 @@ from tqdm import tqdm
 from ovss.backbone import Backbone
 from ovss.datasets import Dataset
 from ovss.errors import InputError
+from ovss.evaluation.pipeline import Job, crop_truth
+from ovss.evaluation.records import Record, Store, write_bytes
+from ovss.evaluation.results import Evaluation
+from ovss.evaluation.scores import read_kept, scores_path
 from ovss.files import digest, read_sealed_json, sealed_json
 from ovss.images import to_rgb
-from ovss.kept import read_kept, scores_path
 from ovss.metrics import count_labels
-from ovss.pipeline import Job, crop_truth
 from ovss.protocols import Protocol, load_protocol
-from ovss.records import Record, Store, write_bytes
-from ovss.results import Evaluation
 from ovss.segment.labels import LabelRule
 from ovss.segment.pamr import input_guide
 from ovss.segment.scorer import seen_image
