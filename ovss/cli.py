@@ -22,7 +22,7 @@ COMMANDS = {
     "vocabularies": ("ovss.cli.vocabularies", "list the class vocabularies, or show one"),
     "datasets": ("ovss.datasets.show", "say which data sets are where, or check one"),
     "ledger": ("ovss.ledger.show", "compare published with measured numbers"),
-    "bench": ("ovss.bench", "measure what each method costs beside plain encode_image"),
+    "bench": ("ovss.lab.timing", "measure what each method costs beside plain encode_image"),
     "train-tiny": ("ovss.training.train", "train the embedded model by its recipe"),
     "app": ("ovss.commands.app", "try your picture and words on a local page"),
     "doctor": ("ovss.commands.doctor", "check this installation"),

@@ -15,9 +15,9 @@ from ovss.analysis import attention, between_patches
 from ovss.analysis.mixing import method_attention
 from ovss.backbone import Backbone
 from ovss.errors import InputError
-from ovss.examples import native_square
 from ovss.figures.style import MAPS
 from ovss.images import load_image, to_rgb
+from ovss.lab.examples import native_square
 from ovss.methods import Method, create_method
 
 SIDE = 264

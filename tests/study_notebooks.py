@@ -8,7 +8,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 TABLE = """
 import time
 import pandas as pd
-from ovss.study.outputs import Outputs
+from ovss.lab.outputs import Outputs
 outputs = Outputs(out)
 time.sleep(pause)
 if fail:
@@ -26,7 +26,7 @@ outputs.timing("seconds", pd.DataFrame({"step": ["all"], "seconds": [time.perf_c
 READER = """
 import pandas as pd
 from pathlib import Path
-from ovss.study.outputs import Outputs
+from ovss.lab.outputs import Outputs
 rows = pd.concat([pd.read_csv(Path(folder) / "results.csv") for folder in results], ignore_index=True)
 Outputs(out).table("total", pd.DataFrame({"rows": [len(rows)]}), "Rows read.")
 """

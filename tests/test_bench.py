@@ -6,8 +6,8 @@ import pytest
 import torch
 from method_helpers import random_backbone
 
-from ovss.bench import BASELINE, Timing, measure, smooth_windows, subjects_for, summarise
 from ovss.cli import main
+from ovss.lab.timing import BASELINE, Timing, measure, smooth_windows, subjects_for, summarise
 from ovss.methods import create_method
 
 

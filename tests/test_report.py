@@ -10,12 +10,12 @@ from study_notebooks import write_notebook
 
 from ovss.cli import main
 from ovss.errors import InputError
+from ovss.lab.outputs import write_table
 from ovss.report.notebook_page import notebook_body
 from ovss.report.provenance import Provenance
 from ovss.report.readme import render_readme, results_markdown
 from ovss.report.site import build_site, rebuild_site
 from ovss.report.tables import table_view
-from ovss.study.outputs import write_table
 
 EVIL = "<script>alert('x')</script>&\"'"
 RESULTS = pd.DataFrame(

@@ -6,7 +6,7 @@ import torch
 
 import ovss
 from ovss import analysis
-from ovss.examples import load_example
+from ovss.lab.examples import load_example
 
 
 def exercise_1() -> float:

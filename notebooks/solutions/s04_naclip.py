@@ -5,8 +5,8 @@ from torch.nn.functional import normalize, pad
 
 import ovss
 from ovss import analysis
-from ovss.examples import Example, load_example
 from ovss.ingredients import gaussian_window
+from ovss.lab.examples import Example, load_example
 
 
 def label_map(example: Example, bias: torch.Tensor) -> torch.Tensor:

@@ -5,8 +5,8 @@ import torch
 
 import ovss
 from ovss import analysis
-from ovss.examples import load_example
 from ovss.ingredients import cluster, clustering_parameters, denoise, self_correlation
+from ovss.lab.examples import load_example
 
 
 def exercise_1() -> float:

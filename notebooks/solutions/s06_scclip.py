@@ -3,8 +3,8 @@
 import torch
 
 import ovss
-from ovss.examples import load_example
 from ovss.ingredients import aggregation_weights, find_anomalies, repair
+from ovss.lab.examples import load_example
 
 
 def exercise_1() -> torch.Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch.nn.functional import normalize
 
 import ovss
-from ovss.examples import load_example
+from ovss.lab.examples import load_example
 
 
 def exercise_1() -> float:

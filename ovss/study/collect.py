@@ -13,10 +13,10 @@ import pandas as pd
 
 import ovss
 from ovss.files import atomic_write, digest
+from ovss.lab.outputs import FIGURES, TABLES, TIMINGS, write_table
 from ovss.study.config import StudyConfig
 from ovss.study.execute import NOTEBOOK
 from ovss.study.identity import versions
-from ovss.study.outputs import FIGURES, TABLES, TIMINGS, write_table
 from ovss.study.plan import STATE, Task, heading
 from ovss.study.sentinel import read_sentinel
 

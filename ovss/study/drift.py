@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from ovss.errors import InputError
+from ovss.lab.outputs import TABLES
+from ovss.lab.precision import PIXELS, SHARE, Kind, kind_of
 from ovss.report.provenance import FACTS
-from ovss.study.outputs import TABLES
-from ovss.study.precision import PIXELS, SHARE, Kind, kind_of
 
 COMPARED = ("method", "model", "dataset", "protocol", "images")
 """Columns about the origin that must agree for two rows to be the same row."""
@@ -25,7 +25,7 @@ def compare_tables(reference: Path, fresh: Path, tolerance: float | None = None)
         reference: Folder of the report that is right.
         fresh: Folder of the report to compare; tables that only it has are left out.
         tolerance: Largest absolute difference of two numbers in percentage points, a tenth of it in columns within
-            -1..1; None takes the bounds of `ovss.study.precision`.
+            -1..1; None takes the bounds of `ovss.lab.precision`.
 
     Returns:
         One line per difference: table, row, column, both values. Empty when nothing moved.

@@ -23,7 +23,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from ovss.files import atomic_write, file_digest
-from ovss.study.outputs import FIGURES, TABLES, TIMINGS
+from ovss.lab.outputs import FIGURES, TABLES, TIMINGS
 from ovss.study.sentinel import SENTINEL
 
 NOTEBOOK = "notebook.ipynb"

@@ -12,8 +12,8 @@ from papermill import inspect_notebook
 
 import ovss
 from ovss.errors import InputError, suggest
+from ovss.lab.outputs import slug
 from ovss.study.config import DatasetSpec, ModelSpec, NotebookSpec, StudyConfig
-from ovss.study.outputs import slug
 
 STATE = ".state"
 """Folder inside a report that holds working files: one folder per task, and the evaluation runs that tasks share."""

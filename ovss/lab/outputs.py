@@ -13,8 +13,8 @@ from ovss.errors import InputError
 from ovss.figures.style import RC, Plot
 from ovss.files import atomic_write
 from ovss.images.png import compact_png
+from ovss.lab.precision import rounded
 from ovss.provenance import as_columns
-from ovss.study.precision import rounded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +41,7 @@ class Outputs:
 
         Args:
             name: File name without suffix; notebooks that write the same name are joined row by row.
-            frame: Tidy rows; numbers are written to the digits that they mean, see `ovss.study.precision`.
+            frame: Tidy rows; numbers are written to the digits that they mean, see `ovss.lab.precision`.
             caption: What the rows are, in a sentence made from the data.
 
         Returns:
