@@ -12,7 +12,7 @@ import ovss
 from ovss.evaluation import MAKERS
 from ovss.methods import list_methods, method_class
 from ovss.provenance.sources import HOME, files_digest, modules_used, reached_files, read_source
-from ovss.study.identity import notebook_sources
+from ovss.study.digests import notebook_sources
 from ovss.study.plan import find_templates
 
 ROOT = Path(__file__).resolve().parents[1]

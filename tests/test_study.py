@@ -8,9 +8,9 @@ from study_notebooks import write_config, write_notebook, write_study
 from ovss.errors import InputError
 from ovss.figures import interval_figure, matrix_figure
 from ovss.lab.outputs import Outputs, slug, write_table
+from ovss.study.compare import compare_tables
 from ovss.study.config import list_configs, load_config
-from ovss.study.drift import compare_tables
-from ovss.study.estimate import describe_plan
+from ovss.study.missing import describe_plan
 from ovss.study.plan import find_templates, plan_study
 
 

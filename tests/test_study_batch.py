@@ -19,7 +19,7 @@ from ovss.errors import InputError
 from ovss.study.config import load_config
 from ovss.study.plan import find_templates
 from ovss.study.progress import Display
-from ovss.study.study import run_study
+from ovss.study.run import run_study
 
 
 class Study:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ovss.errors import InputError
-from ovss.study.effects import Factor, design, effects
+from ovss.metrics.effects import Factor, design, effects
 
 FACTORS = [Factor("a", {"x": 0}, {"x": 1}), Factor("b", {"y": 0}, {"y": 1})]
 

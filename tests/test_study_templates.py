@@ -10,10 +10,10 @@ import nbformat
 import pandas as pd
 import pytest
 
+from ovss.study.compare import compare_tables
 from ovss.study.config import NotebookSpec, load_config
-from ovss.study.drift import compare_tables
 from ovss.study.plan import find_templates, plan_study
-from ovss.study.study import run_study
+from ovss.study.run import run_study
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = find_templates(ROOT / "notebooks")

@@ -17,8 +17,8 @@ import psutil
 
 from ovss.errors import InputError
 from ovss.files import atomic_write
+from ovss.study.digests import task_digest
 from ovss.study.execute import FAILURE
-from ovss.study.identity import task_digest
 from ovss.study.plan import STATE, Task
 from ovss.study.progress import BLOCKED, CURRENT, DONE, FAILED, RUNNING, WAITING, Display, Status
 from ovss.study.sentinel import SENTINEL, read_sentinel

@@ -15,8 +15,8 @@ import ovss
 from ovss.files import atomic_write, digest
 from ovss.lab.outputs import FIGURES, TABLES, TIMINGS, write_table
 from ovss.study.config import StudyConfig
+from ovss.study.digests import versions
 from ovss.study.execute import NOTEBOOK
-from ovss.study.identity import versions
 from ovss.study.plan import STATE, Task, heading
 from ovss.study.sentinel import read_sentinel
 

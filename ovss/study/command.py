@@ -7,11 +7,11 @@ from pathlib import Path
 
 from ovss.errors import InputError
 from ovss.study.collect import RECORD
+from ovss.study.compare import compare_tables
 from ovss.study.config import DEFAULT, list_configs, load_config
-from ovss.study.drift import compare_tables
-from ovss.study.estimate import describe_plan
+from ovss.study.missing import describe_plan
 from ovss.study.plan import find_templates, plan_study
-from ovss.study.study import INDEX, run_study
+from ovss.study.run import INDEX, run_study
 
 REFERENCES = Path("reports")
 """Committed reference runs, one folder per study."""
