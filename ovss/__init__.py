@@ -5,11 +5,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ovss.app.explorer import explore_attention
     from ovss.backbone import Backbone, Tokens, load_backbone
     from ovss.datasets import load_dataset
     from ovss.errors import InputError
     from ovss.evaluation import Evaluation, evaluate
-    from ovss.explorer import explore_attention
     from ovss.methods import Method, create_method, list_methods
     from ovss.protocols import Protocol, list_protocols, load_protocol
     from ovss.segment import Segmentation, Segmenter
@@ -19,7 +19,7 @@ _HOMES = {
     "ovss.backbone": ("Backbone", "Tokens", "load_backbone"),
     "ovss.datasets": ("load_dataset",),
     "ovss.errors": ("InputError",),
-    "ovss.explorer": ("explore_attention",),
+    "ovss.app.explorer": ("explore_attention",),
     "ovss.evaluation": ("Evaluation", "evaluate"),
     "ovss.methods": ("Method", "create_method", "list_methods"),
     "ovss.protocols": ("Protocol", "list_protocols", "load_protocol"),

@@ -12,7 +12,7 @@ from PIL import Image
 import ovss
 from ovss import InputError, analysis
 from ovss.analysis.mixing import METHODS, method_attention
-from ovss.explorer import AttentionExplorer, explore_attention
+from ovss.app.explorer import AttentionExplorer, explore_attention
 from ovss.methods import create_method
 
 

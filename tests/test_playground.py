@@ -18,8 +18,8 @@ from PIL import Image
 
 import ovss
 from ovss import InputError
+from ovss.app.playground import Playground, read_upload, safe_stem, segment_all
 from ovss.cli import main
-from ovss.playground import Playground, read_upload, safe_stem, segment_all
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,7 @@ def _serve(folder: Path, arguments: argparse.Namespace, port: int) -> None:
         logging.getLogger(f"tornado.{name}").setLevel(logging.ERROR)  # refusals are no news, and would show addresses
     model = (arguments.model, arguments.pretrained)
     source = (
-        "from ovss import load_backbone\nfrom ovss.playground import Playground\n"
+        "from ovss import load_backbone\nfrom ovss.app.playground import Playground\n"
         f"backbone = load_backbone(*{model!r}, device={arguments.device!r}, dtype={arguments.dtype!r})\n"
         f"Playground(backbone, {arguments.protocol!r}).view"
     )

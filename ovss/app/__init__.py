@@ -1,0 +1,1 @@
+"""Pages that answer: the attention explorer and the playground."""
