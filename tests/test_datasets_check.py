@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ovss.cli.datasets import add_arguments, run
 from ovss.datasets import load_dataset
 from ovss.datasets import roots as roots_module
 from ovss.datasets.check import inspect
 from ovss.datasets.roots import config_file, find_root, require_root
-from ovss.datasets.show import add_arguments, run
 from ovss.errors import InputError
 
 

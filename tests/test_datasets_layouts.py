@@ -10,10 +10,10 @@ from conftest import shared_path
 from PIL import Image
 from scipy.io import savemat
 
+from ovss.cli.datasets import summary
 from ovss.datasets import load_dataset
 from ovss.datasets.base import CODES
 from ovss.datasets.check import inspect
-from ovss.datasets.show import summary
 from ovss.errors import InputError
 
 GAPS = [11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90]

@@ -6,9 +6,9 @@ import json
 import pandas as pd
 import pytest
 
+from ovss.cli.ledger import add_arguments, run
 from ovss.errors import InputError
 from ovss.ledger import VERDICTS, join, load_published, load_results, tidy, unexplained
-from ovss.ledger.show import add_arguments, run
 from ovss.methods import create_method
 from ovss.protocols import list_protocols, load_protocol
 

@@ -3,8 +3,8 @@
 import pytest
 
 from ovss.cli import main
+from ovss.cli.methods import describe
 from ovss.methods import list_methods
-from ovss.methods.show import describe
 
 
 def test_the_list_names_every_method_and_its_paper(capsys):

@@ -111,7 +111,7 @@ def test_a_busy_port_is_a_clear_error(capsys):
 
 
 def test_without_voila_the_extra_is_named(monkeypatch, capsys):
-    monkeypatch.setattr("ovss.commands.app.find_spec", lambda name: None)
+    monkeypatch.setattr("ovss.cli.app.find_spec", lambda name: None)
     assert main(["app"]) == 2
     assert "pip install 'ovss[app]'" in capsys.readouterr().err
 

@@ -8,12 +8,12 @@ import open_clip
 import pytest
 
 from ovss import backbone
+from ovss.cli.protocols import add_arguments, details, overview, run
 from ovss.errors import InputError
 from ovss.methods import create_method
 from ovss.methods.tuned import under_protocol
 from ovss.protocols import Geometry, default_protocol, list_protocols, load_protocol
 from ovss.protocols.schema import POSITION_RULES, TEMPLATE_SETS
-from ovss.protocols.show import add_arguments, details, overview, run
 from ovss.vocabulary.tables import list_vocabularies
 
 

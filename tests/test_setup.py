@@ -62,7 +62,7 @@ def test_make_help_reads_its_own_comments():
 
 
 def test_what_the_make_targets_write_is_ignored_by_git_but_for_the_reference():
-    from ovss.study.command import REFERENCES, RUNS
+    from ovss.cli.reproduce import REFERENCES, RUNS
 
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(r"^reproduce:.*\n\t\S+ovss reproduce$", makefile, flags=re.M), "a run goes to its own folder"

@@ -2,8 +2,8 @@
 
 import argparse
 
+from ovss.cli.protocols import aligned
 from ovss.errors import printable
-from ovss.protocols.show import aligned
 from ovss.vocabulary import load_vocabulary
 from ovss.vocabulary.tables import describe_vocabulary, list_variants, list_vocabularies, read_table
 

@@ -4,12 +4,12 @@ import argparse
 
 from tqdm import tqdm
 
+from ovss.cli.protocols import aligned
 from ovss.datasets import BENCHMARKS, OTHER_NAMES, list_datasets, load_dataset
 from ovss.datasets.base import FileDataset, class_names
 from ovss.datasets.check import Inspection, inspect
 from ovss.datasets.roots import find_root
 from ovss.errors import InputError
-from ovss.protocols.show import aligned
 from ovss.scenes.scenes import VARIANTS
 
 SHOWN = 20

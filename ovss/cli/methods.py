@@ -5,9 +5,9 @@ import textwrap
 from dataclasses import fields
 from typing import Any, NamedTuple
 
+from ovss.cli.protocols import aligned
 from ovss.methods.parameters import type_name
 from ovss.methods.registry import list_methods, method_class
-from ovss.protocols.show import aligned
 
 WIDTH = 110
 

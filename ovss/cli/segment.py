@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ovss.commands.common import TINY_NOTE, add_model_arguments, backbone_from, say, show
+from ovss.cli.common import TINY_NOTE, add_model_arguments, backbone_from, say, show
 from ovss.errors import InputError
 from ovss.evaluation.records import make_folder
 from ovss.images import SUFFIXES

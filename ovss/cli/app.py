@@ -10,7 +10,7 @@ import webbrowser
 from importlib.util import find_spec
 from pathlib import Path
 
-from ovss.commands.common import add_model_arguments, backbone_from, say
+from ovss.cli.common import add_model_arguments, backbone_from, say
 from ovss.errors import InputError
 from ovss.segment import resolve_protocol
 

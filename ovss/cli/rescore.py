@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ovss.commands.common import say, show
-from ovss.commands.evaluate import dataset_from
+from ovss.cli.common import say, show
+from ovss.cli.evaluate import dataset_from
 from ovss.evaluation.records import write_bytes
 from ovss.evaluation.relabel import rescore
 from ovss.evaluation.results import Evaluation

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from ovss.cli.protocols import aligned
 from ovss.files import atomic_write
 from ovss.files.tables import to_csv
 from ovss.ledger import KEY, join, load_results, recompute, states, unexplained
 from ovss.ledger.averages import OUTCOMES
-from ovss.protocols.show import aligned
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ovss.commands.common import TINY_NOTE, add_model_arguments, backbone_from, say, show, terminable
+from ovss.cli.common import TINY_NOTE, add_model_arguments, backbone_from, say, show, terminable
 from ovss.datasets import Dataset, load_dataset
 from ovss.errors import InputError
 from ovss.evaluation import SHARD_SIZE, evaluate

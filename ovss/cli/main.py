@@ -12,20 +12,20 @@ from ovss import __version__
 from ovss.errors import InputError, Terminated, printable, suggest
 
 COMMANDS = {
-    "segment": ("ovss.commands.segment", "label every pixel of your images with your words"),
-    "evaluate": ("ovss.commands.evaluate", "measure methods on a data set under a protocol"),
-    "rescore": ("ovss.commands.rescore", "judge kept scores under other thresholds and words"),
-    "reproduce": ("ovss.study.command", "run the study's notebooks and build its report"),
-    "report": ("ovss.report.command", "build the report, or the README's table, from results"),
-    "methods": ("ovss.methods.show", "list the methods, or one method's parameters and source"),
-    "protocols": ("ovss.protocols.show", "list the evaluation protocols, or show one"),
+    "segment": ("ovss.cli.segment", "label every pixel of your images with your words"),
+    "evaluate": ("ovss.cli.evaluate", "measure methods on a data set under a protocol"),
+    "rescore": ("ovss.cli.rescore", "judge kept scores under other thresholds and words"),
+    "reproduce": ("ovss.cli.reproduce", "run the study's notebooks and build its report"),
+    "report": ("ovss.cli.report", "build the report, or the README's table, from results"),
+    "methods": ("ovss.cli.methods", "list the methods, or one method's parameters and source"),
+    "protocols": ("ovss.cli.protocols", "list the evaluation protocols, or show one"),
     "vocabularies": ("ovss.cli.vocabularies", "list the class vocabularies, or show one"),
-    "datasets": ("ovss.datasets.show", "say which data sets are where, or check one"),
-    "ledger": ("ovss.ledger.show", "compare published with measured numbers"),
+    "datasets": ("ovss.cli.datasets", "say which data sets are where, or check one"),
+    "ledger": ("ovss.cli.ledger", "compare published with measured numbers"),
     "bench": ("ovss.lab.timing", "measure what each method costs beside plain encode_image"),
     "train-tiny": ("ovss.training.train", "train the embedded model by its recipe"),
-    "app": ("ovss.commands.app", "try your picture and words on a local page"),
-    "doctor": ("ovss.commands.doctor", "check this installation"),
+    "app": ("ovss.cli.app", "try your picture and words on a local page"),
+    "doctor": ("ovss.cli.doctor", "check this installation"),
 }
 BAD_INPUT, INTERNAL, INTERRUPTED, TERMINATED = 2, 3, 130, 143
 LONGEST = 2000

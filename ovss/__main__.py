@@ -1,0 +1,7 @@
+"""`python -m ovss`."""
+
+import sys
+
+from ovss.cli.main import main
+
+sys.exit(main())
