@@ -112,7 +112,7 @@ def test_every_command_explains_itself(command, capsys):
 
 
 def test_help_lists_every_command():
-    shown = subprocess.run([sys.executable, "-m", "ovss.cli", "--help"], capture_output=True, text=True, check=True)
+    shown = subprocess.run([sys.executable, "-m", "ovss", "--help"], capture_output=True, text=True, check=True)
     assert all(f"  {command} " in shown.stdout for command in COMMANDS)
 
 

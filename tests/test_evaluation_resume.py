@@ -82,7 +82,7 @@ def command(checkpoint, folder, tmp_path):
 def start(command, out):
     """The command in a process of its own, with at least two records written."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "ovss.cli", *command, "--out", str(out)],
+        [sys.executable, "-m", "ovss", *command, "--out", str(out)],
         env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONWARNINGS": "ignore"},
         stderr=subprocess.PIPE,
         text=True,

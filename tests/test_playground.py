@@ -132,7 +132,7 @@ def status_of(address: str) -> int:
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_the_server_refuses_without_the_token_and_ends_quietly(stop):
     pytest.importorskip("voila", reason="voila is not installed")
-    command = [sys.executable, "-m", "ovss.cli", "app", "--no-browser"]
+    command = [sys.executable, "-m", "ovss", "app", "--no-browser"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None

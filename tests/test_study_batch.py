@@ -146,7 +146,7 @@ def test_a_killed_run_leaves_nothing_behind_and_goes_on_to_the_same_tables(finis
     study = Study(tmp_path)
     more = '[notebooks.22_table]\ndatasets = ["scenes", "voc21"]\nparameters = { pause = 60.0 }\n'
     config = write_config(tmp_path, more)
-    command = [sys.executable, "-m", "ovss.cli", "reproduce", str(config), "--out", str(study.out)]
+    command = [sys.executable, "-m", "ovss", "reproduce", str(config), "--out", str(study.out)]
     process = subprocess.Popen([*command, "--notebooks", str(study.notebooks)], stderr=subprocess.DEVNULL)
     state = study.out / ".state"
     wait_for(lambda: any("Executing Cell 4" in log.read_text() for log in state.glob("*/log.txt")), 300)

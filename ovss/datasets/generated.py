@@ -67,5 +67,5 @@ class GeneratedDataset(Dataset):
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the generator's code, variant, split and length."""
-        code = [files("ovss.tiny").joinpath(name).read_text(encoding="utf-8") for name in SOURCES]
+        code = [files("ovss.scenes").joinpath(name).read_text(encoding="utf-8") for name in SOURCES]
         return digest([READING, self.name, self.split, self.length, code])

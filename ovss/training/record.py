@@ -18,7 +18,8 @@ from ovss.methods import Method, create_method
 from ovss.metrics.intervals import compare_bootstrap
 from ovss.scenes.captions import SYNONYMS
 from ovss.scenes.objects import HELD_OUT_COLOURS, HELD_OUT_NIGHT
-from ovss.tiny import CURVE, RECORD, WEIGHTS, examine
+from ovss.tiny import CURVE, RECORD, WEIGHTS
+from ovss.training import quality as examine
 from ovss.training.trainer import Trainer
 
 FRESH_SPLIT = "test-7"

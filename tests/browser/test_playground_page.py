@@ -46,7 +46,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def address(browser: Any) -> Iterator[str]:
-    command = [sys.executable, "-m", "ovss.cli", "app", "--no-browser"]
+    command = [sys.executable, "-m", "ovss", "app", "--no-browser"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     try:
         assert server.stdout is not None
