@@ -13,8 +13,9 @@ from ovss.errors import InputError
 from ovss.methods import create_method
 from ovss.methods.tuned import under_protocol
 from ovss.protocols import Geometry, default_protocol, list_protocols, load_protocol
-from ovss.protocols.schema import POSITION_RULES, TEMPLATE_SETS
+from ovss.protocols.schema import POSITION_RULES
 from ovss.vocabulary.tables import list_vocabularies
+from ovss.vocabulary.templates import TEMPLATE_SETS
 
 
 @dataclass

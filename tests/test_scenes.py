@@ -8,11 +8,13 @@ import open_clip
 import pytest
 
 from ovss.errors import InputError
-from ovss.scenes.captions import MOST_THINGS, TEMPLATES, describe, known_words, names
+from ovss.scenes.captions import MOST_THINGS, SYNONYMS, TEMPLATES, describe, known_words, names
 from ovss.scenes.objects import COLOURS, HELD_OUT_COLOURS, HELD_OUT_NIGHT, THINGS, VARIANTS_OF
 from ovss.scenes.scenes import CLASSES, SIZES, VARIANTS, paint_thing, scene, single
 from ovss.scenes.seeding import generator
 from ovss.scenes.textures import STUFF, bank_texture, draw_texture
+from ovss.vocabulary import load_vocabulary
+from ovss.vocabulary.tables import list_variants
 
 SMALL = (96, 96)
 
@@ -216,3 +218,18 @@ PINNED_CAPTIONS = [
     "the cartoon brick wall.",
     "a star and tiles",
 ]
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_the_class_lists_of_generated_images_are_the_generators_own_names(name: str) -> None:
+    def words(names: tuple[str, ...], synonyms: bool) -> list[tuple[str, ...]]:
+        return [(each, *(SYNONYMS.get(each, ()) if synonyms else ())) for each in names]
+
+    for variant in list_variants(name):
+        synonyms = variant not in ("plain", "tcl")
+        vocabulary = load_vocabulary(name, variant)
+        if VARIANTS[name].things_only:
+            background = [word for group in words(STUFF, synonyms) for word in group] if variant != "tcl" else []
+            assert vocabulary.words == (tuple(background), *words(THINGS, synonyms)), variant
+        else:
+            assert vocabulary.words == tuple(words(THINGS + STUFF, synonyms)), variant

@@ -14,9 +14,9 @@ from conftest import shared_path
 from ovss.backbone import Backbone
 from ovss.cli.vocabularies import add_arguments, run
 from ovss.errors import InputError
-from ovss.protocols.schema import TEMPLATE_SETS
 from ovss.vocabulary import Vocabulary, _cached, embed_vocabulary, load_vocabulary
 from ovss.vocabulary.tables import list_variants, list_vocabularies
+from ovss.vocabulary.templates import TEMPLATE_SETS
 
 BENCHMARKS = {
     "voc21": 21,

@@ -13,9 +13,10 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resiz
 
 from ovss.errors import InputError
 from ovss.evaluation.pipeline import crop_truth
+from ovss.ingredients.interpolation import bilinear_matrix
 from ovss.protocols import Geometry, list_protocols, load_protocol
 from ovss.segment.scorer import seen_image
-from ovss.segment.windows import Axis, axis_windows, bilinear_matrix, resize_picture, resized_size, stitch_matrix
+from ovss.segment.windows import Axis, axis_windows, resize_picture, resized_size, stitch_matrix
 
 
 @given(size=st.integers(1, 600), window=st.integers(1, 300), stride=st.integers(1, 300))

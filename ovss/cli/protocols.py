@@ -5,7 +5,7 @@ from typing import Any
 
 from ovss.errors import printable
 from ovss.protocols import Protocol, list_protocols, load_protocol
-from ovss.protocols.schema import TEMPLATE_SETS
+from ovss.vocabulary.templates import TEMPLATE_SETS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,17 +17,38 @@ from ovss.errors import InputError
 from ovss.figures.style import MAPS, WIDTH, Plot, new_figure, plain, styled
 from ovss.images.colours import DISTINCT, class_colours, overlay
 
-if TYPE_CHECKING:
-    from ovss.segment import Segmentation
-
 LONGEST = 1200
 """Side in pixels from which pictures are made smaller for display."""
 STRETCH = 10.0
 """Aspect ratio beyond which a picture is drawn stretched: a strip of 4000 x 60 pixels would be a line."""
 
 
+class Labelled(Protocol):
+    """An image with a class for every pixel, as a `Segmenter` returns it."""
+
+    @property
+    def image(self) -> Image.Image:
+        """RGB image (H, W)."""
+        ...
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Class of each pixel, (H, W)."""
+        ...
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names."""
+        ...
+
+    @property
+    def method(self) -> str:
+        """Label of the method."""
+        ...
+
+
 @styled
-def segmentation_figure(segmentation: "Segmentation") -> Figure:
+def segmentation_figure(segmentation: Labelled) -> Figure:
     """Picture beside its classes, with a legend of those that occur and their share of the area.
 
     Args:

@@ -22,7 +22,7 @@ from ovss.ingredients.clusters import (
     self_correlation,
     smooth_maps,
 )
-from ovss.segment.windows import bilinear_matrix, bilinear_taps
+from ovss.ingredients.interpolation import bilinear_matrix, bilinear_taps
 
 NAMINGS = ("vote", "mean")
 

@@ -10,6 +10,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ovss import __version__
 from ovss.backbone import Backbone, load_backbone
 from ovss.errors import InputError
 from ovss.files import atomic_write
@@ -203,7 +203,7 @@ def run(arguments: argparse.Namespace) -> int:
         "dtype": str(backbone.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
-        "ovss": __version__,
+        "ovss": version("ovss"),
     }
     print(", ".join(f"{key} {value}" for key, value in setting.items()))
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))

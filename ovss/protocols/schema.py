@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ovss.errors import InputError, suggest
-from ovss.vocabulary.templates import OPENAI
+from ovss.vocabulary.templates import TEMPLATE_SETS
 
 RESIZE_FILTERS = ("opencv-bilinear", "bilinear", "pil-bicubic")
 SIZE_RULES = ("round", "cut")
@@ -14,7 +14,6 @@ BACKGROUND_RULES = ("none", "threshold", "channel", "queries")
 METRICS = ("standard", "cliptrase")
 POSITION_RULES = ("scale", "antialias", "size")
 """Those of `ovss.backbone`, stated again because importing the backbone takes seconds."""
-TEMPLATE_SETS = {"openai": OPENAI}
 
 Convert = Callable[[Any], Any]
 """Returns the canonical value, or raises ValueError whose text completes "must be ..."."""

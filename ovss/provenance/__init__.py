@@ -5,7 +5,6 @@ import platform
 from importlib import metadata
 from typing import Any
 
-from ovss import __version__
 from ovss.provenance.sources import source_digest
 
 _LIBRARIES = {
@@ -30,7 +29,7 @@ def code_hash(*makers: str) -> str:
 def library_versions() -> dict[str, str]:
     """Versions of this package, Python and the libraries that compute."""
     libraries = {name: metadata.version(package) for name, package in _LIBRARIES.items()}
-    return {"ovss": __version__, "python": platform.python_version(), **libraries}
+    return {"ovss": metadata.version("ovss"), "python": platform.python_version(), **libraries}
 
 
 def as_columns(facts: dict[str, Any]) -> dict[str, Any]:

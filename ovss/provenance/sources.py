@@ -16,10 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import ovss
 from ovss.files import digest, file_digest
 
-HOME = Path(ovss.__file__).parent
+HOME = Path(__file__).parents[1]
 _NO_DATA = {".py", ".pyc", ".pyi", ".md", ".typed"}
 _WALKS = {"iter_modules", "walk_packages"}
 _SKIPPED = {"ctx", "kind", "type_comment", "type_ignores"}

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ovss.errors import InputError
 from ovss.images.resizing import opencv_bilinear
+from ovss.ingredients.interpolation import bilinear_matrix
 
 
 class Axis(NamedTuple):
@@ -121,27 +122,6 @@ def axis_windows(size: int, window: int | None, stride: int | None, patch: int |
 def _padding(window: int, patch: int | None) -> tuple[int, int]:
     missing = -window % patch if patch else 0
     return missing // 2, missing - missing // 2
-
-
-def bilinear_taps(target: int, source: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The two samples that each of `target` pixels lies between (align_corners False, no antialiasing).
-
-    Returns:
-        Indices of the lower and of the upper sample and the upper one's weight (float64), each (target,).
-    """
-    position = ((torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5).clamp(min=0)
-    low = position.floor().long().clamp(max=source - 1)
-    return low, (low + 1).clamp(max=source - 1), position - low
-
-
-def bilinear_matrix(target: int, source: int) -> Float[Tensor, "target source"]:
-    """Weights of bilinear interpolation along one axis as a matrix, float64; rows sum to 1."""
-    low, high, weight = bilinear_taps(target, source)
-    rows = torch.arange(target)
-    matrix = torch.zeros(target, source, dtype=torch.float64)
-    matrix.index_put_((rows, low), 1 - weight, accumulate=True)
-    matrix.index_put_((rows, high), weight, accumulate=True)
-    return matrix
 
 
 def stitch_matrix(axis: Axis, cells: int, target: int) -> Float[Tensor, "target windows_cells"]:

@@ -6,12 +6,12 @@ import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-import ovss
 from ovss.files import atomic_write, digest
 from ovss.lab.outputs import FIGURES, TABLES, TIMINGS, write_table
 from ovss.study.config import StudyConfig
@@ -149,7 +149,7 @@ def _record(
         "protocols": list(config.protocols),
         "methods": list(config.methods),
         "seeds": list(config.seeds),
-        "ovss": ovss.__version__,
+        "ovss": metadata.version("ovss"),
         "versions": versions(),
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
         "threads": config.threads,

@@ -10,7 +10,6 @@ from typing import Any
 import nbformat
 from papermill import inspect_notebook
 
-import ovss
 from ovss.errors import InputError, suggest
 from ovss.lab.outputs import slug
 from ovss.study.config import DatasetSpec, ModelSpec, NotebookSpec, StudyConfig
@@ -73,7 +72,7 @@ def find_templates(folder: Path | None = None) -> list[Template]:
     Raises:
         InputError: There are none, or one has no cell tagged `parameters`.
     """
-    places = [folder] if folder else [Path("notebooks"), Path(ovss.__file__).parents[1] / "notebooks"]
+    places = [folder] if folder else [Path("notebooks"), Path(__file__).parents[2] / "notebooks"]
     for place in places:
         found = sorted(path for path in place.glob("2[0-9]_*.ipynb") if path.is_file())
         if found:

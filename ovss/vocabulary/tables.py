@@ -2,7 +2,7 @@
 
 A table holds `classes` (a name, or a list of synonyms of which the first is the name) and, where the data set has a
 background class, `background`: the words of class 0, none for protocols that give it a constant score. `same_as`
-points to another variant.
+points to another variant; `lists_of` at the top to another data set, whose lists all are taken over.
 """
 
 import tomllib
@@ -11,18 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ovss.errors import InputError, suggest
-from ovss.scenes.captions import SYNONYMS
-from ovss.scenes.objects import THINGS
-from ovss.scenes.scenes import VARIANTS as GENERATED
-from ovss.scenes.textures import STUFF
 
 FOLDER = Path(__file__).parent
-VARIANTS = ("sclip", "proxyclip", "clearclip", "cliptrase", "plain", "tcl")
 
 
 def list_vocabularies() -> list[str]:
     """Names of the data sets that have class lists, sorted."""
-    return sorted([*(path.stem for path in FOLDER.glob("*.toml")), *GENERATED])
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
 def list_variants(dataset: str) -> list[str]:
@@ -51,29 +46,8 @@ def read_table(dataset: str, variant: str) -> dict[str, Any]:
 
 @lru_cache
 def _tables(dataset: str) -> dict[str, Any]:
-    if dataset in GENERATED:
-        return _generated(dataset)
-    path = FOLDER / f"{dataset}.toml"
     if dataset not in list_vocabularies():
         hint = suggest(dataset, list_vocabularies())
         raise InputError(f"there is no vocabulary for data set '{dataset}'.{hint}")
-    return tomllib.loads(path.read_text(encoding="utf-8"))
-
-
-def _generated(dataset: str) -> dict[str, Any]:
-    """The embedded data set: the same words whatever the variant is called, without synonyms in "plain" and "tcl"."""
-
-    def words(names: tuple[str, ...], synonyms: bool) -> list[list[str]]:
-        return [[name, *(SYNONYMS.get(name, ()) if synonyms else ())] for name in names]
-
-    variants: dict[str, Any] = {}
-    for variant in VARIANTS:
-        synonyms = variant not in ("plain", "tcl")
-        note = "the generator's names" + (" with their synonyms" if synonyms else "")
-        if GENERATED[dataset].things_only:
-            background = [word for name in words(STUFF, synonyms) for word in name]
-            table = {"background": [] if variant == "tcl" else background, "classes": words(THINGS, synonyms)}
-        else:
-            table = {"classes": words(THINGS + STUFF, synonyms)}
-        variants[variant] = {"note": note, **table}
-    return {"description": f"generated pictures ('{dataset}')", "variants": variants}
+    content = tomllib.loads((FOLDER / f"{dataset}.toml").read_text(encoding="utf-8"))
+    return _tables(content["lists_of"]) | content if "lists_of" in content else content

@@ -20,8 +20,8 @@ from ovss.backbone import Backbone
 from ovss.backbone.finite import check_text
 from ovss.errors import InputError
 from ovss.files import EMPTY_SEAL, atomic_write, cache_dir, check_seal, digest, seal, sweep
-from ovss.protocols.schema import TEMPLATE_SETS
 from ovss.vocabulary.tables import list_vocabularies, read_table
+from ovss.vocabulary.templates import TEMPLATE_SETS
 from ovss.vocabulary.words import BACKGROUND, read_words
 
 TEXTS_PER_BATCH = 256
