@@ -1,21 +1,14 @@
-"""Reference material that lies beside the repository; tests that need it skip, saying so, where it is missing."""
+"""Settings of all tests."""
 
 import os
 from pathlib import Path
 
 import pytest
 import torch
+from paths import shared_path
 
 # Under xdist every core has a worker of its own; alone, a test may use both cores of a small machine.
 torch.set_num_threads(min(torch.get_num_threads(), 1 if "PYTEST_XDIST_WORKER" in os.environ else 2))
-
-
-def shared_path(*parts: str) -> Path:
-    """A path under `../shared`; skips the test when it is not there."""
-    path = Path(__file__).resolve().parents[2].joinpath("shared", *parts)
-    if not path.exists():
-        pytest.skip(f"reference material ../shared/{'/'.join(parts)} is not on this machine")
-    return path
 
 
 @pytest.fixture(scope="session")

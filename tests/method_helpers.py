@@ -7,10 +7,10 @@ from types import ModuleType
 import numpy as np
 import open_clip
 import torch
-from conftest import shared_path
 from open_clip import CLIP, CLIPTextCfg, CLIPVisionCfg
+from paths import shared_path
 
-from ovss.backbone import Backbone
+from ovss.backbone import Backbone, Tokens
 
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 
@@ -101,3 +101,10 @@ def golden_pixels(backbone: Backbone, name: str) -> torch.Tensor:
 def relative_difference(got: torch.Tensor | np.ndarray, expected: np.ndarray) -> float:
     """Largest absolute difference over the largest absolute expected value."""
     return float(np.abs(np.asarray(got) - expected).max() / np.abs(expected).max())
+
+
+def encode_crop(crop: str) -> Tokens:
+    """One of CLIPtrase's reference crops through its model."""
+    pixels = torch.from_numpy(golden_arrays("cliptrase/inputs.npz")[crop]).permute(2, 0, 1)[None] / 255
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    return golden_backbone("cliptrase").encode_tokens((pixels - mean) / std)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from conftest import shared_path
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import shared_path
 
 from ovss.errors import InputError
 from ovss.metrics import MEASURES, count_labels, measure

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from ovss.notebooks import walkthroughs
 
-NOTEBOOKS = walkthroughs(Path(__file__).resolve().parents[1] / "notebooks")
+NOTEBOOKS = walkthroughs(Path(__file__).resolve().parents[2] / "notebooks")
 ARCHITECTURE = "ViT-B-16-quickgelu"
 FULL_SIZE = {"01": "12 blocks, 224 px, patch 16", "08": "short side 336 window 224 stride 112"}
 """What a notebook prints when the model is of full size; the others print their grid."""

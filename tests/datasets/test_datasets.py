@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import shared_path
+from paths import shared_path
 from PIL import Image
 from scipy.io import savemat
 

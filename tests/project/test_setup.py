@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from paths import ROOT
 
 import ovss
 from ovss.files import atomic_write, digest
 
-ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 import ovss
-from ovss.evaluation import MAKERS
+from ovss.evaluation.run import MAKERS
 from ovss.methods import list_methods, method_class
 from ovss.provenance.sources import HOME, files_digest, modules_used, reached_files, read_source
 from ovss.study.digests import notebook_sources
 from ovss.study.plan import find_templates
 
-ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = {path.path.stem[:2]: path.path for path in find_templates(ROOT / "notebooks")}
 
 

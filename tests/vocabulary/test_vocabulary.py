@@ -9,14 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 import open_clip
 import pytest
 import torch
-from conftest import shared_path
+from paths import shared_path
 
 from ovss.backbone import Backbone
 from ovss.cli.vocabularies import add_arguments, run
 from ovss.errors import InputError
-from ovss.vocabulary import Vocabulary, _cached, embed_vocabulary, load_vocabulary
+from ovss.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary
 from ovss.vocabulary.tables import list_variants, list_vocabularies
 from ovss.vocabulary.templates import TEMPLATE_SETS
+from ovss.vocabulary.vocabulary import _cached
 
 BENCHMARKS = {
     "voc21": 21,

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pandas as pd
 import pytest
-from conftest import shared_path
+from paths import shared_path
 
 from ovss.datasets import BENCHMARKS
 from ovss.errors import InputError

@@ -129,7 +129,7 @@ def test_no_more_pictures_are_held_than_a_bound_whatever_the_length(backbone, da
         done.append(1)
         ahead.append(len(read) - len(done))
 
-    from ovss.evaluation import Pipeline
+    from ovss.evaluation.pipeline import Pipeline
 
     job = run_job(backbone, data)
     list(Pipeline(job, backbone).run([ovss.evaluation.records.Shard(0, 10)], on_image))

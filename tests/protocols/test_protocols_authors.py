@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import shared_path
+from paths import shared_path
 
 from ovss.methods import create_method
 from ovss.methods.tuned import under_protocol

@@ -172,7 +172,7 @@ def test_many_classes_on_2048_by_1024_pixels_keep_to_the_memory_bound(method, cl
     """Methods that stay at patch resolution need less; PAMR takes few classes at a time, however many there are."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, method, str(classes), json.dumps(options)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])},
         capture_output=True,
         text=True,
         check=False,

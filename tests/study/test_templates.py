@@ -4,18 +4,17 @@ import json
 import re
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
+from paths import ROOT
 
 from ovss.study.compare import compare_tables
 from ovss.study.config import NotebookSpec, load_config
 from ovss.study.plan import find_templates, plan_study
 from ovss.study.run import run_study
 
-ROOT = Path(__file__).resolve().parents[1]
 TEMPLATES = find_templates(ROOT / "notebooks")
 REFERENCE = ROOT / "reports" / "tiny"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from method_helpers import MEAN, STD, golden_arrays, golden_backbone, relative_difference
+from method_helpers import golden_arrays, relative_difference
 
 from ovss.ingredients import (
     attention_map,
@@ -27,15 +27,9 @@ def reference():
     return golden_arrays("cliptrase/e2e_astronaut_224.npz")
 
 
-def encode(crop):
-    pixels = torch.from_numpy(golden_arrays("cliptrase/inputs.npz")[crop]).permute(2, 0, 1)[None] / 255
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-    return golden_backbone("cliptrase").encode_tokens((pixels - mean) / std)
-
-
 @pytest.fixture(scope="module")
 def tokens():
-    return encode("crop_astronaut_224")
+    return encode_crop("crop_astronaut_224")
 
 
 def patch_scores(rows, cls, text, background, setting, grid):

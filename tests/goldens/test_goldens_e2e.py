@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import shared_path
 from method_helpers import golden_backbone
+from paths import SHARED, shared_path
 
 import ovss
 from ovss.backbone import Backbone
 
-HERE = Path(__file__).parent / "goldens" / "e2e"
-BESIDE = Path(__file__).resolve().parents[2] / "shared" / "goldens" / "e2e"
+HERE = Path(__file__).parent / "e2e"
+BESIDE = SHARED / "goldens" / "e2e"
 SHARE = {"tiny": 0.9999, "vitb16": 0.999}
 """Share of pixels that must agree; the full-size weights are random, and their classes lie close together."""
 

@@ -15,12 +15,12 @@ import numpy as np
 import papermill
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from paths import ROOT
 from PIL import Image
 
 from ovss import InputError
 from ovss.notebooks import METADATA, execute, lint, main, normalise, walkthroughs, write
 
-ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = walkthroughs(ROOT / "notebooks")
 SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("s0*.py"))
 COMMON = {"model", "pretrained", "image", "classes"}

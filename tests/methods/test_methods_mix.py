@@ -101,9 +101,9 @@ def test_maps_equal_those_of_the_naclip_authors(astronaut, key):
 
 
 def test_the_map_of_cliptrase_equals_the_authors():
-    from test_goldens_cliptrase import encode
+    from method_helpers import encode_crop
 
-    maps = whole_map(create_method("cliptrase"), encode("crop_astronaut_224"))[0]
+    maps = whole_map(create_method("cliptrase"), encode_crop("crop_astronaut_224"))[0]
     expected = golden_arrays("cliptrase/attention_astronaut_224.npz")["block12_weights_per_head"]
     assert relative_difference(maps, expected) < 1e-4
 

@@ -11,7 +11,7 @@ from ovss.metrics import measure
 from ovss.metrics.intervals import MAX_SEEN_ONCE, MIN_IMAGES, bootstrap, compare_bootstrap
 from ovss.metrics.resampling import Resampler, seen_once
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from interval_coverage import coverage
 from simulated_images import WORLDS, interchangeable, population
 

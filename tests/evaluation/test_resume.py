@@ -19,10 +19,10 @@ import ovss
 from ovss.backbone import load_backbone
 from ovss.cli import main
 from ovss.errors import InputError
-from ovss.evaluation import _identity
 from ovss.evaluation.pipeline import Job
 from ovss.evaluation.records import Record, Shard, Store, make_shards, write_bytes
 from ovss.evaluation.results import Evaluation
+from ovss.evaluation.run import _identity
 from ovss.files import _HOST, atomic_write, digest, sweep
 from ovss.methods import resolve_methods
 from ovss.vocabulary import load_vocabulary
@@ -246,7 +246,7 @@ def test_changed_data_weights_and_code_start_anew(backbone, checkpoint, folder, 
     weights["visual.proj"] = weights["visual.proj"] * 1.01
     save_file(weights, tmp_path / "other.safetensors")
     keys.add(key(ovss.load_backbone("tiny", str(tmp_path / "other.safetensors"), device="cpu", dtype="float32")))
-    monkeypatch.setattr("ovss.evaluation.code_hash", lambda *makers: "another version")
+    monkeypatch.setattr("ovss.evaluation.run.code_hash", lambda *makers: "another version")
     keys.add(key())
     assert len(keys) == 3
 
@@ -291,7 +291,7 @@ def test_judged_words_libraries_pixel_statistics_arithmetic_and_text_are_part_of
     assert half.weights_hash == backbone.weights_hash
     keys.append(_identity_of(half, data))
     with monkeypatch.context() as patch:
-        patch.setattr("ovss.evaluation.library_versions", lambda: {"torch": "0"})
+        patch.setattr("ovss.evaluation.run.library_versions", lambda: {"torch": "0"})
         keys.append(_identity_of(backbone, data))
     assert len(set(keys)) == len(keys)
     assert _identity_of(backbone, data) == keys[0]
@@ -493,7 +493,7 @@ def native_224():
 def test_a_run_under_the_older_sclip_is_not_continued_under_todays(tmp_path):
     """The folder was written by version 0.1.0 at commit 98f91ae with this model, these images and this call."""
     folder = tmp_path / "run"
-    shutil.copytree(Path(__file__).parent / "data" / "run_under_older_sclip", folder)
+    shutil.copytree(Path(__file__).parent / "run_under_older_sclip", folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match="an older version of ovss wrote it"):
         Evaluation.load(folder)
