@@ -13,9 +13,9 @@ import pytest
 from evaluation_helpers import METHODS, backbone, cache, checkpoint, contents, data, folder, quick_protocol
 
 import ovss
-from ovss import cluster as cluster_module
 from ovss.backbone import Backbone
 from ovss.errors import InputError
+from ovss.evaluation import cluster as cluster_module
 from ovss.evaluation.cluster import ModelSource
 
 __all__ = ["backbone", "cache", "checkpoint", "data", "folder"]

@@ -3,9 +3,9 @@
 import ast
 import re
 import subprocess
-from pathlib import Path
 
 from paths import ROOT
+
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
