@@ -162,6 +162,60 @@ class RegionVotes(WindowScores):
         return values
 
 
+class WindowStitcher:
+    """Windows of an image put together at the pixels of its label map, a few rows at a time.
+
+    Args:
+        windows: Scores of each window, row by row of windows, all of one size.
+        rows: What each row of pixels of each row of windows contributes to each row of the label map.
+        columns: The same for columns.
+    """
+
+    def __init__(
+        self, windows: Sequence[WindowScores], rows: Float[Tensor, "H h"], columns: Float[Tensor, "W w"]
+    ) -> None:
+        self.windows = windows
+        self.device = windows[0].scores.device
+        height, width = windows[0].size
+        self._width = len(columns)
+        self._rows = rows.to(self.device).split(height, dim=1)
+        self._columns = [_column_taps(part) for part in columns.to(self.device).split(width, dim=1)]
+
+    def strip(self, top: int, height: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+        """Stitched scores of some rows of the label map.
+
+        Args:
+            top: First row.
+            height: How many rows.
+            queries: Which queries.
+        """
+        count = len(range(*queries.indices(len(self.windows[0].scores))))
+        strip = torch.zeros(height, count, self._width, device=self.device)
+        for number, window in enumerate(self.windows):
+            row, column = divmod(number, len(self._columns))
+            weights = self._rows[row][top : top + height]
+            used = weights.any(dim=0).nonzero().squeeze(1)
+            if not len(used):
+                continue
+            reached, taps, shares = self._columns[column]
+            maps = window.rows(used, queries)  # (K, used, W)
+            widened = torch.stack([maps[:, :, tap] * share for tap, share in zip(taps, shares, strict=True)]).sum(0)
+            part = (weights[:, used] @ widened.transpose(0, 1).flatten(1)).unflatten(1, widened.shape[::2])
+            if window.coefficients is not None:
+                part = window.coefficients[queries] @ part
+            strip[:, :, reached] += part
+        return strip
+
+
+def _column_taps(weights: Float[Tensor, "W w"]) -> tuple[slice, Int[Tensor, "k n"], Float[Tensor, "k n"]]:
+    """The n columns of the label map that a window reaches, and the one or two of its own columns of pixels that each
+    of them is made from, with their weights."""
+    found = weights.any(dim=1).nonzero()
+    reached = slice(int(found[0]), int(found[-1]) + 1)
+    taps = weights[reached].topk(min(2, weights.shape[1]), dim=1)
+    return reached, taps.indices.T, taps.values.T
+
+
 def name_by_mean(scores: Float[Tensor, "Q h w"], region: Int[Tensor, "H W"]) -> Float[Tensor, "Q H W"]:
     """Scores at the pixels after `RegionMeans`."""
     return RegionMeans(scores, region).full()

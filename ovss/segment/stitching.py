@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from ovss.ingredients import WindowScores
+from ovss.ingredients import WindowScores, WindowStitcher
 from ovss.segment.labels import STRIP, ScoreField
 from ovss.segment.windows import Axis, stitch_matrix
 
@@ -70,40 +70,10 @@ class PixelField(ScoreField):
         return self.windows[0].scores.device
 
     @cached_property
-    def _row_weights(self) -> list[Float[Tensor, "H h"]]:
-        """Per row of windows, what each of its rows of pixels contributes to each row of the label map."""
-        matrix = stitch_matrix(self.rows, self.rows.padded, self.size[0]).to(self.device)
-        return list(matrix.split(self.rows.padded, dim=1))
-
-    @cached_property
-    def _column_taps(self) -> list[tuple[slice, Int[Tensor, "k n"], Float[Tensor, "k n"]]]:
-        """Per column of windows, the n columns of the label map that it reaches, and the one or two of its columns of
-        pixels that each of them is made from, with their weights."""
-        matrix = stitch_matrix(self.columns, self.columns.padded, self.size[1]).to(self.device)
-        found = []
-        for part in matrix.split(self.columns.padded, dim=1):
-            reached = part.any(dim=1).nonzero()
-            here = slice(int(reached[0]), int(reached[-1]) + 1)
-            taps = part[here].topk(min(2, self.columns.padded), dim=1)
-            found.append((here, taps.indices.T, taps.values.T))
-        return found
+    def _stitcher(self) -> WindowStitcher:
+        rows = stitch_matrix(self.rows, self.rows.padded, self.size[0])
+        return WindowStitcher(self.windows, rows, stitch_matrix(self.columns, self.columns.padded, self.size[1]))
 
     def strip(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
         """Stitched scores of some rows of the label map."""
-        height = min(STRIP, self.size[0] - top)
-        count = len(range(*queries.indices(len(self.rule.query_class))))
-        strip = torch.zeros(height, count, self.size[1], device=self.device)
-        for number, window in enumerate(self.windows):
-            row, column = divmod(number, len(self.columns.starts))
-            weights = self._row_weights[row][top : top + STRIP]
-            used = weights.any(dim=0).nonzero().squeeze(1)
-            if not len(used):
-                continue
-            here, taps, shares = self._column_taps[column]
-            maps = window.rows(used, queries)  # (K, used, W)
-            widened = torch.stack([maps[:, :, tap] * share for tap, share in zip(taps, shares, strict=True)]).sum(0)
-            part = (weights[:, used] @ widened.transpose(0, 1).flatten(1)).unflatten(1, widened.shape[::2])
-            if window.coefficients is not None:
-                part = window.coefficients[queries] @ part
-            strip[:, :, here] += part
-        return strip
+        return self._stitcher.strip(top, min(STRIP, self.size[0] - top), queries)

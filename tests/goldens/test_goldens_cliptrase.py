@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from method_helpers import golden_arrays, relative_difference
+from method_helpers import encode_crop, golden_arrays, relative_difference
 
 from ovss.ingredients import (
     attention_map,
