@@ -1,8 +1,9 @@
 """What the methods share: attention kernels, Gaussian window, anomaly detectors, repair, aggregation, clusters."""
 
-from ovss.ingredients.aggregation import aggregation_weights, cosine_map, similarity_attention
+from ovss.ingredients.aggregation import aggregation_weights, cosine_map, keep_similar, similarity_attention
 from ovss.ingredients.anomalies import (
     DETECTORS,
+    cls_outliers,
     find_anomalies,
     kdist_scores,
     lof_scores,
@@ -13,10 +14,12 @@ from ovss.ingredients.attention import (
     PAIRS,
     attend,
     attention_map,
+    balanced_attention,
     gaussian_window,
     logit_bound,
     middle_attention,
     patch_qkv,
+    sharpest_heads,
 )
 from ovss.ingredients.clusters import (
     DENOISERS,
@@ -61,6 +64,8 @@ __all__ = [
     "aggregation_weights",
     "attend",
     "attention_map",
+    "balanced_attention",
+    "cls_outliers",
     "cluster",
     "cluster_maps",
     "clustering_parameters",
@@ -73,6 +78,7 @@ __all__ = [
     "find_regions",
     "gaussian_window",
     "kdist_scores",
+    "keep_similar",
     "lof_scores",
     "logit_bound",
     "middle_attention",
@@ -83,6 +89,7 @@ __all__ = [
     "repair",
     "restrict_attention",
     "self_correlation",
+    "sharpest_heads",
     "similarity_attention",
     "smooth_maps",
     "squared_distances",

@@ -13,6 +13,11 @@ def cosine_map(x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N N"]:
     return x @ x.mT
 
 
+def keep_similar(similarity: Float[Tensor, "B N N"], beta: float) -> Float[Tensor, "B N N"]:
+    """Similarities of at least `beta`; the rest is zero."""
+    return torch.where(similarity >= beta, similarity, 0)
+
+
 def aggregation_weights(similarity: Float[Tensor, "B N N"], beta: float) -> Float[Tensor, "B N N"]:
     """Rows of weights from the similarities of at least `beta`; the rest is zero (SC-CLIP).
 
@@ -23,7 +28,7 @@ def aggregation_weights(similarity: Float[Tensor, "B N N"], beta: float) -> Floa
     Returns:
         Rows divided by (their sum + 1e-6).
     """
-    kept = torch.where(similarity >= beta, similarity, 0)
+    kept = keep_similar(similarity, beta)
     return kept / (kept.sum(-1, keepdim=True) + 1e-6)
 
 

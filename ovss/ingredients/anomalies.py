@@ -79,7 +79,11 @@ def lof_scores(x: Float[Tensor, "B N D"], neighbours: int = 30) -> Float[Tensor,
 
 
 def find_anomalies(
-    x: Float[Tensor, "B N D"], detector: str = "kdist", neighbours: int = 30, contamination: float = 0.05
+    x: Float[Tensor, "B N D"],
+    detector: str = "kdist",
+    neighbours: int = 30,
+    contamination: float = 0.05,
+    largest: int = LARGEST_NORMS,
 ) -> Bool[Tensor, "B N"]:
     """Which patch tokens are anomalous, per image.
 
@@ -90,15 +94,33 @@ def find_anomalies(
         neighbours: Neighbours k of the first two.
         contamination: Fraction of the tokens that the first two call anomalous: those whose score lies above the
             quantile 1 - contamination of their image.
+        largest: Tokens that "norm" finds.
     """
     if detector == "norm":
-        top = x.float().norm(dim=-1).topk(min(LARGEST_NORMS, x.shape[1]), dim=-1).indices
-        return torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device).scatter(1, top, True)
+        return _largest(x.float().norm(dim=-1), largest)
     scores = {"kdist": kdist_scores, "lof": lof_scores}[detector](x, neighbours)
     # Where all patches are neighbours, the two farthest apart have equal factors, and rounding must not decide.
     # On larger grids the comparison is the authors', whose code does not run on smaller ones.
     tie = TIE if x.shape[1] - 1 <= neighbours else 0.0
     return scores > torch.quantile(scores, 1 - contamination, dim=-1, keepdim=True) * (1 + tie)
+
+
+def _largest(values: Float[Tensor, "B N"], count: int) -> Bool[Tensor, "B N"]:
+    top = values.topk(min(count, values.shape[1]), dim=-1).indices
+    return torch.zeros_like(values, dtype=torch.bool).scatter(1, top, True)
+
+
+def cls_outliers(attention: Float[Tensor, "B T T"], gain: float, largest: int = LARGEST_NORMS) -> Bool[Tensor, "B N"]:
+    """Patches that CLS looks at more than they look at themselves (SFP).
+
+    Args:
+        attention: Attention of a block, heads averaged, CLS first.
+        gain: Factor of the attention of CLS.
+        largest: At most so many, those that CLS looks at most.
+    """
+    looked_at = gain * attention[:, 0, 1:]
+    candidates = looked_at > attention.diagonal(dim1=1, dim2=2)[:, 1:]
+    return candidates & _largest(looked_at.masked_fill(~candidates, -torch.inf), largest)
 
 
 def repair(x: Float[Tensor, "B N D"], anomalous: Bool[Tensor, "B N"], grid: tuple[int, int]) -> Float[Tensor, "B N D"]:

@@ -1,11 +1,11 @@
 """Attention kernels of the last block: who looks at whom, and with which bias."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ovss.backbone import Tokens
@@ -52,6 +52,18 @@ def patch_qkv(qkv: QKV) -> QKV:
     return q[:, :, 1:], k[:, :, 1:], v[:, :, 1:]
 
 
+def sharpest_heads(maps: Float[Tensor, "B H T T"], count: int) -> Bool[Tensor, "B H 1 1"]:
+    """The heads whose attention has the lowest entropy, -sum of a log2(a + 1e-6) over all entries (DIH-CLIP).
+
+    Args:
+        maps: Attention per head.
+        count: How many heads; all where there are fewer. Of equal ones the first.
+    """
+    diffuse = -(maps * torch.log2(maps + 1e-6)).sum(dim=(-2, -1))  # (B, H)
+    order = diffuse.argsort(dim=-1, stable=True)[:, :count]
+    return torch.zeros_like(diffuse, dtype=torch.bool).scatter(1, order, True)[..., None, None]
+
+
 def middle_attention(tokens: Tokens, blocks: Iterable[int]) -> Float[Tensor, "B H T T"]:
     """Mean over blocks of softmax(q k^T / sqrt d), head by head, in float32.
 
@@ -64,6 +76,30 @@ def middle_attention(tokens: Tokens, blocks: Iterable[int]) -> Float[Tensor, "B 
     for block in blocks[1:]:
         total += attention_map(tokens.qkv(block), "qk")
     return total / len(blocks)
+
+
+def balanced_attention(tokens: Tokens, once: bool = False) -> Iterator[Float[Tensor, "B H T T"]]:
+    """Attention of the layers 1..L made of that of all blocks but the last, added up (CLIPer), in float32.
+
+    For each layer the columns of the sum are divided by their sums, then the rows: once more than for the layer before,
+    since the authors' code does it in place. The attention is the symmetric part of the result, less the mean of each
+    column, clamped at zero, rows scaled to sum 1.
+
+    Args:
+        tokens: One backbone pass of at least two blocks.
+        once: Normalise once for all layers (the paper).
+    """
+    # A mean will do as well as a sum: the first division cancels the factor.
+    total = middle_attention(tokens, range(1, tokens.depth))
+    balanced = total
+    for number in range(tokens.depth):
+        if number == 0 or not once:
+            total = total / total.sum(-2, keepdim=True)
+            total = total / total.sum(-1, keepdim=True)
+            mutual = (total + total.mT) / 2
+            mutual = (mutual - mutual.mean(-2, keepdim=True)).clamp_min(0)
+            balanced = mutual / mutual.sum(-1, keepdim=True).clamp_min(torch.finfo(mutual.dtype).tiny)
+        yield balanced
 
 
 @lru_cache(maxsize=8)

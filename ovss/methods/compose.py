@@ -40,6 +40,7 @@ from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 from ovss.methods.resclip import ResClip
 from ovss.methods.scclip import ScClip
+from ovss.methods.two_pass import fuse, post_aggregate
 
 KERNELS = (*PAIRS, "identity", "neighbours", "similar", "coherent", "middle")
 
@@ -154,10 +155,9 @@ class Compose(Method):
         x, similarity = self.prepare(tokens)
         y = self.attend_once(tokens, x, similarity)
         if self.second_pass:
-            fusion = torch.stack([tokens.hidden(number).float() for number in fused]).sum(0)
-            y = y + self.attend_once(tokens, fusion, similarity)
+            y = y + self.attend_once(tokens, fuse(tokens, fused), similarity)
         if self.aggregate_post:
-            y = aggregation_weights(cosine_map(tokens.hidden(post)[:, 1:]), self.beta) @ y
+            y = post_aggregate(tokens, y, post, self.beta)
         return y.to(tokens.backbone.dtype)
 
     def attend_once(

@@ -8,7 +8,6 @@ second pass over their sum brings back local detail.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -23,11 +22,17 @@ from ovss.ingredients import (
     repair,
     similarity_attention,
 )
-from ovss.methods.base import Method, Paper, check_block, scale_block
+from ovss.methods.base import Method, Paper, check_block
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
-
-DEEP = 24
+from ovss.methods.two_pass import (
+    LAYERS,
+    calibration_blocks,
+    cls_weight,
+    cls_weight_parameter,
+    fuse,
+    post_aggregate,
+)
 
 
 @register
@@ -41,8 +46,7 @@ class ScClip(Method):
         authors="Sule Bai, Yong Liu, Yifei Han, Haoji Zhang, Yansong Tang, Jie Zhou, Jiwen Lu",
         venue="IEEE TIP 2025",
         arxiv="2411.15869",
-        layers="last block; blocks 9 (similarities), 4 (post-aggregation) and 4..10 (fused) of 12; 17, 7 and 9..19 of "
-        "24; at another depth the numbers for 12 are scaled; CLS weighs 0.3 below 24 blocks, 0.1 from there on",
+        layers=LAYERS,
         deviations=(
             "rows and columns of a grid that is not square are kept apart; the authors' code takes one for the other "
             "there and repairs the wrong patches",
@@ -54,11 +58,7 @@ class ScClip(Method):
     )
 
     beta: float = parameter(0.4, "cosine from which patches are aggregated", "paper, implementation details")
-    w_cls: float | None = parameter(
-        None,
-        "weight of the CLS token added to all patches; None: 0.3, from 24 blocks on 0.1",
-        "authors' code",
-    )
+    w_cls: float | None = cls_weight_parameter()
     detector: str = parameter("kdist", "score that finds anomaly tokens", "authors' code", DETECTORS)
     neighbours: int = parameter(30, "neighbours k of the detector, at most N - 1 are used", "authors' code", "[1, inf)")
     contamination: float = parameter(
@@ -110,11 +110,7 @@ class ScClip(Method):
         Raises:
             InputError: A chosen block does not exist.
         """
-        if depth == DEEP:
-            mid, post, fused = 17, 7, tuple(range(9, 20))
-        else:
-            mid, post = scale_block(9, depth), scale_block(4, depth)
-            fused = tuple(range(scale_block(4, depth), scale_block(10, depth) + 1))
+        mid, post, fused = calibration_blocks(depth)
         mid = check_block(self.name, "mid_block", self.mid_block or mid, depth)
         post = check_block(self.name, "post_block", self.post_block or post, depth)
         fused = tuple(check_block(self.name, "fused_blocks", block, depth) for block in self.fused_blocks or fused)
@@ -159,14 +155,14 @@ class ScClip(Method):
         if not self.two_pass:
             y = self.attend(tokens, x, cls, enhancement)
         else:
-            fusion = torch.stack([tokens.hidden(block).float() for block in fused]).sum(0)  # (B, 1 + N, D)
+            fusion = fuse(tokens, fused)  # (B, 1 + N, D)
             if self.two_pass == "sum":
                 y = self.attend(tokens, x + fusion[:, 1:], cls + fusion[:, :1], enhancement)
             else:
                 y = self.attend(tokens, x, cls, enhancement)
                 y = y + self.attend(tokens, fusion[:, 1:], fusion[:, :1], enhancement)
         if self.aggregate and self.aggregate_post:
-            y = aggregation_weights(cosine_map(tokens.hidden(post)[:, 1:]), self.beta) @ y
+            y = post_aggregate(tokens, y, post, self.beta)
         return y.to(tokens.backbone.dtype)
 
     def attend(
@@ -182,8 +178,7 @@ class ScClip(Method):
         """
         block = tokens.block(tokens.depth)
         mixed = self._mix(block.qkv(x.to(tokens.backbone.dtype)), enhancement)
-        weight = self.w_cls if self.w_cls is not None else (0.3 if tokens.depth < DEEP else 0.1)
-        return block.merge(mixed).float() + weight * cls
+        return block.merge(mixed).float() + cls_weight(self.w_cls, tokens.depth) * cls
 
     @staticmethod
     def _mix(

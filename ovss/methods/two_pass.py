@@ -1,0 +1,48 @@
+"""What SC-CLIP and the methods built on it share: their blocks, the weight of CLS, the second pass, aggregation."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ovss.backbone import Tokens
+from ovss.ingredients import aggregation_weights, cosine_map
+from ovss.methods.base import scale_block
+from ovss.methods.parameters import parameter
+
+DEEP = 24
+LAYERS = (
+    "last block; blocks 9 (similarities), 4 (post-aggregation) and 4..10 (fused) of 12; 17, 7 and 9..19 of 24; at "
+    "another depth the numbers for 12 are scaled; CLS weighs 0.3 below 24 blocks, 0.1 from there on"
+)
+
+
+def calibration_blocks(depth: int) -> tuple[int, int, tuple[int, ...]]:
+    """Block p of the similarities, block r of the post-aggregation and the fused blocks at a depth."""
+    if depth == DEEP:
+        return 17, 7, tuple(range(9, 20))
+    fused = range(scale_block(4, depth), scale_block(10, depth) + 1)
+    return scale_block(9, depth), scale_block(4, depth), tuple(fused)
+
+
+def cls_weight_parameter() -> Any:
+    """The hyperparameter `w_cls`."""
+    return parameter(
+        None, "weight of the CLS token added to all patches; None: 0.3, from 24 blocks on 0.1", "authors' code"
+    )
+
+
+def cls_weight(given: float | None, depth: int) -> float:
+    """Weight of the CLS token that is added to all patches, where None leaves it to the depth."""
+    return given if given is not None else (0.3 if depth < DEEP else 0.1)
+
+
+def fuse(tokens: Tokens, blocks: tuple[int, ...]) -> Float[Tensor, "B T D"]:
+    """Sum of the outputs of some blocks, float32."""
+    return torch.stack([tokens.hidden(block).float() for block in blocks]).sum(0)
+
+
+def post_aggregate(tokens: Tokens, y: Float[Tensor, "B N D"], block: int, beta: float) -> Float[Tensor, "B N D"]:
+    """Patches averaged with those that were alike in an early block, in the number format of the model."""
+    return (aggregation_weights(cosine_map(tokens.hidden(block)[:, 1:]), beta) @ y).to(tokens.backbone.dtype)
