@@ -74,11 +74,11 @@ class Pearl(Method):
             return u @ vt
         gram = covariance.mT @ covariance
         size = gram.flatten(-2).norm(dim=-1).clamp_min(1e-6)[..., None, None]
-        eye = torch.eye(gram.shape[-1], device=gram.device)
+        eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
         y, z = gram / size + 1e-6 * eye, eye.expand_as(gram)
         for _ in range(self.steps):
             half = (3 * eye - z @ y) / 2
-            y, z = y @ half, z @ half
+            y, z = y @ half, half @ z
         return covariance @ z / size.sqrt()
 
 

@@ -19,6 +19,10 @@ VARIANTS = [
     ("cliptrase", {"denoise": "dice", "naming": "mean"}),
     ("clipseg_aaai25", {"attention": ("self",), "values": "last"}),
     ("clip_surgery", {"feature_surgery": True}),
+    ("sfp", {"detector": "norm", "outliers": 3}),
+    ("dihclip", {"heads": 1}),
+    ("pearl", {"steps": 12, "alpha": 0.3}),
+    ("cliper", {"normalise": "once", "layer": 3}),
 ]
 
 

@@ -68,7 +68,7 @@ def test_layers_lie_within_the_model(name, depth):
     assert max(layers) <= depth
 
 
-@pytest.mark.parametrize(("name", "depth"), [("cliptrase", 1), ("clipseg_aaai25", 2)])
+@pytest.mark.parametrize(("name", "depth"), [("cliptrase", 1), ("clipseg_aaai25", 2), ("sfp", 1), ("cliper", 1)])
 def test_a_model_that_is_too_shallow_is_refused(name, depth):
     with pytest.raises(ValueError, match=name):
         create_method(name).layers(depth)
@@ -82,6 +82,10 @@ def test_depths_follow_the_papers():
     assert create_method("clipseg_aaai25").blocks(24) == (12, 13, 14, 15, 16, 17)
     assert create_method("gem").layers(24) == set(range(18, 24))
     assert create_method("cliptrase").layers(24) == {22, 23}
+    assert create_method("sfp").layers(24) == {7, 17, 22, 23, *range(9, 20)}
+    assert create_method("dihclip").layers(12) == {11, 8, *range(4, 11)}
+    assert create_method("pearl").layers(32) == {31}
+    assert [create_method("cliper").chosen(depth) for depth in (12, 24)] == [12, 23]
 
 
 def test_eight_methods_share_one_backbone_pass(backbone):
@@ -166,6 +170,10 @@ def test_constant_pictures_give_finite_embeddings(backbone, name):
         ("clipseg_aaai25", {"middle_blocks": "best"}, "neither 'auto' nor block numbers"),
         ("clipseg_aaai25", {"attention": ()}, "attention=() is empty"),
         ("gem", {"blocks": 0}, "gem: blocks=0 is outside [1, inf)"),
+        ("sfp", {"detector": "lof"}, "sfp: detector='lof' is none of som, norm, kdist"),
+        ("dihclip", {"heads": 0}, "dihclip: heads=0 is outside [1, inf)"),
+        ("pearl", {"alpha": -0.1}, "pearl: alpha=-0.1 is outside [0, inf)"),
+        ("cliper", {"normalise": "twice"}, "cliper: normalise='twice' is none of each, once"),
         ("naclip", {"sgma": 3.0}, "method 'naclip' has no parameter 'sgma'. Did you mean 'sigma'?"),
         ("naklip", {}, "method 'naklip' is unknown. Did you mean 'naclip'?"),
     ],
@@ -184,6 +192,7 @@ def test_bad_parameters_are_refused_by_name_value_and_range(name, parameters, me
         ("scclip", {"fused_blocks": (4, 14)}, "fused_blocks=14 is outside 1..12"),
         ("gem", {"blocks": 13}, "blocks=13 is outside 1..12"),
         ("clip_surgery", {"blocks": 13}, "blocks=13 is outside 1..12"),
+        ("cliper", {"layer": 13}, "layer=13 is outside 1..12"),
         ("resclip", {"middle_blocks": (6, 20)}, "middle_blocks=20 is outside 1..12"),
         ("clipseg_aaai25", {"value_blocks": 13}, "value_blocks=13 is outside 1..12"),
         ("clipseg_aaai25", {"middle_blocks": "auto"}, "see calibrate"),

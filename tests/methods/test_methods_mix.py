@@ -19,6 +19,10 @@ VARIANTS = [
     ("clipseg_aaai25", {"attention": ("self",)}),
     ("compose", {"kernels": ("neighbours", "middle", "identity")}),
     ("compose", CALIBRATED),
+    ("sfp", {"repair": False}),
+    ("dihclip", {"heads": 2}),
+    ("pearl", {"arch": "vanilla", "solver": "svd"}),
+    ("cliper", {"layer": 4}),
 ]
 VARIANT_IDS = [f"{name}{number}" for number, (name, _) in enumerate(VARIANTS)]
 AUTHORS_MAPS = {
