@@ -12,6 +12,8 @@ from paths import shared_path
 
 from ovss.backbone import Backbone, Tokens
 
+NEEDED = {"rfclip": {"channels": (1, 5, 14)}}
+"""Parameters without which a method does not run on weights that are not OpenAI's."""
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 
 

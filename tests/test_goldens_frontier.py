@@ -1,5 +1,6 @@
 """Methods of 2025 and 2026 on one backbone pass against outputs of their authors' code."""
 
+import dataclasses
 import json
 from functools import lru_cache
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from method_helpers import golden_arrays, golden_backbone, golden_pixels, relative_difference
 
-from ovss.ingredients import aggregation_weights, attention_map, cosine_map, sharpest_heads
+from ovss.ingredients import Blur, aggregation_weights, attention_map, cosine_map, sharpest_heads
 from ovss.methods import create_method
 
 CASES = [
@@ -113,3 +114,35 @@ def test_layers_attention_and_word_maps_of_cliper(case):
     text, count = torch.from_numpy(arrays["text"]), int(arrays["foreground"])
     got = method.word_maps(tokens, text, count, float(arrays["scale"]), float(arrays["threshold"]))
     assert relative_difference(got[0], arrays["word_maps"]) < 1e-4
+
+
+@pytest.mark.parametrize("case", ["rfclip_tiny_astronaut_square", "rfclip_tiny_astronaut_square_sigma-1.7"])
+def test_rfclip_on_a_pass_of_its_own(case):
+    arrays, method, tokens = load(case)
+    method = dataclasses.replace(method, channels=tuple(arrays["channels"].tolist()))
+    before = [state.clone() for state in (tokens.hidden(0), tokens.hidden(12))]
+    assert (method.patch_embeddings(tokens)[0] - unit_rows(arrays["features"])).abs().max() < 1e-4
+    cls = method.class_scores(tokens, torch.eye(48))[0]
+    assert (cls - unit_rows(arrays["cls_embedding"])).abs().max() < 1e-4
+    assert torch.equal(before[0], tokens.hidden(0))
+    assert torch.equal(before[1], tokens.hidden(12))
+    if "guide" in arrays:
+        own = method.blurred(tokens)
+        assert relative_difference(method.guide(own)[0], arrays["guide"]) < 1e-4
+        first = merged(tokens, method.mix(tokens))
+        assert relative_difference(first, arrays["attention_out_1"]) < 1e-4
+        [(maps, values)] = method.attended(own, method.guide(own))
+        rows = torch.from_numpy(arrays["rows"])
+        assert relative_difference(maps[0][:, rows], arrays["attention_rows_2"]) < 1e-4
+        assert relative_difference(merged(tokens, maps @ values), arrays["attention_out_2"]) < 1e-4
+
+
+@pytest.mark.parametrize("case", ["rfclip_tiny_astronaut_square", "rfclip_tiny_astronaut_square_sigma-1.7"])
+def test_rfclip_blurs_the_same_patches(case):
+    arrays, method, tokens = load(case)
+    blur = Blur(tuple(arrays["channels"].tolist()), method.sigma, method.alpha)
+    own, changed = tokens.intervened(blur), []
+    for number in range(1, 13):
+        plain = own.block(number).forward(own.hidden(number - 1))
+        changed.append((own.hidden(number) != plain)[0, 1:].any(-1))
+    assert torch.equal(torch.stack(changed), torch.from_numpy(arrays["distracted"]))

@@ -6,8 +6,8 @@ import torch
 from method_helpers import random_backbone
 
 from ovss.errors import InputError
-from ovss.ingredients import balanced_attention, cls_outliers, sharpest_heads
-from ovss.methods import create_method
+from ovss.ingredients import Blur, balanced_attention, cls_outliers, sharpest_heads
+from ovss.methods import create_method, resolve_methods
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +177,50 @@ class TestWordMaps:
     def test_a_number_of_foreground_words_that_is_not_there_is_refused(self, tokens, foreground):
         with pytest.raises(InputError, match=rf"foreground={foreground} is outside 1\.\.5"):
             create_method("cliper").word_maps(tokens, self.words(), foreground)
+
+
+class TestOwnPass:
+    def test_an_intervention_changes_what_later_blocks_see_and_no_other_pass(self, tokens):
+        def silence(x, grid):
+            return torch.cat([x[:, :1], torch.zeros_like(x[:, 1:])], dim=1)
+
+        backbone, plain = tokens.backbone, tokens.hidden(12).clone()
+        own = tokens.intervened(silence)
+        assert own is tokens.intervened(silence)
+        assert not own.hidden(1)[:, 1:].any()
+        assert not own.hidden(12)[:, 1:].any()
+        x = tokens.hidden(0)
+        for number in range(1, 13):
+            x = silence(backbone.block(number).forward(x), tokens.grid)
+        assert torch.equal(own.hidden(12), x)
+        assert torch.equal(tokens.hidden(12), plain)
+
+    def test_encoding_with_an_intervention_is_the_same_pass(self):
+        backbone = random_backbone(depth=3)
+        images = torch.randn(2, 3, 24, 32, generator=torch.Generator().manual_seed(4))
+        blur = Blur((1, 2), 1.5, 0.4)
+        direct = backbone.encode_tokens(images, layers=[1, 2], intervene=blur)
+        later = backbone.encode_tokens(images).intervened(blur)
+        for number in (1, 2, 3):
+            assert torch.equal(direct.hidden(number), later.hidden(number))
+        assert not torch.equal(direct.hidden(3), backbone.encode_tokens(images).hidden(3))
+
+    def test_weights_and_channels_that_do_not_fit_are_refused(self, tokens):
+        with pytest.raises(InputError, match=r"massive channels of 'random' are unknown; give channels"):
+            create_method("rfclip").patch_embeddings(tokens)
+        with pytest.raises(InputError, match=r"channels=64 is outside 0\.\.63"):
+            create_method("rfclip", channels=(3, 64)).patch_embeddings(tokens)
+
+    def test_only_distracted_patches_change_and_cls_never_does(self):
+        x = torch.ones(1, 7, 4)
+        x[0, 1:, 0] = 0
+        x[0, 3] = torch.tensor([0.0, 9.0, 1.0, 2.0])
+        changed = Blur((1,), 2.0, 0.5)(x, (2, 3))
+        assert (changed != x).any(-1)[0].nonzero().flatten().tolist() == [3]
+        neighbours = x[0, [2, 3, 5, 6]].sum(0) / 9  # padding counts as zeros
+        torch.testing.assert_close(changed[0, 3], (x[0, 3] + neighbours) / 2)
+
+    def test_all_stands_for_methods_that_run_on_any_weights(self):
+        chosen = resolve_methods("all")
+        assert {"sfp", "dihclip", "pearl", "cliper"} <= set(chosen)
+        assert not {"rfclip", "compose"} & set(chosen)

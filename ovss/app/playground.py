@@ -19,7 +19,7 @@ from ovss.errors import InputError
 from ovss.figures.images import shrink
 from ovss.images import load_image
 from ovss.images.colours import class_colours
-from ovss.methods import create_method, list_methods
+from ovss.methods import create_method, default_methods
 from ovss.methods.tuned import under_protocol
 from ovss.protocols import Protocol
 from ovss.scenes.scenes import CLASSES, scene
@@ -128,7 +128,7 @@ class Playground:
         self.backbone, self.protocol = backbone, protocol
         drawn = scene("test", EXAMPLE)
         self.image, self.name = Image.fromarray(drawn.image), "example.png"
-        names = [name for name in list_methods() if name != "compose"]
+        names = default_methods()
         self.upload = widgets.FileUpload(accept=".png,.jpg,.jpeg", multiple=False, description="Choose a picture")
         words = "; ".join(CLASSES[number] for number in np.unique(drawn.mask))
         # Sent when the field is left: letter by letter, a busy kernel gets the click on Run before the last ones.

@@ -7,7 +7,7 @@ returns `Tokens`, the hidden states that every method of this package is a funct
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +24,8 @@ from ovss.errors import InputError
 from ovss.images import to_rgb
 
 POSITION_RULES = ("scale", "antialias", "size")
+Intervention = Callable[[Tensor, tuple[int, int]], Tensor]
+"""Change of a block's output (B, 1 + N, D) before the next block sees it, given the grid (h, w)."""
 
 
 class Block:
@@ -87,12 +89,21 @@ class Tokens:
         backbone: The backbone that made them.
         grid: Patch rows and columns (h, w).
         states: Kept hidden states by number, each (B, 1 + N, D) with N = h * w.
+        intervene: What was done to the output of each block before the next one saw it; None: nothing.
     """
 
-    def __init__(self, backbone: "Backbone", grid: tuple[int, int], states: dict[int, Tensor]) -> None:
+    def __init__(
+        self,
+        backbone: "Backbone",
+        grid: tuple[int, int],
+        states: dict[int, Tensor],
+        intervene: Intervention | None = None,
+    ) -> None:
         self.backbone = backbone
         self.grid = grid
+        self.intervene = intervene
         self._states = states
+        self._passes: dict[Intervention, Tokens] = {}
         self._qkv: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     @property
@@ -125,7 +136,7 @@ class Tokens:
             start = max(below)
             x = self._states[start]
             for number in range(start + 1, layer + 1):
-                x = self.block(number).forward(x)
+                x = self.backbone.run_block(number, x, self.grid, self.intervene)
             self._states[layer] = x
         return self._states[layer]
 
@@ -136,6 +147,21 @@ class Tokens:
         if layer not in self._qkv:
             self._qkv[layer] = self.block(layer).qkv(self.hidden(layer - 1))
         return self._qkv[layer]
+
+    def intervened(self, intervene: Intervention) -> "Tokens":
+        """Another pass over the same images, from the input of block 1 on, with a change between the blocks.
+
+        Blocks are run when their states are asked for. Equal interventions share one pass, which is kept.
+
+        Args:
+            intervene: Change of each block's output; compared by value where it is a frozen dataclass.
+
+        Raises:
+            InputError: Hidden state 0 was not kept.
+        """
+        if intervene not in self._passes:
+            self._passes[intervene] = Tokens(self.backbone, self.grid, {0: self.hidden(0)}, intervene)
+        return self._passes[intervene]
 
     def block(self, layer: int) -> Block:
         """Block `layer` (1-based) of the backbone."""
@@ -241,8 +267,19 @@ class Backbone:
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
         return (pixels - mean) / std
 
+    def run_block(
+        self, layer: int, x: Float[Tensor, "B T D"], grid: tuple[int, int], intervene: Intervention | None = None
+    ) -> Float[Tensor, "B T D"]:
+        """Output of a block, changed where a pass intervenes."""
+        x = self.block(layer).forward(x)
+        return x if intervene is None else intervene(x, grid)
+
     def encode_tokens(
-        self, images: Float[Tensor, "B 3 H W"], layers: Iterable[int] | None = None, position: str = "scale"
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        layers: Iterable[int] | None = None,
+        position: str = "scale",
+        intervene: Intervention | None = None,
     ) -> Tokens:
         """Run the blocks once and keep the hidden states.
 
@@ -253,6 +290,9 @@ class Backbone:
                 NACLIP,
                 SC-CLIP and CLIPtrase do), "size" (bicubic to the size) or "antialias" (the same, antialiased, as
                 open_clip).
+
+            intervene: Change of the output of each block before the next one sees it; None: the model as it is. No
+                parameter of the model is touched.
 
         Raises:
             InputError: Size no multiple of the patch, a layer outside 0..L, an unknown position rule.
@@ -269,10 +309,10 @@ class Backbone:
         x = self._embed(images.to(self.device, self.dtype), grid, position)
         states = {0: x} if 0 in wanted else {}
         for number in range(1, max(wanted) + 1):
-            x = self._blocks[number - 1].forward(x)
+            x = self.run_block(number, x, grid, intervene)
             if number in wanted:
                 states[number] = x
-        return Tokens(self, grid, states)
+        return Tokens(self, grid, states, intervene)
 
     def _embed(self, images: Tensor, grid: tuple[int, int], position: str) -> Tensor:
         patches = self._visual.conv1(images).flatten(2).transpose(1, 2)  # (B, N, D)

@@ -53,10 +53,11 @@ def describe(name: str) -> list[ParameterRow]:
 
 def overview() -> str:
     """A table with a line per method."""
-    rows = [("method", "venue", "arXiv", "title")]
+    rows = [("method", "passes", "venue", "arXiv", "title")]
     for name in list_methods():
-        paper = method_class(name).paper
-        rows.append((name, paper.venue, paper.arxiv or "-", paper.title))
+        cls = method_class(name)
+        paper = cls.paper
+        rows.append((name, str(1 + cls.own_pass), paper.venue, paper.arxiv or "-", paper.title))
     return aligned(rows)
 
 
@@ -73,6 +74,8 @@ def details(name: str) -> str:
     lines += [*textwrap.wrap(paper.authors, WIDTH), origin, ""]
     lines += textwrap.wrap((cls.__doc__ or "").strip(), WIDTH)
     lines += textwrap.wrap(f"Blocks: {paper.layers}.", WIDTH)
+    if cls.own_pass:
+        lines += ["Cost: one backbone pass of its own beside the shared one, since states change between the blocks."]
     rows = describe(name)
     if rows:
         head = ("parameter", "default", "values")

@@ -38,6 +38,7 @@ from ovss.ingredients.coherence import (
     patch_labels,
     restrict_attention,
 )
+from ovss.ingredients.distraction import OPENAI_CHANNELS, Blur
 from ovss.ingredients.regions import (
     NAMINGS,
     RegionMeans,
@@ -54,8 +55,10 @@ __all__ = [
     "DENOISERS",
     "DETECTORS",
     "NAMINGS",
+    "OPENAI_CHANNELS",
     "PAIRS",
     "VOID",
+    "Blur",
     "RegionMeans",
     "RegionNaming",
     "RegionVotes",

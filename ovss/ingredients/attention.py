@@ -64,17 +64,18 @@ def sharpest_heads(maps: Float[Tensor, "B H T T"], count: int) -> Bool[Tensor, "
     return torch.zeros_like(diffuse, dtype=torch.bool).scatter(1, order, True)[..., None, None]
 
 
-def middle_attention(tokens: Tokens, blocks: Iterable[int]) -> Float[Tensor, "B H T T"]:
-    """Mean over blocks of softmax(q k^T / sqrt d), head by head, in float32.
+def middle_attention(tokens: Tokens, blocks: Iterable[int], pair: str = "qk") -> Float[Tensor, "B H T T"]:
+    """Mean over blocks of softmax(a b^T / sqrt d), head by head, in float32.
 
     Args:
         tokens: One backbone pass.
         blocks: Block numbers, 1-based.
+        pair: Which two of q, k and v are compared.
     """
     blocks = tuple(blocks)
-    total = attention_map(tokens.qkv(blocks[0]), "qk")
+    total = attention_map(tokens.qkv(blocks[0]), pair)
     for block in blocks[1:]:
-        total += attention_map(tokens.qkv(block), "qk")
+        total += attention_map(tokens.qkv(block), pair)
     return total / len(blocks)
 
 

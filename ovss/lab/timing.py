@@ -21,7 +21,7 @@ from torch import Tensor
 from ovss.backbone import Backbone, load_backbone
 from ovss.errors import InputError
 from ovss.files import atomic_write
-from ovss.methods import Method, create_method, list_methods
+from ovss.methods import Method, create_method, default_methods
 
 BASELINE = "encode_image"
 SHARED = ("clip", "maskclip", "sclip", "clearclip", "naclip", "scclip", "cliptrase", "clipseg_aaai25")
@@ -227,7 +227,7 @@ def smooth_windows(count: int, size: int, seed: int) -> Tensor:
 
 
 def _methods(names: str | None) -> list[Method]:
-    chosen = names.split(",") if names else [name for name in list_methods() if name != "compose"]
+    chosen = names.split(",") if names else default_methods()
     return [create_method(name.strip()) for name in chosen]
 
 

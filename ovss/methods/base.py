@@ -48,6 +48,10 @@ class Method:
 
     name: ClassVar[str]
     paper: ClassVar[Paper]
+    own_pass: ClassVar[bool] = False
+    """Whether the method changes states between blocks and so costs one more backbone pass."""
+    in_all: ClassVar[bool] = True
+    """Whether "all" stands for it too: not where the defaults are another method or fit certain weights only."""
 
     def __post_init__(self) -> None:
         """Check every hyperparameter against its type and domain.

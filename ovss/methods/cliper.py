@@ -42,8 +42,7 @@ class Cliper(Method):
             "attention for all layers (normalise='once')",
             "layers below the last one pass two LayerNorms, as in the authors' code",
             "the position embedding follows the protocol; the authors' code resizes it bilinearly to half precision",
-            "labels come from scaled softmax, as for all methods; the authors scale each map to 0..1 and take "
-            "thresholds per data set, and `word_maps` gives the maps they start from",
+            "labels come from a scaled softmax; the authors' come from `word_maps`, scaled to 0..1, and thresholds",
         ),
     )
 
@@ -55,11 +54,7 @@ class Cliper(Method):
     )
 
     def layers(self, depth: int) -> frozenset[int]:
-        """Hidden states read: the inputs of all blocks.
-
-        Raises:
-            InputError: The layer does not exist, or the model has a single block.
-        """
+        """Hidden states read: the inputs of all blocks; InputError where the layer or a second block is missing."""
         if depth < 2:
             raise InputError("cliper: a model of 1 block has no attention before the last one; at least 2 are needed")
         self.chosen(depth)

@@ -51,6 +51,7 @@ class Compose(Method):
     """Any combination of the papers' ingredients; the named methods are points of this space."""
 
     name: ClassVar[str] = "compose"
+    in_all: ClassVar[bool] = False
     paper: ClassVar[Paper] = Paper(
         title="Composition of the ingredients of the methods above",
         authors="",

@@ -47,6 +47,11 @@ def list_methods() -> list[str]:
     return [*known, *others, *(["compose"] if "compose" in _REGISTRY else [])]
 
 
+def default_methods() -> list[str]:
+    """Names of the methods that "all" stands for."""
+    return [name for name in list_methods() if _REGISTRY[name].in_all]
+
+
 def method_class(name: str) -> type[Method]:
     """The class behind a name.
 
@@ -87,7 +92,7 @@ def resolve_methods(
 
     Args:
         methods: See `evaluate`; names may carry parameters, as in "naclip(sigma=2.0)". "all" stands for every method
-            but `compose`, whose default is plain CLIP.
+            but `compose`, whose default is plain CLIP, and those whose defaults fit certain weights only.
 
     Raises:
         InputError: An unknown method or parameter, none at all, or one label twice.
@@ -97,7 +102,7 @@ def resolve_methods(
     else:
         listed = [methods] if isinstance(methods, str | Method) else list(methods)
         if "all" in listed:
-            every = [name for name in list_methods() if name != "compose"]
+            every = default_methods()
             listed = [*every, *(method for method in listed if method != "all" and method not in every)]
         created = [_method(method) for method in listed]
         found = {method.label: method for method in created}

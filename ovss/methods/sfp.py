@@ -65,11 +65,7 @@ class Sfp(Method):
     repair: bool = parameter(True, "replace outliers by the mean of their neighbours", "paper, ablation")
 
     def layers(self, depth: int) -> frozenset[int]:
-        """Hidden states read: inputs of the last two blocks, blocks p and r, the fused blocks.
-
-        Raises:
-            InputError: The model has a single block.
-        """
+        """Hidden states read: inputs of the last two blocks, blocks p and r, the fused ones; InputError at depth 1."""
         if depth < 2:
             raise InputError("sfp: a model of 1 block has no block before the last one; at least 2 are needed")
         mid, post, fused = calibration_blocks(depth)

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from method_helpers import golden_backbone, golden_pixels, vision_tower, wrap
+from method_helpers import NEEDED, golden_backbone, golden_pixels, vision_tower, wrap
 
 from ovss.methods import create_method, list_methods
 
@@ -17,7 +17,7 @@ def run_all(backbone, grid):
     tokens = backbone.encode_tokens(torch.randn(2, 3, height, width, generator=generator))
     text = torch.eye(3, backbone.embed_dim)
     for name in list_methods():
-        method = create_method(name)
+        method = create_method(name, **NEEDED.get(name, {}))
         rows = method.patch_embeddings(tokens)
         assert rows.shape == (2, grid[0] * grid[1], backbone.embed_dim), name
         assert torch.isfinite(rows).all(), name
@@ -60,6 +60,6 @@ def test_single_precision_is_enough_at_full_size():
     pixels = golden_pixels(single, "astronaut_square")
     first, second = single.encode_tokens(pixels), double.encode_tokens(pixels.double())
     for name in ("clip", "sclip", "naclip", "scclip", "cliptrase", "gem", "clip_surgery"):
-        method = create_method(name)
+        method = create_method(name, **NEEDED.get(name, {}))
         difference = (method.patch_embeddings(first) - method.patch_embeddings(second)).abs().max()
         assert difference < 1e-4, f"{name}: {difference:.1e}"

@@ -5,13 +5,13 @@ from functools import lru_cache
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from method_helpers import random_backbone
+from method_helpers import NEEDED, random_backbone
 
 from ovss.methods import create_method, list_methods
 
 PATCH = 8
 VARIANTS = [
-    *((name, {}) for name in list_methods()),
+    *((name, NEEDED.get(name, {})) for name in list_methods()),
     ("naclip", {"similarity": "none"}),
     ("scclip", {"detector": "lof"}),
     ("scclip", {"detector": "norm"}),

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import pytest
 import torch
-from method_helpers import random_backbone
+from method_helpers import NEEDED, random_backbone
 
 from ovss.methods import Paper, create_method, list_methods, method_class
 
@@ -32,7 +32,7 @@ def pictures(batch=2, rows=5, columns=7, seed=0):
 def test_all_methods_are_listed():
     assert NAMES == [
         "clip", "maskclip", "clip_surgery", "sclip", "gem", "clearclip", "resclip", "naclip", "cliptrase", "scclip",
-        "clipseg_aaai25", "cliper", "dihclip", "pearl", "sfp", "compose",
+        "clipseg_aaai25", "cliper", "dihclip", "pearl", "rfclip", "sfp", "compose",
     ]  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def test_every_method_names_its_paper_and_documents_its_parameters(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_named_layers_suffice(backbone, name):
-    method, images = create_method(name), pictures()
+    method, images = create_method(name, **NEEDED.get(name, {})), pictures()
     named = backbone.encode_tokens(images, layers=method.layers(backbone.depth))
     highest = max(named.kept)
     rows = method.patch_embeddings(named)
@@ -62,16 +62,18 @@ def test_the_named_layers_suffice(backbone, name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("depth", [3, 6, 12, 24, 32])
 def test_layers_lie_within_the_model(name, depth):
-    layers = create_method(name).layers(depth)
+    layers = create_method(name, **NEEDED.get(name, {})).layers(depth)
     assert layers
     assert min(layers) >= 0
     assert max(layers) <= depth
 
 
-@pytest.mark.parametrize(("name", "depth"), [("cliptrase", 1), ("clipseg_aaai25", 2), ("sfp", 1), ("cliper", 1)])
+@pytest.mark.parametrize(
+    ("name", "depth"), [("cliptrase", 1), ("clipseg_aaai25", 2), ("sfp", 1), ("cliper", 1), ("rfclip", 1)]
+)
 def test_a_model_that_is_too_shallow_is_refused(name, depth):
     with pytest.raises(ValueError, match=name):
-        create_method(name).layers(depth)
+        create_method(name, **NEEDED.get(name, {})).layers(depth)
 
 
 def test_depths_follow_the_papers():
@@ -89,7 +91,7 @@ def test_depths_follow_the_papers():
 
 
 def test_eight_methods_share_one_backbone_pass(backbone):
-    methods = [create_method(name) for name in EIGHT]
+    methods = [create_method(name, **NEEDED.get(name, {})) for name in EIGHT]
     runs = {"backbone": 0, "blocks": 0}
     projections = []
     modules = backbone.model.visual.transformer.resblocks
@@ -120,8 +122,8 @@ def test_eight_methods_share_one_backbone_pass(backbone):
 
 @pytest.mark.parametrize("name", ["maskclip", "sclip", "clearclip", "naclip", "clip"])
 def test_one_last_block_method_keeps_one_hidden_state(backbone, name):
-    tokens = backbone.encode_tokens(pictures(), layers=create_method(name).layers(12))
-    create_method(name).patch_embeddings(tokens)
+    tokens = backbone.encode_tokens(pictures(), layers=create_method(name, **NEEDED.get(name, {})).layers(12))
+    create_method(name, **NEEDED.get(name, {})).patch_embeddings(tokens)
     assert tokens.kept == (11,)
 
 
@@ -130,7 +132,7 @@ def test_one_last_block_method_keeps_one_hidden_state(backbone, name):
 def test_half_precision_gives_about_the_same(name, dtype):
     exact, tokens = (in_format(kind).encode_tokens(pictures()) for kind in (torch.float32, dtype))
     text = torch.nn.functional.normalize(torch.ones(1, 32), dim=-1)
-    method = create_method(name)
+    method = create_method(name, **NEEDED.get(name, {}))
     expected, got = method.patch_embeddings(exact), method.patch_embeddings(tokens)
     assert got.dtype == torch.float32
     assert torch.isfinite(got).all()
@@ -147,7 +149,9 @@ def test_half_precision_gives_about_the_same(name, dtype):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_constant_pictures_give_finite_embeddings(backbone, name):
-    rows = create_method(name).patch_embeddings(backbone.encode_tokens(torch.zeros(1, 3, 40, 40)))
+    rows = create_method(name, **NEEDED.get(name, {})).patch_embeddings(
+        backbone.encode_tokens(torch.zeros(1, 3, 40, 40))
+    )
     assert torch.isfinite(rows).all()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from method_helpers import golden_arrays, golden_backbone, golden_pixels, random_backbone, relative_difference
+from method_helpers import NEEDED, golden_arrays, golden_backbone, golden_pixels, random_backbone, relative_difference
 
 from ovss.analysis import method_attention
 from ovss.analysis.mixing import METHODS, has_attention
@@ -11,7 +11,7 @@ from ovss.methods import create_method, list_methods
 
 CALIBRATED = {"kernels": ("kk", "similar"), "weights": (0.5, 0.5), "repair": "kdist", "drop_cls": True}
 VARIANTS = [
-    *((name, {}) for name in METHODS),
+    *((name, NEEDED.get(name, {})) for name in METHODS),
     ("naclip", {"similarity": "none"}),
     ("naclip", {"similarity": "qk", "omega": False}),
     ("resclip", {"omega": False, "similarity": "vv"}),
@@ -59,7 +59,7 @@ def whole_map(method, tokens):
 def test_every_method_but_the_dual_paths_has_one_map():
     assert set(list_methods()) - set(METHODS) == {"clip_surgery", "gem"}
     for name in list_methods():
-        assert has_attention(create_method(name)) == (name in METHODS)
+        assert has_attention(create_method(name, **NEEDED.get(name, {}))) == (name in METHODS)
 
 
 @pytest.mark.parametrize(("name", "parameters"), VARIANTS, ids=VARIANT_IDS)
@@ -85,7 +85,7 @@ def test_the_mix_of_the_identity_gives_back_every_mix(tokens, name, parameters):
 
 @pytest.mark.parametrize("name", ["clip", "maskclip", "sclip", "clearclip", "naclip", "resclip", "cliptrase"])
 def test_the_last_block_of_a_single_pass_is_its_map_applied_to_the_values(tokens, name):
-    method = create_method(name)
+    method = create_method(name, **NEEDED.get(name, {}))
     y = tokens.block(12).merge(whole_map(method, tokens) @ tokens.qkv(12)[2])
     if name in ("clip", "sclip", "cliptrase"):
         y = y + tokens.hidden(11)
@@ -115,6 +115,6 @@ def test_the_map_of_cliptrase_equals_the_authors():
 @pytest.mark.parametrize("name", ["gem", "clip_surgery"])
 def test_a_method_without_one_map_is_refused_by_name(tokens, name):
     with pytest.raises(InputError, match=f"method '{name}' has no single attention map"):
-        create_method(name).mix(tokens)
+        create_method(name, **NEEDED.get(name, {})).mix(tokens)
     with pytest.raises(InputError, match=f"method '{name}' .* naclip, .* have"):
-        method_attention(tokens, create_method(name))
+        method_attention(tokens, create_method(name, **NEEDED.get(name, {})))
