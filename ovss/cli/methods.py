@@ -70,7 +70,7 @@ def details(name: str) -> str:
     cls = method_class(name)
     paper = cls.paper
     origin = ", ".join(filter(None, [paper.venue, f"arXiv {paper.arxiv}" if paper.arxiv else ""]))
-    lines = [f"{name}: {paper.title}"]
+    lines = textwrap.wrap(f"{name}: {paper.title}", WIDTH)
     lines += [*textwrap.wrap(paper.authors, WIDTH), origin, ""]
     lines += textwrap.wrap((cls.__doc__ or "").strip(), WIDTH)
     lines += textwrap.wrap(f"Blocks: {paper.layers}.", WIDTH)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from method_helpers import random_backbone
+from method_helpers import NEEDED, random_backbone
 from PIL import Image
 
 import ovss
@@ -34,7 +34,7 @@ class TestMethodAttention:
     @pytest.mark.parametrize("name", METHODS)
     def test_rows_are_shares_of_attention(self, backbone: Any, name: str) -> None:
         tokens = backbone.encode_tokens(torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(0)))
-        maps = method_attention(tokens, create_method(name))
+        maps = method_attention(tokens, create_method(name, **NEEDED.get(name, {})))
         assert maps.shape[0] == 2
         assert maps.shape[2:] == (24, 24)
         assert torch.allclose(maps.sum(-1), torch.ones(maps.shape[:-1]), atol=1e-4)

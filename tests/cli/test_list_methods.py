@@ -24,6 +24,16 @@ def test_one_method_shows_parameters_defaults_and_sources(name, capsys):
         assert row.default in page
 
 
+def test_the_list_and_the_page_say_which_method_needs_a_pass_of_its_own(capsys):
+    main(["methods"])
+    passes = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()[1:]}
+    assert [name for name, count in passes.items() if count != "1"] == ["rfclip"]
+    assert passes["rfclip"] == "2"
+    for name in ("rfclip", "sfp"):
+        main(["methods", name])
+        assert ("one backbone pass of its own" in capsys.readouterr().out) == (name == "rfclip")
+
+
 def test_naclip_page(capsys):
     rows = {row.parameter: row for row in describe("naclip")}
     assert rows["sigma"].default == "5.0"
