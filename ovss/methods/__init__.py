@@ -9,9 +9,7 @@ from pkgutil import iter_modules
 from ovss.methods.base import Method, Paper
 from ovss.methods.registry import create_method, default_methods, list_methods, method_class, resolve_methods
 
-_COMMAND = "show"
 for _name in sorted(module.name for module in iter_modules(__path__)):
-    if _name != _COMMAND:
-        import_module(f"{__name__}.{_name}")
+    import_module(f"{__name__}.{_name}")
 
 __all__ = ["Method", "Paper", "create_method", "default_methods", "list_methods", "method_class", "resolve_methods"]
