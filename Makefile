@@ -39,7 +39,7 @@ format: $(STAMP) ## let ruff format everything
 	$(BIN)/ruff format .
 
 notebooks: $(STAMP) ## execute the walkthroughs in place and normalise their outputs
-	$(BIN)/python -m ovss.notebooks
+	$(BIN)/python tools/walkthroughs.py
 
 lab: $(STAMP) ## open the notebooks in JupyterLab (loopback only, with its token)
 	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 notebooks

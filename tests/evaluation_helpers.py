@@ -49,7 +49,7 @@ def quick_protocol(**overrides: object) -> Protocol:
 
 
 def write_folder(root: Path, images: int = 10, size: tuple[int, int] = (90, 70)) -> Path:
-    """A data set of random pictures and block-wise masks with some void, in the layout of `folder`."""
+    """A data set of random images and block-wise masks with some void, in the layout of `folder`."""
     for folder in ("images", "masks"):
         (root / folder).mkdir(parents=True)
     (root / "classes.txt").write_text("\n".join(CLASSES) + "\n")

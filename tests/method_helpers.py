@@ -94,7 +94,7 @@ def vision_tower(architecture):
 
 
 def golden_pixels(backbone: Backbone, name: str) -> torch.Tensor:
-    """A reference picture as a batch of one, normalised as the README of the reference files says."""
+    """A reference image as a batch of one, normalised as the README of the reference files says."""
     rgb = torch.from_numpy(golden_arrays("images.npz")[name]).float()
     mean, std = torch.tensor([122.771, 116.746, 104.094]), torch.tensor([68.501, 66.632, 70.323])
     return ((rgb - mean) / std).permute(2, 0, 1)[None]

@@ -21,7 +21,7 @@ from ovss.lab.examples import native_square
 from ovss.methods import Method, create_method
 
 SIDE = 264
-"""Width in pixels of the clickable picture and of each map."""
+"""Width in pixels of the clickable image and of each map."""
 MEAN = "mean of heads"
 BLANK = "\N{NO-BREAK SPACE}"
 """Description of a patch that is not chosen; the browser keeps the old text of a button whose description is empty."""
@@ -30,7 +30,7 @@ BLANK = "\N{NO-BREAK SPACE}"
 class AttentionExplorer:
     """State and widgets of the explorer; show `view` in a notebook.
 
-    The left side is the picture as a board of patches to click. Each map on the right shows whom the chosen patch
+    The left side is the image as a board of patches to click. Each map on the right shows whom the chosen patch
     attends to: bright is much, scaled to the largest value, which stands above it. Methods differ in the last block
     only, so the maps of earlier blocks are those of the model and equal.
 

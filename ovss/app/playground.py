@@ -1,4 +1,4 @@
-"""The page of `ovss app`: a picture, words and methods in, label maps side by side out."""
+"""The page of `ovss app`: an image, words and methods in, label maps side by side out."""
 
 import base64
 import io
@@ -29,7 +29,7 @@ from ovss.vocabulary.tables import list_vocabularies
 
 DEFAULT_METHODS = ("clip", "maskclip", "naclip")
 MOST_BYTES = 32 * 2**20
-"""Largest picture file in bytes that the page takes."""
+"""Largest image file in bytes that the page takes."""
 EXAMPLE = 10
 STYLE = """<style>
 .ovss-app { max-width: 1200px; margin: 0 auto; padding: 0 16px 32px; width: 100%; }
@@ -62,11 +62,11 @@ def segment_all(
     methods: Sequence[str],
     protocol: str | Protocol | None = None,
 ) -> list[Segmentation]:
-    """One picture under several methods, all from one backbone pass.
+    """One image under several methods, all from one backbone pass.
 
     Args:
         backbone: The model.
-        image: Any picture.
+        image: Any image.
         words: As in "cat; sofa, couch; background: wall, floor", or a data set's name; never read as a file's name.
         methods: Names of methods.
         protocol: As in `Segmenter`.
@@ -75,7 +75,7 @@ def segment_all(
         A segmentation per method, labels (H, W) each, in the order of `methods`.
 
     Raises:
-        InputError: No method, words that cannot be used, a picture that is too small.
+        InputError: No method, words that cannot be used, an image that is too small.
     """
     if not methods:
         raise InputError("choose at least one method")
@@ -146,7 +146,7 @@ class Playground:
         self._show_input()
 
     def run(self) -> None:
-        """Segment the picture and show the results; what is wrong with the input is said on the page."""
+        """Segment the image and show the results; what is wrong with the input is said on the page."""
         self.button.disabled = True
         self.say("Working ...")
         try:
@@ -183,11 +183,11 @@ class Playground:
 
 
 def results_html(found: Sequence[Segmentation], name: str) -> str:
-    """The picture, then overlays with legends and download links, as HTML; every word in it is escaped.
+    """The image, then overlays with legends and download links, as HTML; every word in it is escaped.
 
     Args:
         found: What `segment_all` returned.
-        name: File name of the picture, which names the downloads.
+        name: File name of the image, which names the downloads.
     """
     figures = [_picture(found[0].image, name), *(_figure(entry, safe_stem(name)) for entry in found)]
     return f'<div class="ovss-grid">{"".join(figures)}</div>'

@@ -258,7 +258,7 @@ class Backbone:
         return self._visual.ln_post(x) @ self._visual.proj
 
     def preprocess(self, image: Image.Image | np.ndarray) -> Float[Tensor, "3 H W"]:
-        """Picture to normalised float32 tensor on the CPU; never resizes.
+        """Image to normalised float32 tensor on the CPU; never resizes.
 
         Args:
             image: PIL image of any mode, or an array (H, W, 3) or (H, W) of uint8.
@@ -284,7 +284,7 @@ class Backbone:
         """Run the blocks once and keep the hidden states.
 
         Args:
-            images: Normalised pictures or windows; height and width any multiples of the patch size.
+            images: Normalised images or windows; height and width any multiples of the patch size.
             layers: Numbers of the hidden states to keep, 0..L; blocks above the highest are not run. None keeps all.
             position: How the position embedding is resized to another grid: "scale" (bicubic by scale factor, as
                 NACLIP,

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="data set to check")
     parser.add_argument("--root", help="its folder (default: $OVSS_DATA_<NAME>, $OVSS_DATA, or the configuration file)")
     parser.add_argument("--split", default="val", help="val (default), train, ...")
-    parser.add_argument("--limit", type=int, help="check only so many pictures, evenly spread")
-    parser.add_argument("--images", help="for 'folder': folder of pictures")
+    parser.add_argument("--limit", type=int, help="check only so many images, evenly spread")
+    parser.add_argument("--images", help="for 'folder': folder of images")
     parser.add_argument("--masks", help="for 'folder': folder of masks")
     parser.add_argument("--classes", help="for 'folder': class file")
     parser.add_argument("--encoding", help="for COCO: what masks of the plain name hold, if their values do not tell")
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     dataset = load_dataset(arguments.name, arguments.root, arguments.split, **options)
     if not isinstance(dataset, FileDataset):
-        print(f"{arguments.name} is generated, {len(dataset)} pictures; there is nothing to check")
+        print(f"{arguments.name} is generated, {len(dataset)} images; there is nothing to check")
         return 0
     chosen = range(0, len(dataset), max(1, len(dataset) // (arguments.limit or len(dataset))))[: arguments.limit]
     found = inspect(dataset, tqdm(chosen, unit="image"))
@@ -57,7 +57,7 @@ def summary(dataset: FileDataset, found: Inspection) -> str:
     lines.append(f"reading: {dataset.reading}")
     benchmark = BENCHMARKS.get(dataset.benchmark)
     if benchmark and dataset.split == "val" and found.pictures not in benchmark.counts:
-        lines.append(f"note: the published validation part has {' or '.join(map(str, benchmark.counts))} pictures")
+        lines.append(f"note: the published validation part has {' or '.join(map(str, benchmark.counts))} images")
     if found.sizes:
         widths, heights = zip(*found.sizes, strict=True)
         span = f"width {min(widths)}..{max(widths)}, height {min(heights)}..{max(heights)}"
@@ -91,4 +91,4 @@ def _state(name: str) -> tuple[str, str, str, str]:
     except InputError as error:
         return name, classes, "not usable", str(error)
     where = f"{found[0]} (from {found[1]}); {dataset.reading}"
-    return name, str(len(dataset.classes)), f"{len(dataset)} pictures", where
+    return name, str(len(dataset.classes)), f"{len(dataset)} images", where

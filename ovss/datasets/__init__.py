@@ -26,7 +26,7 @@ class Benchmark:
     Attributes:
         open: Makes the data set from its name, folder and split.
         splits: Parts it has.
-        counts: Pictures in the validation part; Pascal Context circulates with two lists.
+        counts: Images in the validation part; Pascal Context circulates with two lists.
         options: Names of the options that `open` takes besides.
     """
 
@@ -59,14 +59,14 @@ def list_datasets() -> list[str]:
 
 
 def load_dataset(name: str, root: str | Path | None = None, split: str = "val", **options: Any) -> Dataset:
-    """Open a data set; pictures are read when they are asked for.
+    """Open a data set; images are read when they are asked for.
 
     Args:
         name: A benchmark ("voc21", "ade150", ...), "folder", or a variant of the embedded data set ("scenes", ...).
         root: Folder of the data as their authors distribute them or mmsegmentation prepares them, or the folder above
             (mmsegmentation's `data`); None: `$OVSS_DATA_<NAME>`, `$OVSS_DATA`, or the configuration file.
-        split: "val" or "train" ("trainval" for VOC); for generated pictures also "test" and seeds as in "test-7".
-        **options: For "folder" `images`, `masks` and `classes`; for generated pictures `length` (500); for COCO
+        split: "val" or "train" ("trainval" for VOC); for generated images also "test" and seeds as in "test-7".
+        **options: For "folder" `images`, `masks` and `classes`; for generated images `length` (500); for COCO
             `encoding` of masks under the plain name, where their values leave a doubt ("codes", "train-ids",
             "object-ids"); for "coco_object" `unlabelled`: "background", as published, or "void", which is also the
             data set "coco_object-void".

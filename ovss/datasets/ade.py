@@ -117,6 +117,6 @@ def read_object_codes(path: Path) -> np.ndarray:
     """
     image = open_image(path)
     if image.mode not in ("RGB", "RGBA"):
-        raise InputError(f"mask '{path}' is a {image.mode} picture; the full ADE20K codes objects in red and green")
+        raise InputError(f"mask '{path}' is a {image.mode} image; the full ADE20K codes objects in red and green")
     values = np.asarray(image).astype(np.int64)
     return values[..., 0] // 10 * 256 + values[..., 1]

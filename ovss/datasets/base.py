@@ -1,4 +1,4 @@
-"""What a data set is: pictures with label maps, read one at a time from the files their authors distribute."""
+"""What a data set is: images with label maps, read one at a time from the files their authors distribute."""
 
 import json
 from abc import ABC, abstractmethod
@@ -32,12 +32,12 @@ VOID_VARIANT = "-void"
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with its ground truth.
+    """One image with its ground truth.
 
     Attributes:
-        image: RGB picture.
+        image: RGB image.
         labels: Class indices (H, W), `Dataset.void` where nothing is known.
-        id: Name of the picture within the data set.
+        id: Name of the image within the data set.
     """
 
     image: Image.Image
@@ -46,7 +46,7 @@ class Sample:
 
 
 class Dataset(ABC):
-    """Pictures with label maps, in a fixed order: the interface of all data sets.
+    """Images with label maps, in a fixed order: the interface of all data sets.
 
     Attributes:
         name: Name of the data set.
@@ -55,8 +55,8 @@ class Dataset(ABC):
         background: Index of the background class; None without one.
         void: Label of pixels that count nowhere: 255, or 65535 where there are more than 255 classes.
         vocabulary_name: What `ovss.load_vocabulary` makes this data set's words from.
-        ids: Names of the pictures, in order.
-        fingerprint: SHA-256 that changes when the pictures, the ground truth or the way they are read changes.
+        ids: Names of the images, in order.
+        fingerprint: SHA-256 that changes when the images, the ground truth or the way they are read changes.
         reading: Which files the ground truth is read from, for people; "" where there are none.
     """
 
@@ -77,18 +77,18 @@ class Dataset(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
 
     @abstractmethod
     def __getitem__(self, index: int) -> Sample:
-        """Read one picture."""
+        """Read one image."""
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))
 
 
 class Pair(NamedTuple):
-    """The two files of a picture."""
+    """The two files of an image."""
 
     id: str
     image: Path
@@ -97,7 +97,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class FileDataset(Dataset):
-    """A data set of picture files and label files; see `Dataset` for what its fields mean.
+    """A data set of image files and label files; see `Dataset` for what its fields mean.
 
     Attributes:
         pairs: The files, in order.
@@ -136,7 +136,7 @@ class FileDataset(Dataset):
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
-        """Names of the pictures, in order."""
+        """Names of the images, in order."""
         return tuple(pair.id for pair in self.pairs)
 
     @cached_property
@@ -155,11 +155,11 @@ class FileDataset(Dataset):
         """What the label file holds, (H, W), before it becomes class indices."""
         path = self.pairs[index].labels
         if not path.exists():
-            raise InputError(f"mask '{path}' is missing (picture '{self.pairs[index].id}' of {self.name})")
+            raise InputError(f"mask '{path}' is missing (image '{self.pairs[index].id}' of {self.name})")
         return self.decode(path)
 
     def labels(self, index: int) -> Int64[np.ndarray, "H W"]:
-        """Label map of one picture, at the size of its sample.
+        """Label map of one image, at the size of its sample.
 
         Raises:
             InputError: The file is missing or unreadable, or holds a code outside the list.

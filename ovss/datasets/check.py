@@ -16,9 +16,9 @@ class Inspection:
     """What was found.
 
     Attributes:
-        pictures: Pictures the data set lists.
-        read: Pictures whose two files were read.
-        sizes: Picture sizes (width, height) with their numbers.
+        images: Images the data set lists.
+        read: Images whose two files were read.
+        sizes: Image sizes (width, height) with their numbers.
         pixels: Pixels of each class, int64 (C,).
         void: Pixels that count nowhere.
         problems: One line each: missing files, unreadable ones, sizes that differ, labels outside the list.
@@ -33,11 +33,11 @@ class Inspection:
 
 
 def inspect(dataset: FileDataset, indices: Iterable[int] | None = None) -> Inspection:
-    """Read the label files and the headers of the pictures of a data set.
+    """Read the label files and the headers of the images of a data set.
 
     Args:
         dataset: What to look at.
-        indices: Which pictures; None: all.
+        indices: Which images; None: all.
     """
     result = Inspection(pictures=len(dataset), pixels=np.zeros(len(dataset.classes), dtype=np.int64))
     for index in range(len(dataset)) if indices is None else indices:
@@ -69,7 +69,7 @@ def _size(dataset: FileDataset, index: int, problems: list[str]) -> tuple[int, i
     """Size of an image as it stands upright; None, and a problem, when it cannot be read."""
     path = dataset.pairs[index].image
     if not path.exists():
-        problems.append(f"image '{path}' is missing (picture '{dataset.pairs[index].id}')")
+        problems.append(f"image '{path}' is missing (image '{dataset.pairs[index].id}')")
         return None
     try:
         return image_size(path)

@@ -110,10 +110,10 @@ def _find(name: str, root: Path, year: str, wanted: _Wanted, encoding: str | Non
             return reading, images
     if folder is None:
         raise not_found(
-            name, root, "COCO pictures", root / year, *(f"{f}/images/{year}" for f in GUIDES[name].folders[:2])
+            name, root, "COCO images", root / year, *(f"{f}/images/{year}" for f in GUIDES[name].folders[:2])
         )
     if lacking and folder == lacking[0]:
-        raise InputError(f"COCO pictures expected as '{folder}/*.jpg'; {found_in(folder)}")
+        raise InputError(f"COCO images expected as '{folder}/*.jpg'; {found_in(folder)}")
     base = folder.parent.parent if folder.parent.name == "images" else folder.parent
     if wanted.objects and wanted.unlabelled and _object_masks(base, year):
         raise InputError(

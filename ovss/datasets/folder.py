@@ -1,4 +1,4 @@
-"""A data set of one's own: a folder of pictures, a folder of equally named index masks, a class file."""
+"""A data set of one's own: a folder of images, a folder of equally named index masks, a class file."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def open_folder(
     masks: str | Path | None = None,
     classes: str | Path | None = None,
 ) -> FileDataset:
-    """Pictures and masks that share their names up to the suffix.
+    """Images and masks that share their names up to the suffix.
 
     Masks are index PNGs: class indices in the order of the class file, 255 void. With more than 255 classes they
     are 16-bit and 65535 is void, which 16-bit masks may use with fewer classes, too.
@@ -27,33 +27,33 @@ def open_folder(
     Args:
         root: Folder with `images`, `masks` (or `labels`) and `classes.txt`, `.toml` or `.json`; not needed where
             all three are given.
-        images: Another folder of pictures.
+        images: Another folder of images.
         masks: Another folder of masks.
         classes: Another class file, as `ovss.load_vocabulary` reads it.
     """
     given = Path() if root is None else root
     if root is None and (images is None or masks is None or classes is None):
         raise InputError("data set 'folder' needs a root folder, or all of images, masks and classes")
-    picture_folder = Path(images) if images is not None else find(given, "folder of pictures", "images")
+    image_folder = Path(images) if images is not None else find(given, "folder of images", "images")
     mask_folder = Path(masks) if masks is not None else find(given, "folder of masks", "masks", "labels")
     class_file = (
         Path(classes)
         if classes is not None
         else find(given, "class file", "classes.txt", "classes.toml", "classes.json")
     )
-    for folder in (picture_folder, mask_folder):
+    for folder in (image_folder, mask_folder):
         if not folder.is_dir():
             raise InputError(f"folder '{folder}' expected; {found_in(folder)}")
     vocabulary = load_vocabulary(class_file)
     count = len(vocabulary.classes)
     void = void_label(vocabulary.classes)
-    files = sorted(path for path in picture_folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in image_folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not files:
-        raise InputError(f"pictures ({', '.join(SUFFIXES)}) expected in '{picture_folder}'; {found_in(picture_folder)}")
+        raise InputError(f"pictures ({', '.join(SUFFIXES)}) expected in '{image_folder}'; {found_in(image_folder)}")
     stems = [path.stem for path in files]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice is not None:
-        raise InputError(f"'{picture_folder}' has two pictures named '{twice}'; they would share one mask")
+        raise InputError(f"'{image_folder}' has two images named '{twice}'; they would share one mask")
     labels = {code: code for code in range(count)} | {void: void, 65535: void}
     return FileDataset(
         name="folder",

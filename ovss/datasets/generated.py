@@ -1,4 +1,4 @@
-"""The embedded data set as a data set: pictures drawn when asked for."""
+"""The embedded data set as a data set: images drawn when asked for."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,12 +18,12 @@ SOURCES = ("scenes.py", "objects.py", "textures.py", "seeding.py")
 
 @dataclass(frozen=True)
 class GeneratedDataset(Dataset):
-    """Pictures of one split and variant of the generator; see `ovss.datasets.Dataset` for the fields.
+    """Images of one split and variant of the generator; see `ovss.datasets.Dataset` for the fields.
 
     Attributes:
         name: "scenes", "scenes-objects", "scenes-large" or "scenes-shifted".
         split: "val", "test" or "train", or one of these with a seed, as in "test-7".
-        length: Number of pictures.
+        length: Number of images.
     """
 
     name: str
@@ -61,7 +61,7 @@ class GeneratedDataset(Dataset):
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
-        """Names of the pictures, in order."""
+        """Names of the images, in order."""
         return tuple(f"{self.split}_{number:06d}" for number in range(self.length))
 
     @cached_property

@@ -38,5 +38,5 @@ def as_codes(image: Image.Image, path: Path) -> np.ndarray:
         InputError: The image has colour channels.
     """
     if image.mode not in INDEX_MODES:
-        raise InputError(f"mask '{path}' is a {image.mode} picture; a mask has one channel of class indices")
+        raise InputError(f"mask '{path}' is a {image.mode} image; a mask has one channel of class indices")
     return np.asarray(image).astype(np.int64)

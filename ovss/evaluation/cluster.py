@@ -143,7 +143,7 @@ def run_on_cluster(
         Each shard with its record, in the order in which they are finished.
 
     Raises:
-        InputError: No such cluster, an error in a picture or mask, or a shard that its workers do not survive.
+        InputError: No such cluster, an error in an image or mask, or a shard that its workers do not survive.
     """
     if not shards:
         return

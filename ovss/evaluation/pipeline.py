@@ -1,4 +1,4 @@
-"""From a shard of images to its record: pictures decoded ahead and pixels counted behind, while the backbone works."""
+"""From a shard of images to its record: images decoded ahead and pixels counted behind, while the backbone works."""
 
 import time
 from collections import deque
@@ -27,7 +27,7 @@ from ovss.vocabulary import Vocabulary
 
 THREADS = 2
 LOOKAHEAD = 6
-"""Pictures decoded ahead of the backbone, beyond the ones it has; bounds memory whatever the data set's length."""
+"""Images decoded ahead of the backbone, beyond the ones it has; bounds memory whatever the data set's length."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Job:
         methods: Methods by label.
         vocabulary: Classes and words that pixels are judged with.
         protocol: Resolved for the data set and the model.
-        dataset: Pictures and ground truth.
+        dataset: Images and ground truth.
         batch_size: Windows per backbone pass.
         shard_size: Images per record.
         extra_queries: Further words whose scores are kept beside the vocabulary's, for later judgement.
@@ -98,8 +98,8 @@ class Pipeline:
     Args:
         job: What to evaluate.
         backbone: The model.
-        skip_bad: Whether an unreadable picture or mask is recorded and left out instead of raised.
-        scores_folder: Where kept scores go, one file per picture, when the job keeps any.
+        skip_bad: Whether an unreadable image or mask is recorded and left out instead of raised.
+        scores_folder: Where kept scores go, one file per image, when the job keeps any.
         stopwatch: Collects seconds per stage.
     """
 
@@ -135,7 +135,7 @@ class Pipeline:
             Each shard with its record.
 
         Raises:
-            InputError: A picture or mask cannot be read, unless `skip_bad`.
+            InputError: An image or mask cannot be read, unless `skip_bad`.
         """
         shards = list(shards)
         waiting = deque(index for shard in shards for index in range(*shard))
@@ -239,7 +239,7 @@ def count(prediction: np.ndarray, truth: np.ndarray, job: Job, id: str) -> np.nd
 
 
 def crop_truth(labels: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Ground truth as the protocol scores it: at its own size, or resized (nearest pixel) and cropped like the picture.
+    """Ground truth as the protocol scores it: at its own size, or resized (nearest pixel) and cropped like the image.
 
     Args:
         labels: (H, W).

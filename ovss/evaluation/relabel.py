@@ -198,7 +198,7 @@ class _Judge:
 
     @torch.inference_mode()
     def counts(self, index: int) -> dict[str, np.ndarray]:
-        """Counts (3, C) of one picture per method."""
+        """Counts (3, C) of one image per method."""
         scores = read_kept(scores_path(self.kept.folder, index))
         sample = self.dataset[index]
         if sample.id != scores.id:
@@ -224,7 +224,7 @@ class _Judge:
         return found
 
     def _guide(self, image: Image.Image) -> Float[Tensor, "3 H W"]:
-        """The picture that PAMR follows, normalised."""
+        """The image that PAMR follows, normalised."""
         picture = to_rgb(image)
         shown = picture
         if self.protocol.pamr_guide == "input":

@@ -71,7 +71,7 @@ def evaluate(
         cluster: "local:N" for N worker processes, or the address of a Dask scheduler; None runs here.
         worker_device: On a cluster, "cpu" or "cuda" where that is not the kind of device the backbone is on.
         vocabulary: Other words than the data set's own under the protocol; classes must agree in number.
-        skip_bad: Leave out pictures and masks that cannot be read; every row says how many.
+        skip_bad: Leave out images and masks that cannot be read; every row says how many.
         keep_scores: "float32" or "float16" to keep scores beside the records for `ovss rescore`; needs `out`.
         keep_variants: Other vocabulary variants of the data set whose scores are to be kept, too.
         batch_size: Windows per backbone pass; None is 64 on CUDA, else 16.

@@ -1,4 +1,4 @@
-"""Scores of a run kept on disk, one file per picture, so that rules and words can be compared without another pass."""
+"""Scores of a run kept on disk, one file per image, so that rules and words can be compared without another pass."""
 
 import json
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ FORMATS = {"float32": torch.float32, "float16": torch.float16}
 
 
 class Kept(NamedTuple):
-    """Scores of one picture.
+    """Scores of one image.
 
     Attributes:
-        id: Name of the picture.
+        id: Name of the image.
         cells: Per method label, scores (Q, rows, columns) of all windows side by side.
         rows: Windows along the height.
         columns: Windows along the width.
@@ -39,17 +39,17 @@ class Kept(NamedTuple):
 
 
 def scores_path(folder: Path, index: int) -> Path:
-    """File of the picture at a position of the data set."""
+    """File of the image at a position of the data set."""
     return folder / f"{index:06d}.safetensors"
 
 
 def keep_fields(folder: Path, index: int, id: str, fields: Mapping[str, ScoreField], number_format: str) -> None:
-    """Write the scores of one picture.
+    """Write the scores of one image.
 
     Args:
         folder: Where to.
         index: Position in the data set.
-        id: Name of the picture.
+        id: Name of the image.
         fields: Scores per method label.
         number_format: "float32" (judging again gives the same labels) or "float16" (half the size, other labels at
             near ties).
@@ -73,7 +73,7 @@ def _place(path: Path) -> str:
 
 
 def read_kept(path: Path) -> Kept:
-    """Read the scores of one picture, in float32.
+    """Read the scores of one image, in float32.
 
     Raises:
         InputError: No such file, or a damaged one.

@@ -1,4 +1,4 @@
-"""Pictures, label maps and patch maps side by side."""
+"""Images, label maps and patch maps side by side."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from ovss.figures.style import MAPS, WIDTH, Plot, new_figure, plain, styled
 from ovss.images.colours import DISTINCT, class_colours, overlay
 
 LONGEST = 1200
-"""Side in pixels from which pictures are made smaller for display."""
+"""Side in pixels from which images are made smaller for display."""
 STRETCH = 10.0
-"""Aspect ratio beyond which a picture is drawn stretched: a strip of 4000 x 60 pixels would be a line."""
+"""Aspect ratio beyond which an image is drawn stretched: a strip of 4000 x 60 pixels would be a line."""
 
 
 class Labelled(Protocol):
@@ -49,7 +49,7 @@ class Labelled(Protocol):
 
 @styled
 def segmentation_figure(segmentation: Labelled) -> Figure:
-    """Picture beside its classes, with a legend of those that occur and their share of the area.
+    """Image beside its classes, with a legend of those that occur and their share of the area.
 
     Args:
         segmentation: What a `Segmenter` returned.
@@ -61,14 +61,14 @@ def segmentation_figure(segmentation: Labelled) -> Figure:
 
 @styled
 def label_figure(image: Image.Image, maps: Mapping[str, np.ndarray], classes: Sequence[str]) -> Plot:
-    """A picture and any number of label maps of it, one legend for all.
+    """An image and any number of label maps of it, one legend for all.
 
     Classes have the colours of the palette. Of more than twelve classes some are hard to tell apart; there, if at most
     twelve occur, these take the first twelve colours in the order of their indices.
 
     Args:
-        image: RGB picture.
-        maps: Title -> class indices (H, W) of the picture's size, or of a patch grid; other indices are void.
+        image: RGB image.
+        maps: Title -> class indices (H, W) of the image's size, or of a patch grid; other indices are void.
         classes: Class names.
 
     Returns:
@@ -105,7 +105,7 @@ def _label_figure(
     shares: bool = False,
 ) -> Figure:
     small = shrink(image)
-    panels: list[tuple[str, Image.Image]] = [("picture", small)]
+    panels: list[tuple[str, Image.Image]] = [("image", small)]
     for title, labels in maps.items():
         full = np.asarray(labels)
         if full.ndim != 2:
@@ -116,7 +116,7 @@ def _label_figure(
     entries, void = _legend_entries(maps, classes, shares)
     columns = _legend_columns(entries)
     legend_rows = math.ceil(len(entries) / columns) * max(entry.count("\n") + 1 for entry in entries)
-    figure, axes = picture_axes(small.size, len(panels), extra=0.17 * legend_rows + 0.15)
+    figure, axes = image_axes(small.size, len(panels), extra=0.17 * legend_rows + 0.15)
     for axis, (title, picture) in zip(axes, panels, strict=True):
         axis.imshow(picture, aspect=_aspect(small.size), interpolation="nearest")
         axis.set_title(plain(title, 34 if len(panels) < 3 else 22))
@@ -164,7 +164,7 @@ def _legend_columns(entries: Sequence[str]) -> int:
 
 
 def shrink(image: Image.Image) -> Image.Image:
-    """A picture at display size: no side longer than 1200 pixels and none shorter than one."""
+    """An image at display size: no side longer than 1200 pixels and none shorter than one."""
     factor = LONGEST / max(image.size)
     if factor >= 1:
         return image
@@ -176,14 +176,14 @@ def _aspect(size: tuple[int, int]) -> str:
     return "equal" if max(size) <= STRETCH * min(size) else "auto"
 
 
-def picture_axes(size: tuple[int, int], count: int, extra: float = 0.0, columns: int | None = None):
-    """A figure with one frameless axis per picture: beside each other, or below each other where they are wide.
+def image_axes(size: tuple[int, int], count: int, extra: float = 0.0, columns: int | None = None):
+    """A figure with one frameless axis per image: beside each other, or below each other where they are wide.
 
     Args:
-        size: Width and height of a picture in pixels.
-        count: How many pictures.
+        size: Width and height of an image in pixels.
+        count: How many images.
         extra: Inches of height to add, for a legend or a colour bar.
-        columns: Pictures per row; None chooses by the aspect ratio.
+        columns: Images per row; None chooses by the aspect ratio.
 
     Returns:
         The figure and the list of axes.
@@ -213,15 +213,15 @@ def map_figure(
     marks: Mapping[str, Sequence[tuple[int, int]]] | None = None,
     columns: int | None = None,
 ) -> Plot:
-    """Quantities over the patch grid on one colour scale, beside the picture they belong to.
+    """Quantities over the patch grid on one colour scale, beside the image they belong to.
 
     Args:
-        image: RGB picture shown first; None shows the maps alone.
+        image: RGB image shown first; None shows the maps alone.
         maps: Title -> values (h, w).
         label: What the colour means, with its unit.
         cmap: matplotlib colour map.
         limits: Values at the ends of the colour scale; None takes the smallest and largest of all maps.
-        marks: Title (of a map, or "picture") -> patches (row, column) to put a cross on.
+        marks: Title (of a map, or "image") -> patches (row, column) to put a cross on.
         columns: Panels per row.
 
     Returns:
@@ -233,10 +233,10 @@ def map_figure(
             raise InputError(f"map '{title}' must be (h, w), not {value.shape}")
     height, width = next(iter(values.values())).shape
     size = image.size if image is not None else (width, height)
-    figure, axes = picture_axes(size, len(values) + (image is not None), extra=0.55, columns=columns)
+    figure, axes = image_axes(size, len(values) + (image is not None), extra=0.55, columns=columns)
     low, high = limits or (min(v.min() for v in values.values()), max(v.max() for v in values.values()))
     norm = Normalize(low, high if high > low else low + 1)
-    titles = (["picture"] if image is not None else []) + list(values)
+    titles = (["image"] if image is not None else []) + list(values)
     for axis, title in zip(axes, titles, strict=True):
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         if title in values:
@@ -266,10 +266,10 @@ def _mark(axis: Axes, patches: Sequence[tuple[int, int]]) -> None:
 
 @styled
 def image_figure(panels: Mapping[str, np.ndarray | Image.Image], *, columns: int | None = None) -> Plot:
-    """Colour pictures beside each other, such as the PCA colours of several blocks.
+    """Colour images beside each other, such as the PCA colours of several blocks.
 
     Args:
-        panels: Title -> RGB picture, (h, w, 3) of uint8 or of floats in 0..1.
+        panels: Title -> RGB image, (h, w, 3) of uint8 or of floats in 0..1.
         columns: Panels per row.
 
     Returns:
@@ -277,7 +277,7 @@ def image_figure(panels: Mapping[str, np.ndarray | Image.Image], *, columns: int
     """
     arrays = {title: np.asarray(panel) for title, panel in panels.items()}
     height, width = next(iter(arrays.values())).shape[:2]
-    figure, axes = picture_axes((width, height), len(arrays), columns=columns)
+    figure, axes = image_axes((width, height), len(arrays), columns=columns)
     for axis, (title, array) in zip(axes, arrays.items(), strict=True):
         axis.imshow(array, interpolation="nearest")
         axis.set_title(plain(title, 26))

@@ -43,10 +43,10 @@ def paint(labels: np.ndarray, classes: int | np.ndarray) -> np.ndarray:
 
 
 def overlay(image: Image.Image, labels: np.ndarray, classes: int | np.ndarray, alpha: float = 0.6) -> Image.Image:
-    """Class colours laid over a picture of the same size.
+    """Class colours laid over an image of the same size.
 
     Args:
-        image: RGB picture.
+        image: RGB image.
         labels: Class indices (H, W).
         classes: As in `paint`.
         alpha: Opacity of the colours, 0 to 1.

@@ -1,4 +1,4 @@
-"""Reading pictures as people have them: any mode, any orientation, with clear refusals."""
+"""Reading images as people have them: any mode, any orientation, with clear refusals."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 
 def to_rgb(image: Image.Image | np.ndarray) -> Image.Image:
-    """A picture of any mode as 8-bit RGB.
+    """An image of any mode as 8-bit RGB.
 
     Grey is repeated, palettes are resolved, transparency is laid on white, CMYK is converted, 16-bit values keep their
     high byte.

@@ -59,7 +59,7 @@ def patch_labels(labels: np.ndarray, grid: tuple[int, int], classes: int) -> np.
     """Ground truth per patch: the class that most of its pixels have.
 
     Args:
-        labels: Class indices (H, W) of the picture the patches cover; anything outside 0..classes - 1 is void.
+        labels: Class indices (H, W) of the image the patches cover; anything outside 0..classes - 1 is void.
         grid: Patch rows and columns (h, w).
         classes: Number of classes.
 

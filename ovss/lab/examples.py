@@ -1,4 +1,4 @@
-"""One picture, small enough to check by eye, with everything the walkthroughs need of it."""
+"""One image, small enough to check by eye, with everything the walkthroughs need of it."""
 
 from dataclasses import dataclass, replace
 
@@ -12,21 +12,21 @@ from ovss.analysis import patch_labels
 from ovss.backbone import Backbone, Tokens
 from ovss.images import load_image
 from ovss.scenes.scenes import scene
-from ovss.segment.windows import resize_picture
+from ovss.segment.windows import resize_image
 from ovss.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary
 
 
 @dataclass(frozen=True)
 class Example:
-    """A square picture of the model's native size, its tokens and its words.
+    """A square image of the model's native size, its tokens and its words.
 
     Attributes:
-        picture: RGB, `backbone.image_size` pixels wide and high.
+        image: RGB, `backbone.image_size` pixels wide and high.
         pixels: The same, normalised, as a batch of one.
         tokens: All hidden states of one backbone pass.
         vocabulary: Classes, one word each.
         text: Unit text embedding of each class.
-        truth: Class of each patch (1, h, w), -1 where there is none; None for a picture without ground truth.
+        truth: Class of each patch (1, h, w), -1 where there is none; None for an image without ground truth.
     """
 
     picture: Image.Image
@@ -44,17 +44,17 @@ class Example:
 
 @torch.inference_mode()
 def load_example(backbone: Backbone, image: str = "", classes: str = "", *, number: int = 10) -> Example:
-    """Load a picture, bring it to the model's native size and run it through the model once.
+    """Load an image, bring it to the model's native size and run it through the model once.
 
     Args:
         backbone: The model.
-        image: Picture file, of which the centre square is taken; empty takes picture `number` of the `scenes` test
+        image: Image file, of which the centre square is taken; empty takes image `number` of the `scenes` test
             split, which has ground truth.
         classes: Words as in "cat; sofa, couch"; empty takes the 22 classes of `scenes`. Of synonyms the first one
-        counts. number: Picture of the `scenes` test split.
+        counts. number: Image of the `scenes` test split.
 
     Raises:
-        InputError: The picture cannot be read, or the words cannot be used.
+        InputError: The image cannot be read, or the words cannot be used.
     """
     words = load_vocabulary(classes or "scenes")
     firsts = tuple(group[0] for group in words.words if group)
@@ -76,7 +76,7 @@ def load_example(backbone: Backbone, image: str = "", classes: str = "", *, numb
 
 
 def native_square(picture: Image.Image, size: int) -> Image.Image:
-    """The centre square of a picture, resized to `size` pixels."""
+    """The centre square of an image, resized to `size` pixels."""
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return resize_picture(picture.crop((left, top, left + side, top + side)), (size, size), "pil-bicubic")
+    return resize_image(picture.crop((left, top, left + side, top + side)), (size, size), "pil-bicubic")

@@ -1,4 +1,4 @@
-"""Pictures of a data set as the measurements see them: whole, on one patch grid, with the class of each patch."""
+"""Images of a data set as the measurements see them: whole, on one patch grid, with the class of each patch."""
 
 import base64
 import io
@@ -17,16 +17,16 @@ from ovss.datasets import Dataset
 from ovss.methods import Method
 
 HEADS_BYTES = 2**21
-"""Attention of one picture is given to the explorer per head up to this size, as means over heads beyond it."""
+"""Attention of one image is given to the explorer per head up to this size, as means over heads beyond it."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture on a grid of whole patches.
+    """An image on a grid of whole patches.
 
     Attributes:
         id: Name within the data set.
-        image: RGB picture, resized so that its sides are multiples of the patch.
+        image: RGB image, resized so that its sides are multiples of the patch.
         labels: Ground truth at the original size (H, W).
         tokens: All hidden states of one pass.
         truth: Class of each patch (1, h, w), -1 where there is none.
@@ -46,12 +46,12 @@ class Picture:
 
 @torch.inference_mode()
 def load_picture(backbone: Backbone, data: Dataset, index: int, position: str = "scale") -> Picture:
-    """Bring a picture's short side to the model's native size, whole, and run it through the model once.
+    """Bring an image's short side to the model's native size, whole, and run it through the model once.
 
     Args:
         backbone: The model.
         data: The data set.
-        index: Which picture.
+        index: Which image.
         position: Rule of the position embedding.
     """
     sample = data[index]
@@ -82,7 +82,7 @@ def telling_patch(truth: np.ndarray) -> tuple[int, int]:
 
 @torch.inference_mode()
 def similarity(method: Method, tokens: Tokens) -> np.ndarray:
-    """Cosine of every pair of a method's patch embeddings, (N, N) in -1..1, first picture of the batch."""
+    """Cosine of every pair of a method's patch embeddings, (N, N) in -1..1, first image of the batch."""
     embedded = method.patch_embeddings(tokens)[0]
     return (embedded @ embedded.T).cpu().numpy()
 
@@ -91,17 +91,17 @@ def similarity(method: Method, tokens: Tokens) -> np.ndarray:
 def explorer_entry(
     picture: Picture, methods: dict[str, Method], text: Tensor, query_class: Sequence[int], classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Everything that the static explorer shows of one picture, ready for JSON.
+    """Everything that the static explorer shows of one image, ready for JSON.
 
     Args:
-        picture: The picture.
+        image: The image.
         methods: Methods by label.
         text: Query embeddings (Q, E), unit rows.
         query_class: Class of each query.
         classes: Class names.
 
     Returns:
-        The picture as data address, patch grid, class names and patch classes; attention among patches per block and
+        The image as data address, patch grid, class names and patch classes; attention among patches per block and
         head, each row scaled to 0..255; per method its name, the cosines of patch embeddings, -1..1 as 0..255, and the
         class of each patch. Arrays are base64 of unsigned bytes.
     """
@@ -139,7 +139,7 @@ def _bytes(values: Tensor) -> str:
 
 
 def _address(image: Image.Image) -> str:
-    """A picture as an address that needs no file; enlarged so that its pixels can be seen."""
+    """An image as an address that needs no file; enlarged so that its pixels can be seen."""
     factor = max(1, round(320 / max(image.size)))
     buffer = io.BytesIO()
     image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS).save(buffer, format="PNG")

@@ -59,7 +59,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How pictures are cut, words are embedded and scores become labels and numbers.
+    """How images are cut, words are embedded and scores become labels and numbers.
 
     Attributes:
         name: Name of the shipped protocol, or the stem of its file.

@@ -1,4 +1,4 @@
-"""An executed notebook as part of a page: markup in it is made harmless, pictures are embedded."""
+"""An executed notebook as part of a page: markup in it is made harmless, images are embedded."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ def notebook_body(path: Path) -> Markup:
         path: An executed notebook.
 
     Returns:
-        Markup without scripts, forms, styles, event handlers or foreign pictures, whatever the cells contain.
+        Markup without scripts, forms, styles, event handlers or foreign images, whatever the cells contain.
     """
     exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True)
     body, _ = exporter.from_notebook_node(nbformat.read(path, as_version=4))

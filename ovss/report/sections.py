@@ -75,7 +75,7 @@ def headline(record: dict[str, Any]) -> list[str]:
 
 
 def explorer_images(out: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Pictures of the attention explorer, from the data files called `explorer...`."""
+    """Images of the attention explorer, from the data files called `explorer...`."""
     images: list[dict[str, Any]] = []
     for name in record["captions"]["data"]:
         if name.startswith("explorer"):

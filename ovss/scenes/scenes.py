@@ -1,4 +1,4 @@
-"""`scenes`: pictures with exact masks, objects, attributes and captions; image i of split s is the same everywhere."""
+"""`scenes`: images with exact masks, objects, attributes and captions; image i of split s is the same everywhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NIGHT = (0.42, 0.47, 0.72)
 
 @dataclass(frozen=True)
 class Style:
-    """What distinguishes a variant of the generator: picture size (width, height), statistics, texture bank."""
+    """What distinguishes a variant of the generator: image size (width, height), statistics, texture bank."""
 
     size: tuple[int, int] = (192, 192)
     bank: str = "scenes"
@@ -246,7 +246,7 @@ def scene(split: str, index: int, variant: str = "scenes", size: tuple[int, int]
     Args:
         split: "train", "val" or "test", or one of these with a seed, as in "test-7": other images, same statistics.
         index: any number from 0.
-        variant: one of `VARIANTS`; `scenes-objects` shows the pictures of `scenes` with other labels.
+        variant: one of `VARIANTS`; `scenes-objects` shows the images of `scenes` with other labels.
         size: (width, height) in pixels instead of the variant's own, of the same aspect ratio.
 
     Raises:
@@ -285,7 +285,7 @@ def single(
 
     Args:
         thing: one of `THINGS`.
-        index: number of the picture.
+        index: number of the image.
         colour: a colour the thing comes in (`VARIANTS_OF`); None takes the usual one.
         night: lighting.
         split: as in `scene`.

@@ -15,7 +15,7 @@ from ovss.segment.pamr import Pamr
 from ovss.vocabulary import Vocabulary
 
 STRIP = 16
-"""Rows of the final picture that are labelled at a time; fixed, so that no result depends on the memory at hand."""
+"""Rows of the final image that are labelled at a time; fixed, so that no result depends on the memory at hand."""
 PAMR_CHUNK = 2**27
 """Bytes of query scores that are refined at a time."""
 
@@ -92,13 +92,13 @@ class LabelRule:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreField(ABC):
-    """Query scores of one picture under one method, stitched when labels or probabilities are asked for.
+    """Query scores of one image under one method, stitched when labels or probabilities are asked for.
 
     Attributes:
         size: Height and width of the label map in pixels.
         rule: How scores become labels.
         protocol: For PAMR's settings.
-        guide: Normalised picture (3, H, W) of that size that PAMR follows; None without PAMR.
+        guide: Normalised image (3, H, W) of that size that PAMR follows; None without PAMR.
     """
 
     size: tuple[int, int]
@@ -161,7 +161,7 @@ class ScoreField(ABC):
         return classes, torch.cat([part[1] for part in parts if part[1] is not None])
 
     def _decide_refined(self, banned: Tensor | None) -> tuple[Tensor, Tensor]:
-        """As `_decide`, but a chunk of queries at a time over the whole picture, for PAMR needs whole maps."""
+        """As `_decide`, but a chunk of queries at a time over the whole image, for PAMR needs whole maps."""
         chunk = max(1, PAMR_CHUNK // (4 * self.size[0] * self.size[1]))
         owner = torch.tensor(self.rule.query_class, device=self.device)
         best = torch.full(self.size, float("-inf"), device=self.device)

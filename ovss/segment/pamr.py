@@ -1,4 +1,4 @@
-"""PAMR: scores drawn to the edges of the picture (Araslanov and Roth, CVPR 2020, arXiv 2005.08104).
+"""PAMR: scores drawn to the edges of the image (Araslanov and Roth, CVPR 2020, arXiv 2005.08104).
 
 Each pixel's scores are replaced, a few times over, by a weighted mean of its neighbours'; a neighbour counts the more,
 the more it looks like the pixel. One iteration is a product of a sparse matrix (pixels x pixels, 8 entries per dilation
@@ -25,11 +25,11 @@ def pamr(
     dilations: Sequence[int] = (8, 16),
     memory: int = DEFAULT_MEMORY,
 ) -> Float[Tensor, "C H W"]:
-    """Refine score maps with the picture as guide.
+    """Refine score maps with the image as guide.
 
     Args:
-        image: The picture as the model sees it, channels normalised.
-        scores: One map per class or query, at the picture's size or smaller (then enlarged bilinearly, corners
+        image: The image as the model sees it, channels normalised.
+        scores: One map per class or query, at the image's size or smaller (then enlarged bilinearly, corners
             aligned, as the authors do).
         iterations: How often each score is replaced; 0 leaves the scores as they are.
         dilations: Distances, in pixels, at which the 8 neighbours are taken.
@@ -47,7 +47,7 @@ def pamr(
 
 
 class Pamr:
-    """The neighbours of one picture and their weights, for several sets of scores.
+    """The neighbours of one image and their weights, for several sets of scores.
 
     Holds 64 bytes per pixel and dilation.
 
@@ -56,7 +56,7 @@ class Pamr:
         dilations: Distances, in pixels, at which the 8 neighbours are taken.
 
     Raises:
-        InputError: No picture of three dimensions, no dilations, or one below 1.
+        InputError: No image of three dimensions, no dilations, or one below 1.
     """
 
     def __init__(self, image: Float[Tensor, "3 H W"], dilations: Sequence[int] = (8, 16)) -> None:
@@ -110,7 +110,7 @@ def input_guide(pixels: Float[Tensor, "3 h w"], size: tuple[int, int]) -> Float[
 
 
 def _neighbours(size: tuple[int, int], offsets: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
-    """Flat index (H * W, K) of each pixel's neighbours; the border repeats beyond the picture."""
+    """Flat index (H * W, K) of each pixel's neighbours; the border repeats beyond the image."""
     height, width = size
     rows = torch.arange(height, device=device, dtype=torch.int32)
     columns = torch.arange(width, device=device, dtype=torch.int32)

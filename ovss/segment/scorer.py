@@ -1,4 +1,4 @@
-"""From a picture to label maps: windows through the backbone once, every method on the same tokens, labels strip by
+"""From an image to label maps: windows through the backbone once, every method on the same tokens, labels strip by
 strip."""
 
 from collections.abc import Mapping, Sequence
@@ -23,17 +23,17 @@ from ovss.protocols import Geometry, Protocol
 from ovss.segment.labels import LabelRule, ScoreField
 from ovss.segment.pamr import input_guide
 from ovss.segment.stitching import PatchField, PixelField
-from ovss.segment.windows import Axis, axis_windows, centre_crop, resize_picture, resized_size
+from ovss.segment.windows import Axis, axis_windows, centre_crop, resize_image, resized_size
 from ovss.vocabulary import Vocabulary, embed_vocabulary
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture ready for the backbone.
+    """An image ready for the backbone.
 
     Attributes:
-        image: The picture that labels are given for (the centre crop where the protocol crops), RGB.
-        pixels: Normalised picture (3, H', W') that windows are cut from.
+        image: The image that labels are given for (the centre crop where the protocol crops), RGB.
+        pixels: Normalised image (3, H', W') that windows are cut from.
         rows: Windows along the height.
         columns: Windows along the width.
     """
@@ -102,10 +102,10 @@ class Scorer:
         return LabelRule.of(self.vocabulary, self.protocol, self.backbone.logit_scale)
 
     def prepare(self, image: Image.Image | np.ndarray) -> Prepared:
-        """Resize, crop and normalise a picture and lay out its windows.
+        """Resize, crop and normalise an image and lay out its windows.
 
         Raises:
-            InputError: The resized picture is smaller than one patch.
+            InputError: The resized image is smaller than one patch.
         """
         picture = to_rgb(image)
         seen = seen_image(picture, self.geometry, self.protocol.resize_filter)
@@ -125,10 +125,10 @@ class Scorer:
         )
 
     def score(self, pictures: Sequence[Prepared]) -> list[dict[str, ScoreField]]:
-        """Score pictures; windows of equal size share backbone passes, whichever picture they come from.
+        """Score images; windows of equal size share backbone passes, whichever image they come from.
 
         Returns:
-            For each picture a `ScoreField` per method label.
+            For each image a `ScoreField` per method label.
         """
         groups: dict[tuple[int, int, bool], list[tuple[int, int]]] = {}
         for number, picture in enumerate(pictures):
@@ -209,8 +209,8 @@ def seen_image(image: Image.Image, geometry: Geometry, resize_filter: str) -> Im
     Args:
         image: RGB image.
         geometry: The protocol's sizes for the model.
-        resize_filter: See `resize_picture`.
+        resize_filter: See `resize_image`.
     """
     size = resized_size(*image.size, geometry.short_side, geometry.max_long_side, geometry.size_rule)
-    resized = resize_picture(image, size, resize_filter)
+    resized = resize_image(image, size, resize_filter)
     return resized if geometry.crop is None else centre_crop(resized, geometry.crop)

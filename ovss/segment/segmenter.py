@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A picture with a class for every pixel.
+    """An image with a class for every pixel.
 
     Attributes:
         labels: Class of each pixel, (H, W) int64 indices into `classes`.
         classes: Class names.
-        image: The picture that was labelled, RGB, of the same size.
+        image: The image that was labelled, RGB, of the same size.
         method: Label of the method.
     """
 
@@ -53,12 +53,12 @@ class Segmentation:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Fraction of the picture per class that occurs, largest first."""
+        """Fraction of the image per class that occurs, largest first."""
         counts = np.bincount(self.labels.ravel(), minlength=len(self.classes)) / self.labels.size
         return {self.classes[i]: float(counts[i]) for i in np.argsort(-counts, kind="stable") if counts[i] > 0}
 
     def overlay(self, alpha: float = 0.6) -> Image.Image:
-        """The picture with class colours laid over it.
+        """The image with class colours laid over it.
 
         Args:
             alpha: Opacity of the colours, 0 to 1.
@@ -66,7 +66,7 @@ class Segmentation:
         return overlay(self.image, self.labels, len(self.classes), alpha)
 
     def plot(self) -> "Figure":
-        """Picture and overlay side by side, with a legend of the classes that occur."""
+        """Image and overlay side by side, with a legend of the classes that occur."""
         from ovss.figures import segmentation_figure
 
         return segmentation_figure(self)
@@ -114,7 +114,7 @@ class Segmentation:
 
 
 def index_mask(labels: np.ndarray, classes: int) -> Image.Image:
-    """Class indices as a picture: 8 bit with the class colours as palette, 16 bit grey for more than 255 classes."""
+    """Class indices as an image: 8 bit with the class colours as palette, 16 bit grey for more than 255 classes."""
     if classes > 255:
         return Image.fromarray(labels.astype(np.uint16))
     mask = Image.fromarray(labels.astype(np.uint8))
@@ -123,7 +123,7 @@ def index_mask(labels: np.ndarray, classes: int) -> Image.Image:
 
 
 class Segmenter:
-    """Labels each pixel of a picture with one of any words.
+    """Labels each pixel of an image with one of any words.
 
     Args:
         backbone: A model from `load_backbone`.
@@ -169,7 +169,7 @@ class Segmenter:
         return self.vocabulary.classes
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Segmentation:
-        """Segment one picture.
+        """Segment one image.
 
         Args:
             image: File name, PIL image, or array (H, W, 3) of uint8.

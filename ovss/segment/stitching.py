@@ -1,4 +1,4 @@
-"""Scores of a picture's windows put together: at patch resolution as matrix products, at pixels window by window."""
+"""Scores of an image's windows put together: at patch resolution as matrix products, at pixels window by window."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -2,9 +2,9 @@
 
 Upsampling each window's patch map to pixels, summing the windows, dividing by how many cover a pixel and resizing the
 result
-to the picture's own size are all linear, and each acts on rows and columns separately. So the whole chain is `A @ G @
+to the image's own size are all linear, and each acts on rows and columns separately. So the whole chain is `A @ G @
 B.T`:
-G holds the patch maps of all windows side by side, A and B are small matrices made once per picture size.
+G holds the patch maps of all windows side by side, A and B are small matrices made once per image size.
 """
 
 import math
@@ -23,10 +23,10 @@ from ovss.ingredients.interpolation import bilinear_matrix
 
 
 class Axis(NamedTuple):
-    """Windows along one axis of a picture."""
+    """Windows along one axis of an image."""
 
     size: int
-    """Length in pixels of the picture that is cut into windows."""
+    """Length in pixels of the image that is cut into windows."""
     window: int
     """Length of one window in pixels."""
     starts: tuple[int, ...]
@@ -72,17 +72,17 @@ def resized_size(
     return int(width * scale + 0.5), int(height * scale + 0.5)
 
 
-def resize_picture(image: Image.Image, size: tuple[int, int], resize_filter: str) -> Image.Image:
-    """Resize an RGB picture.
+def resize_image(image: Image.Image, size: tuple[int, int], resize_filter: str) -> Image.Image:
+    """Resize an RGB image.
 
     Args:
-        image: RGB picture.
+        image: RGB image.
         size: New (width, height) in pixels.
         resize_filter: "opencv-bilinear" (mmsegmentation's pipelines, bit for bit), "bilinear" (the same in float
             arithmetic; neither antialiases), or "pil-bicubic" (CLIP's own transform).
 
     Returns:
-        8-bit RGB picture of that size; the same object when nothing changes.
+        8-bit RGB image of that size; the same object when nothing changes.
     """
     if image.size == size:
         return image
@@ -125,13 +125,13 @@ def _padding(window: int, patch: int | None) -> tuple[int, int]:
 
 
 def stitch_matrix(axis: Axis, cells: int, target: int) -> Float[Tensor, "target windows_cells"]:
-    """One axis of the stitching: from the cells of all windows, side by side, to the pixels of the final picture.
+    """One axis of the stitching: from the cells of all windows, side by side, to the pixels of the final image.
 
     Args:
         axis: The windows.
         cells: Score cells per window along this axis (patches, or pixels where scores are at window resolution);
             where windows are padded, the padding's included.
-        target: Length of the final picture in pixels.
+        target: Length of the final image in pixels.
 
     Returns:
         Float32 matrix (target, len(axis.starts) * cells): upsampling to the window, mean over the windows that cover a

@@ -11,7 +11,7 @@ from ovss.study.config import ModelSpec, StudyConfig
 from ovss.study.plan import Task
 
 PICTURE = (375, 500)
-"""Height and width assumed of pictures that are not there to look at."""
+"""Height and width assumed of images that are not there to look at."""
 METHOD_SHARE = 0.1
 """Share of a backbone pass that one more method adds."""
 EFFICIENCY = 0.4
@@ -143,7 +143,7 @@ def _shape(spec: ModelSpec) -> Shape:
 
 
 def _windows(geometry: Any) -> tuple[int, tuple[int, int]]:
-    """Windows of a picture of the usual format, and the size of one."""
+    """Windows of an image of the usual format, and the size of one."""
     from ovss.segment.windows import axis_windows, resized_size
 
     if geometry.crop:

@@ -106,7 +106,7 @@ class Batch:
         captions: B strings.
         keep: (B, n) positions of the patches the model sees, or None for all.
         waiting: Number of first blocks in which CLS waits, see `ViewRecipe`.
-        same: (B, B) bool, pairs off the diagonal whose pictures show the same, so that they are no negatives.
+        same: (B, B) bool, pairs off the diagonal whose images show the same, so that they are no negatives.
     """
 
     images: Tensor
@@ -166,7 +166,7 @@ def _colour_word(label: int, number: int) -> str | None:
 
 
 def _crop_boxes(rng: np.random.Generator, size: int, area: tuple[float, float]) -> np.ndarray:
-    """(size, 4) boxes: centre x, centre y, width (negative: mirrored), height, as fractions of the picture."""
+    """(size, 4) boxes: centre x, centre y, width (negative: mirrored), height, as fractions of the image."""
     share = rng.uniform(*area, size)
     aspect = np.exp(rng.uniform(-0.25, 0.25, size))
     width, height = np.minimum(np.sqrt(share * aspect), 1), np.minimum(np.sqrt(share / aspect), 1)
@@ -176,7 +176,7 @@ def _crop_boxes(rng: np.random.Generator, size: int, area: tuple[float, float]) 
 
 
 def _crop(pool: Pool, chosen: np.ndarray, boxes: np.ndarray, side: int) -> tuple[Tensor, np.ndarray]:
-    """Cut and resize: normalised pictures (B, 3, side, side), bilinear, and masks (B, side, side), nearest."""
+    """Cut and resize: normalised images (B, 3, side, side), bilinear, and masks (B, side, side), nearest."""
     line = (np.arange(side) + 0.5) / side - 0.5
     x = boxes[:, 0:1] + boxes[:, 2:3] * line  # (B, side)
     y = boxes[:, 1:2] + boxes[:, 3:4] * line

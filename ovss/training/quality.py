@@ -91,7 +91,7 @@ def _pictures(backbone: Backbone, scenes: Sequence[Scene]) -> Tensor:
 
 
 def naming(backbone: Backbone, split: str, per_thing: int) -> float:
-    """Share (percent) of single-object pictures whose thing is named correctly among the twelve."""
+    """Share (percent) of single-object images whose thing is named correctly among the twelve."""
     text = _text(backbone, THINGS)
     right = 0
     for label, thing in enumerate(THINGS):
@@ -105,7 +105,7 @@ def compositional(backbone: Backbone, split: str, per_combination: int) -> dict[
 
     Returns:
         For "colour" and "night", each as `recognised`, `attribute`, `exact` with its `chance`, and the number of
-        `pictures`. A picture is `recognised` when its caption wins against the same thing with its other attributes and
+        `images`. An image is `recognised` when its caption wins against the same thing with its other attributes and
         against all other things without any; `attribute` leaves out the other things; `exact` is the hardest choice,
         among every colour of every thing that has colours, or every thing by night and by day.
     """
@@ -140,11 +140,11 @@ def outliers(backbone: Backbone, split: str, count: int) -> list[dict[str, float
     """Do a few patch tokens stand out, as in large vision transformers (Darcet et al. 2024)? Measured per block.
 
     Returns:
-        Per block (1-based), of the patches of its output unless said, means over pictures:
+        Per block (1-based), of the patches of its output unless said, means over images:
             norm_max_over_median: Largest norm over the median norm.
             norm_share: Percent of patches with more than three times the median norm.
             column_max: Largest mean attention that a patch receives from the patches, times their number.
-            global_share: Percent of patches whose column mean exceeds mean + 3 std of its picture.
+            global_share: Percent of patches whose column mean exceeds mean + 3 std of its image.
             neighbour_score_max: Largest ratio of a patch's distance to its 5th neighbour to that of its neighbours.
             cosine: Mean cosine between patches.
     """

@@ -18,7 +18,7 @@ class ViewRecipe:
     Attributes:
         side: View side in pixels.
         patch: Patch side in pixels.
-        area: Range of the crop's share of the picture.
+        area: Range of the crop's share of the image.
         local: Share of the batches, while patches are dropped, whose views show one contiguous block of patches.
         blocks: Rows and columns of such a block; one of them per batch.
         aimed: Share of the blocks that are placed around a pixel of a thing, where the view has one.
@@ -27,7 +27,7 @@ class ViewRecipe:
             second value on in a block.
         stuff_share: Stuff is named from this share of the view on, and from the second value on in a block.
         waiting: Share of the batches in which CLS waits: it keeps its first state in the first half of the blocks or
-            more, the number is random, so that patches themselves must carry what the picture shows.
+            more, the number is random, so that patches themselves must carry what the image shows.
         depth: Blocks of the vision tower.
         grouped: Share of the batches whose scenes have one kind of stuff in common, as hard negatives.
     """

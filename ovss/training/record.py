@@ -44,7 +44,7 @@ def examination(backbone: Backbone, scenes: int = 500, per_thing: int = 25) -> d
     Args:
         backbone: The model.
         scenes: Scenes of the fresh split for the dense table; the shifted variant gets as many.
-        per_thing: Single-object pictures per thing.
+        per_thing: Single-object images per thing.
 
     Returns:
         `naming`, `compositional`, `dense` (per method, with the paired 95 % interval of the difference to `clip`),

@@ -83,7 +83,7 @@ class Trainee(nn.Module):
         return x[torch.arange(len(x)), ends] @ clip.text_projection
 
     def loss(self, batch: Batch) -> tuple[Tensor, float]:
-        """CLIP's symmetric contrastive loss (Radford et al. 2021) and the share of pictures whose caption wins.
+        """CLIP's symmetric contrastive loss (Radford et al. 2021) and the share of images whose caption wins.
 
         Pairs that show the same are left out of the negatives.
         """

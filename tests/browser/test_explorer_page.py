@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from site_helpers import WAIT, open_browser, until
-
-from ovss.notebooks import METADATA, write
+from walkthroughs import METADATA, write
 
 pytest.importorskip("voila", reason="voila is not installed")
 SOURCE = """
@@ -83,7 +82,7 @@ def shown(browser: Any) -> list[str]:
     """The maps' pixels, one data URL each; empty while a map is being replaced.
 
     Read from a canvas in one step: a widget's image lies behind a blob address that is withdrawn
-    with the next picture, so fetching that address later may never answer.
+    with the next image, so fetching that address later may never answer.
     """
     script = """
     return [...document.querySelectorAll(".ovss-explorer img.ovss-map")].map(image => {

@@ -14,7 +14,7 @@ from ovss.errors import printable
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Three good pictures, a truncated one, a text file with an image's name, and a note."""
+    """Three good images, a truncated one, a text file with an image's name, and a note."""
     path = tmp_path_factory.mktemp("pictures")
     data = ovss.load_dataset("scenes")
     for i in range(3):

@@ -94,7 +94,7 @@ def test_the_configuration_file_lies_where_the_platform_keeps_such_files():
 
 def test_a_whole_data_set_has_no_problems(tmp_path):
     found = inspect(load_dataset("ade150", make_ade(tmp_path)))
-    assert (found.pictures, found.read, found.problems) == (3, 3, [])
+    assert (found.images, found.read, found.problems) == (3, 3, [])
     assert found.sizes == {(4, 3): 3}
     assert found.void == 12
     assert found.pixels[:3].tolist() == [12, 12, 0]
@@ -129,7 +129,7 @@ def test_the_command_lists_what_is_where(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("OVSS_DATA_VOC21", str(tmp_path))
     assert command() == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert "3 pictures" in lines["ade150"]
+    assert "3 images" in lines["ade150"]
     assert "$OVSS_DATA_ADE150" in lines["ade150"]
     assert "not usable" in lines["voc21"]
     assert "no folder known" in lines["cityscapes"]
@@ -140,8 +140,8 @@ def test_the_command_checks_a_data_set_and_its_exit_code_says_the_result(tmp_pat
     make_ade(tmp_path)
     assert command("check", "ade150", "--root", str(tmp_path)) == 0
     shown = capsys.readouterr().out
-    assert "3 pictures, 3 read" in shown
-    assert "published validation part has 2000 pictures" in shown
+    assert "3 images, 3 read" in shown
+    assert "published validation part has 2000 images" in shown
     assert "wall" in shown
     assert "problems: 0" in shown
     (tmp_path / "ADEChallengeData2016/annotations/validation/ADE_val_00000002.png").unlink()

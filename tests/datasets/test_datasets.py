@@ -307,7 +307,7 @@ def test_a_mask_that_is_missing_damaged_coloured_or_of_another_size_is_named(fol
 
 def test_one_mask_cannot_serve_two_pictures(folder):
     save_photo(folder / "images/a.png")
-    with pytest.raises(InputError, match="two pictures named 'a'"):
+    with pytest.raises(InputError, match="two images named 'a'"):
         load_dataset("folder", folder)
 
 
@@ -352,7 +352,7 @@ def test_a_missing_part_is_named(name, removed, message, request):
 def test_empty_folders_and_lists_are_refused(coco, voc):
     for photo in (coco / "val2017").iterdir():
         photo.unlink()
-    with pytest.raises(InputError, match=r"COCO pictures expected as '.*\*.jpg'; '.*' is empty"):
+    with pytest.raises(InputError, match=r"COCO images expected as '.*\*.jpg'; '.*' is empty"):
         load_dataset("coco_object", coco)
     (voc / "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt").write_text("\n")
     with pytest.raises(InputError, match=r"val.txt' is empty"):

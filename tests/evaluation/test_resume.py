@@ -1,4 +1,4 @@
-"""A run cut off, a full disk, a broken picture: nothing finished is lost, nothing is mixed, nothing is hidden."""
+"""A run cut off, a full disk, a broken image: nothing finished is lost, nothing is mixed, nothing is hidden."""
 
 import errno
 import os
@@ -41,7 +41,7 @@ def records(out: Path) -> dict[str, int]:
 
 
 class StopAt:
-    """A data set that is interrupted at its n-th picture."""
+    """A data set that is interrupted at its n-th image."""
 
     def __init__(self, data, index, error):
         self._data, self._index, self._error = data, index, error

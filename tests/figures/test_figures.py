@@ -1,4 +1,4 @@
-"""Figures show what they were given, at any picture size, and read no markup in a user's words."""
+"""Figures show what they were given, at any image size, and read no markup in a user's words."""
 
 from types import SimpleNamespace
 from typing import Any

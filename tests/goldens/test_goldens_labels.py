@@ -1,4 +1,4 @@
-"""Patch scores and label maps of whole pictures against the authors' code; each picture here is a single window."""
+"""Patch scores and label maps of whole images against the authors' code; each image here is a single window."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ SCCLIP = {
 
 
 def pixel_scores(method, picture, arrays):
-    """Cosines (Q, H, W) of a picture in one window; a border narrower than a patch is not seen and stretched over."""
+    """Cosines (Q, H, W) of an image in one window; a border narrower than a patch is not seen and stretched over."""
     backbone = golden_backbone("tiny")
     pixels = golden_pixels(backbone, picture)
     height, width = pixels.shape[-2:]

@@ -1,4 +1,4 @@
-"""Pictures are read as people have them, or refused by name."""
+"""Images are read as people have them, or refused by name."""
 
 import os
 import struct

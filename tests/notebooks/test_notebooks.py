@@ -17,9 +17,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from paths import ROOT
 from PIL import Image
+from walkthroughs import METADATA, execute, lint, main, normalise, walkthroughs, write
 
 from ovss import InputError
-from ovss.notebooks import METADATA, execute, lint, main, normalise, walkthroughs, write
 
 NOTEBOOKS = walkthroughs(ROOT / "notebooks")
 SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("s0*.py"))

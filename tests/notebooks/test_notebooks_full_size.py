@@ -1,4 +1,4 @@
-"""Every walkthrough runs unchanged on a real architecture at its full size, from a checkpoint, with a picture file."""
+"""Every walkthrough runs unchanged on a real architecture at its full size, from a checkpoint, with an image file."""
 
 import os
 from collections.abc import Iterator
@@ -13,8 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-
-from ovss.notebooks import walkthroughs
+from walkthroughs import walkthroughs
 
 NOTEBOOKS = walkthroughs(Path(__file__).resolve().parents[2] / "notebooks")
 ARCHITECTURE = "ViT-B-16-quickgelu"
@@ -26,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def parameters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """A checkpoint of random weights, a picture of two colours with noise, and one cache of text embeddings for all."""
+    """A checkpoint of random weights, an image of two colours with noise, and one cache of text embeddings for all."""
     folder = tmp_path_factory.mktemp("full_size")
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Windows cover the picture, and stitching is the mean of upsampled windows."""
+"""Windows cover the image, and stitching is the mean of upsampled windows."""
 
 import math
 
@@ -16,7 +16,7 @@ from ovss.evaluation.pipeline import crop_truth
 from ovss.ingredients.interpolation import bilinear_matrix
 from ovss.protocols import Geometry, list_protocols, load_protocol
 from ovss.segment.scorer import seen_image
-from ovss.segment.windows import Axis, axis_windows, resize_picture, resized_size, stitch_matrix
+from ovss.segment.windows import Axis, axis_windows, resize_image, resized_size, stitch_matrix
 
 
 @given(size=st.integers(1, 600), window=st.integers(1, 300), stride=st.integers(1, 300))
@@ -132,9 +132,9 @@ def test_bilinear_resizing_does_not_antialias():
     for x in range(0, 8, 2):
         stripes.putpixel((x, 0), (255, 255, 255))
     # Every second output pixel centre falls between the same two inputs, so a filter over more of them would differ.
-    small = resize_picture(stripes, (4, 1), "bilinear")
+    small = resize_image(stripes, (4, 1), "bilinear")
     assert [small.getpixel((x, 0))[0] for x in range(4)] == [128] * 4
-    third = resize_picture(stripes, (3, 1), "bilinear")
+    third = resize_image(stripes, (3, 1), "bilinear")
     positions = [(x + 0.5) * 8 / 3 - 0.5 for x in range(3)]
     values = [255 * ((1 - p % 1) if int(p) % 2 == 0 else p % 1) for p in positions]
     assert [third.getpixel((x, 0))[0] for x in range(3)] == pytest.approx(values, abs=0.51)
@@ -142,4 +142,4 @@ def test_bilinear_resizing_does_not_antialias():
 
 def test_nothing_is_resampled_when_the_size_fits():
     picture = Image.new("RGB", (5, 5))
-    assert resize_picture(picture, (5, 5), "bilinear") is picture
+    assert resize_image(picture, (5, 5), "bilinear") is picture

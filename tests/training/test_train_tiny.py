@@ -153,7 +153,7 @@ def test_fast_tokens_are_those_of_the_standard_tokenizer():
 
 @pytest.mark.parametrize(("local", "dropout"), [(0.0, False), (1.0, True)])
 def test_captions_of_views_name_only_what_the_view_shows(pool, local, dropout):
-    # Pictures whose grey value is their class tell, from the pixels of a view, what is visible in it.
+    # Images whose grey value is their class tell, from the pixels of a view, what is visible in it.
     coded = copy.copy(pool)
     coded.images = np.repeat(10 * (1 + pool.masks[..., None]), 3, axis=3).astype(np.uint8)
     named_in_all = 0

@@ -1,4 +1,4 @@
-"""Keeps the walkthroughs reproducible: execute in place, normalise, lint. `python -m ovss.notebooks [FILE ...]`."""
+"""Keeps the walkthroughs reproducible: execute in place, normalise, lint. `python tools/walkthroughs.py [FILE ...]`."""
 
 import argparse
 import base64
@@ -192,7 +192,7 @@ def _lint_cells(cells: Sequence[Any]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Execute and normalise notebooks in place; the walkthroughs when none is named."""
-    parser = argparse.ArgumentParser(prog="python -m ovss.notebooks", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python tools/walkthroughs.py", description=main.__doc__)
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
     try:
