@@ -121,7 +121,7 @@ def evaluate(
         batch_size=batch_size or BATCH_SIZES.get(device, BATCH_SIZE),
         shard_size=shard_size,
         extra_queries=_extra_queries(data, words, keep_variants) if keep_scores else (),
-        keep=keep_scores,
+        save_format=keep_scores,
     )
     outside = outside_code(chosen, needed=out is not None)
     folder = None if out is None else Path(out)
@@ -149,7 +149,7 @@ def _evaluate(
     key = digest(_identity(job, backbone, device, text) | {"outside": dict(outside)})
     store = Store(key, folder, job.dataset.ids)
     shards = make_shards(images, job.shard_size)
-    scores = None if folder is None or job.keep is None else folder / "scores" / key[:16]
+    scores = None if folder is None or job.save_format is None else folder / "scores" / key[:16]
     if scores is not None:
         make_folder(scores)
         describe(scores, job, backbone)
@@ -194,7 +194,9 @@ class _Run:
         done = images - sum(shard.stop - shard.start for shard in pending)
         name = self.job.dataset.name
         with tqdm(total=images, initial=done, desc=name, unit="image", disable=not progress) as bar:
-            records = self._here(pending, bar) if cluster is None else self._there(cluster, pending, bar)
+            records = (
+                self._run_locally(pending, bar) if cluster is None else self._run_on_cluster(cluster, pending, bar)
+            )
             try:
                 for shard, record in records:
                     self.store.put(shard, record)
@@ -215,16 +217,16 @@ class _Run:
             return False
         if self.scores is None:
             return True
-        kept = [index for index in range(*shard) if scores_path(self.scores, index).is_file()]
-        return len(kept) >= len(record.ids)
+        saved = [index for index in range(*shard) if scores_path(self.scores, index).is_file()]
+        return len(saved) >= len(record.ids)
 
-    def _here(self, pending: list[Shard], bar: "tqdm[Any]") -> Iterator[tuple[Shard, Record]]:
+    def _run_locally(self, pending: list[Shard], bar: "tqdm[Any]") -> Iterator[tuple[Shard, Record]]:
         pipeline = Pipeline(
             self.job, self.backbone, skip_bad=self.skip_bad, scores_folder=self.scores, stopwatch=self.stopwatch
         )
         yield from pipeline.run(pending, bar.update)
 
-    def _there(self, cluster: str, pending: list[Shard], bar: "tqdm[Any]") -> Iterator[tuple[Shard, Record]]:
+    def _run_on_cluster(self, cluster: str, pending: list[Shard], bar: "tqdm[Any]") -> Iterator[tuple[Shard, Record]]:
         from ovss.evaluation.cluster import ModelSource, run_on_cluster
 
         source = ModelSource.of(self.backbone, self.device)

@@ -8,13 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovss.ingredients import WindowScores, WindowStitcher
-from ovss.segment.labels import STRIP, ScoreField
-from ovss.segment.windows import Axis, stitch_matrix
+from ovss.segment.labels import STRIP, ScoreMap
+from ovss.segment.windows import Windows1D, stitch_matrix
 
 
 @dataclass(frozen=True, kw_only=True)
-class PatchField(ScoreField):
-    """Scores at patch resolution; see `ScoreField`.
+class PatchScores(ScoreMap):
+    """Scores at patch resolution; see `ScoreMap`.
 
     Attributes:
         cells: Scores of all windows side by side, (Q, rows * cells, columns * cells).
@@ -23,8 +23,8 @@ class PatchField(ScoreField):
     """
 
     cells: Float[Tensor, "Q h w"]
-    rows: Axis
-    columns: Axis
+    rows: Windows1D
+    columns: Windows1D
 
     @property
     def device(self) -> torch.device:
@@ -51,8 +51,8 @@ class PatchField(ScoreField):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelField(ScoreField):
-    """Scores at the pixels of the windows, made row by row as the label map needs them; see `ScoreField`.
+class PixelScores(ScoreMap):
+    """Scores at the pixels of the windows, made row by row as the label map needs them; see `ScoreMap`.
 
     Attributes:
         windows: Scores of each window, row by row of windows.
@@ -61,8 +61,8 @@ class PixelField(ScoreField):
     """
 
     windows: tuple[WindowScores, ...]
-    rows: Axis
-    columns: Axis
+    rows: Windows1D
+    columns: Windows1D
 
     @property
     def device(self) -> torch.device:
