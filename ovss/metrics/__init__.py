@@ -13,12 +13,16 @@ from ovss.errors import InputError
 
 if TYPE_CHECKING:
     from ovss.metrics.boundary import boundary_counts, trimap_counts
+    from ovss.metrics.calibration import area_under_risk_coverage, confidence_record, expected_calibration_error
     from ovss.metrics.errors import ERROR_COLUMNS, error_counts
 
 _HOMES = {
     "ERROR_COLUMNS": "errors",
+    "area_under_risk_coverage": "calibration",
     "boundary_counts": "boundary",
+    "confidence_record": "calibration",
     "error_counts": "errors",
+    "expected_calibration_error": "calibration",
     "trimap_counts": "boundary",
 }
 """Names that are imported on first use: the split of errors needs scipy, which records and their hashes do without."""
@@ -32,9 +36,12 @@ __all__ = [
     "RULES",
     "TRUTH",
     "Measures",
+    "area_under_risk_coverage",
     "boundary_counts",
+    "confidence_record",
     "count_labels",
     "error_counts",
+    "expected_calibration_error",
     "measure",
     "trimap_counts",
 ]

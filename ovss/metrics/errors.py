@@ -104,13 +104,17 @@ def _split(guess: np.ndarray, true: np.ndarray, known: np.ndarray, width: int) -
 
 def _pieces(mask: np.ndarray, *touched: np.ndarray) -> np.ndarray:
     """The connected pieces of a mask that overlap each of the other masks."""
-    if not mask.any():
+    spots = np.flatnonzero(mask)
+    if not spots.size:
         return mask
     labels = np.zeros(mask.shape, dtype=np.int32)
     found = int(ndimage.label(mask, structure=TOUCHING, output=labels))  # type: ignore[arg-type]
-    kept = np.arange(found + 1) > 0
+    piece = labels.ravel()[spots]
+    kept = np.ones(found + 1, dtype=bool)
     for other in touched:
         overlapping = np.zeros(found + 1, dtype=bool)
-        overlapping[labels[other]] = True
+        overlapping[piece[other.ravel()[spots]]] = True
         kept &= overlapping
-    return kept[labels]
+    result = np.zeros_like(mask)
+    result.ravel()[spots] = kept[piece]
+    return result
