@@ -39,6 +39,8 @@ LABEL_FIELDS = (
     "pamr_iterations",
     "pamr_dilations",
     "pamr_guide",
+    "tlp_iterations",
+    "tlp_grid",
     "metric",
 )
 """Fields of a protocol that act on scores; all others act before, and cannot be changed afterwards."""
@@ -141,7 +143,7 @@ def relabel(
         methods: Labels of the run's methods; None: all.
         progress: Whether to show a progress bar.
         **changes: Fields of the protocol to change: variant, logit_scale, background, threshold, area_rule,
-            pamr_iterations, pamr_dilations, pamr_guide, metric.
+            pamr_iterations, pamr_dilations, pamr_guide, metric; tlp_iterations to 0 only.
 
     Returns:
         An evaluation whose rows carry the new protocol's and vocabulary's hashes and the key of the run they come from.
@@ -258,6 +260,11 @@ def _rules(saved: SavedRun, dataset: Dataset, protocol: str | Protocol | None, c
             )
     if rules.crop is not None and rules.pamr_iterations:
         raise InputError(f"protocol '{rules.name}' crops; saved scores of crops cannot be refined by PAMR")
+    if rules.tlp_iterations:
+        raise InputError(
+            f"protocol '{rules.name}' propagates scores by the embeddings of the words, which are not saved; set "
+            "tlp_iterations = 0 or evaluate again"
+        )
     return rules
 
 

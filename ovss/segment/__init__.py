@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ovss.segment.propagation import tlp
     from ovss.segment.segmenter import Segmentation, Segmenter, index_mask, resolve_protocol
 
 _SUBMODULES = {
@@ -11,9 +12,10 @@ _SUBMODULES = {
     "Segmenter": "segmenter",
     "index_mask": "segmenter",
     "resolve_protocol": "segmenter",
+    "tlp": "propagation",
 }
 
-__all__ = ["Segmentation", "Segmenter", "index_mask", "resolve_protocol"]
+__all__ = ["Segmentation", "Segmenter", "index_mask", "resolve_protocol", "tlp"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ovss.protocols import Protocol
 from ovss.segment.pamr import Pamr
+from ovss.segment.propagation import Propagation
 from ovss.vocabulary import Vocabulary
 
 STRIP = 16
@@ -99,12 +100,14 @@ class ScoreMap(ABC):
         rule: How scores become labels.
         protocol: For PAMR's settings.
         guide: Normalised image (3, H, W) of that size that PAMR follows; None without PAMR.
+        propagation: Coarse grid over which the stitched scores are propagated, before PAMR; None: they are not.
     """
 
     size: tuple[int, int]
     rule: LabelRule
     protocol: Protocol
     guide: Float[Tensor, "3 H W"] | None = field(default=None, repr=False)
+    propagation: Propagation | None = field(default=None, repr=False)
 
     @property
     @abstractmethod
@@ -112,13 +115,26 @@ class ScoreMap(ABC):
         """Where the scores are."""
 
     @abstractmethod
-    def strip(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+    def stitched(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
         """Stitched scores of `STRIP` rows of the label map (fewer at its end).
 
         Args:
             top: First row.
             queries: Which queries.
         """
+
+    def strip(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+        """As `stitched`, propagated where the protocol asks for it."""
+        if self.propagation is None:
+            return self.stitched(top, queries)
+        rows = slice(top, min(top + STRIP, self.size[0]))
+        return self.propagation.enlarge(self._propagated[queries], rows)
+
+    @cached_property
+    def _propagated(self) -> Float[Tensor, "Q h w"]:
+        """Maps of the coarse grid, of all queries: they are solved for together."""
+        assert self.propagation is not None
+        return self.propagation.propagate(self.stitched(top) for top in range(0, self.size[0], STRIP))
 
     @cached_property
     def _refiner(self) -> Pamr:
@@ -127,7 +143,7 @@ class ScoreMap(ABC):
         return Pamr(self.guide.to(self.device), self.protocol.pamr_dilations)
 
     def cosines(self, queries: slice = slice(None)) -> Float[Tensor, "Q H W"]:
-        """Stitched scores of some queries at the size of the label map, refined where the protocol asks for it.
+        """Stitched scores of some queries at the size of the label map, propagated and refined where the protocol says so.
 
         Args:
             queries: Which queries.

@@ -22,6 +22,7 @@ from ovss.methods import Method
 from ovss.protocols import Geometry, Protocol
 from ovss.segment.labels import LabelRule, ScoreMap
 from ovss.segment.pamr import input_guide
+from ovss.segment.propagation import Propagation
 from ovss.segment.stitching import PatchScores, PixelScores
 from ovss.segment.windows import Windows1D, axis_windows, centre_crop, resize_image, resized_size
 from ovss.vocabulary import Vocabulary, embed_vocabulary
@@ -185,13 +186,19 @@ class Scorer:
         return input_guide(image.pixels, image.size)
 
     def _score_map(self, image: WindowedImage, windows: dict[int, Tensor | WindowScores]) -> ScoreMap:
+        steps, grid = self.protocol.tlp_iterations, self.protocol.tlp_grid
+        guide = self._guide(image) if self.protocol.pamr_iterations or steps else None
+        propagation = None
+        if steps and guide is not None and grid is not None:
+            propagation = Propagation.of(guide.to(self.text.device), self.text, grid, steps)
         shared: dict[str, Any] = {
             "rows": image.rows,
             "columns": image.columns,
             "size": image.size,
             "rule": self.rule,
             "protocol": self.protocol,
-            "guide": self._guide(image) if self.protocol.pamr_iterations else None,
+            "guide": guide if self.protocol.pamr_iterations else None,
+            "propagation": propagation,
         }
         rows, columns = len(image.rows.starts), len(image.columns.starts)
         ordered = [windows[number] for number in range(rows * columns)]

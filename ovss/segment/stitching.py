@@ -41,7 +41,7 @@ class PatchScores(ScoreMap):
         cells = self.cells.shape[2] // len(self.columns.starts)
         return stitch_matrix(self.columns, cells, self.size[1]).to(self.device)
 
-    def strip(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+    def stitched(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
         """Stitched scores of some rows of the label map."""
         weights = self._row_matrix[top : top + STRIP]
         used = weights.any(dim=0).nonzero().squeeze(1)
@@ -74,6 +74,6 @@ class PixelScores(ScoreMap):
         rows = stitch_matrix(self.rows, self.rows.padded, self.size[0])
         return WindowStitcher(self.windows, rows, stitch_matrix(self.columns, self.columns.padded, self.size[1]))
 
-    def strip(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+    def stitched(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
         """Stitched scores of some rows of the label map."""
         return self._stitcher.strip(top, min(STRIP, self.size[0] - top), queries)
