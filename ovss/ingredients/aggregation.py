@@ -47,6 +47,6 @@ def similarity_attention(
     """
     excess = similarity - share * similarity.mean(dim=(1, 2), keepdim=True)
     below = excess < 0
-    # Where all tokens agree, rounding or the share can put all of a row below zero and would leave it without any entry.
+    # Where all tokens agree, all of a row can be below zero, which would leave it without any entry.
     below.diagonal(dim1=1, dim2=2).fill_(False)
     return torch.softmax((sharpness * excess).masked_fill(below, -torch.inf), dim=-1)

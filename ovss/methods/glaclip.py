@@ -31,8 +31,9 @@ class GlaClip(Method):
     name: ClassVar[str] = "glaclip"
     in_all: ClassVar[bool] = False
     paper: ClassVar[Paper] = Paper(
-        title="GLA-CLIP: global-local attention across the windows of an image",
-        authors="",
+        title="Looking Beyond the Window: Global-Local Aligned CLIP for Training-free Open-Vocabulary Semantic "
+        "Segmentation",
+        authors="ByeongCheol Lee, Hyun Seok Seong, Sangeek Hyun, Gilhan Park, WonJun Moon, Jae-Pil Heo",
         venue="CVPR 2026",
         arxiv="2603.23030",
         deviations=(

@@ -143,7 +143,7 @@ class ScoreMap(ABC):
         return Pamr(self.guide.to(self.device), self.protocol.pamr_dilations)
 
     def cosines(self, queries: slice = slice(None)) -> Float[Tensor, "Q H W"]:
-        """Stitched scores of some queries at the size of the label map, propagated and refined where the protocol says so.
+        """Stitched scores of some queries at the size of the label map, propagated and refined as the protocol says.
 
         Args:
             queries: Which queries.

@@ -19,7 +19,7 @@ from ovss.ingredients.interpolation import bilinear_matrix
 
 GREY = (0.299, 0.587, 0.114)
 LEAST = 0.05
-"""Least confidence of a cell. The softmax over plain cosines is about 1 / Q, so from 20 queries on it is that of all."""
+"""Least confidence of a cell; from 20 queries on, where a softmax over plain cosines is about 1 / Q, that of all."""
 CONTRAST = 5.0
 WORD_TEMPERATURE = 0.5
 
