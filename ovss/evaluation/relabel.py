@@ -15,7 +15,8 @@ from tqdm import tqdm
 from ovss.backbone import Backbone
 from ovss.datasets import Dataset
 from ovss.errors import InputError
-from ovss.evaluation.pipeline import Job, crop_truth
+from ovss.evaluation.job import Job
+from ovss.evaluation.pipeline import crop_truth
 from ovss.evaluation.records import Record, Store, write_bytes
 from ovss.evaluation.results import Evaluation
 from ovss.evaluation.scores import read_scores, scores_path
