@@ -65,7 +65,7 @@ def require_positive(arguments: argparse.Namespace, *names: str) -> None:
     for name in names:
         value = getattr(arguments, name)
         if value is not None and value < 1:
-            raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
+            raise InputError(f"--{name.replace('_', '-')} {value} must be at least 1")
 
 
 def note_to_stderr(text: str) -> None:

@@ -27,6 +27,11 @@ class Vocabulary:
         templates: Sentences with one {} each, over which a query's embedding is averaged.
         name: Data set, file, or "words".
         variant: Which of a data set's lists; empty for a user's own words.
+
+    Example:
+        >>> from ovss import Vocabulary
+        >>> Vocabulary(classes=("cat", "sofa"), queries=("cat", "sofa", "couch"), query_class=(0, 1, 1)).words
+        (('cat',), ('sofa', 'couch'))
     """
 
     classes: tuple[str, ...]
@@ -70,7 +75,10 @@ class Vocabulary:
         return replace(self, templates=tuple(templates))
 
     def with_background(self, words: str | Sequence[str]) -> "Vocabulary":
-        """The same classes after a background, class 0, with words as "wall, floor" or a list; none: without words.
+        """The same classes behind a background, which becomes class 0.
+
+        Args:
+            words: Words of the background, as "wall, floor" or a list; an empty list: a background without words.
 
         Raises:
             InputError: There is a background already, or an empty word.
@@ -90,12 +98,12 @@ class Vocabulary:
 
     def without_background_words(self) -> "Vocabulary":
         """The same classes, the background without any query, for rules that give it a constant score."""
-        kept = [
+        rest = [
             (query, owner)
             for query, owner in zip(self.queries, self.query_class, strict=True)
             if owner != self.background
         ]
-        queries, owners = zip(*kept, strict=True) if kept else ((), ())
+        queries, owners = zip(*rest, strict=True) if rest else ((), ())
         return replace(self, queries=queries, query_class=owners)
 
 
@@ -110,7 +118,7 @@ def load_vocabulary(
             - classes in one string: "cat; sofa, couch; background: wall, floor". Semicolons separate classes, commas
               the words of a class; words after "background:" become class 0;
             - a list of class names, each a string (taken as it is, commas included) or a list of synonyms;
-            - a file: .toml or .json with `classes` (names or lists of synonyms) and perhaps `background` (words of
+            - a file: .toml or .json with `classes` (names or lists of synonyms) and optionally `background` (words of
               class 0), or .txt with one class per line, synonyms separated by commas.
             A class called just "background" is the background, where it stands.
         variant: Which of a data set's lists: "sclip", "proxyclip", "clearclip", "cliptrase", "plain" or "tcl".
@@ -119,6 +127,14 @@ def load_vocabulary(
     Raises:
         InputError: Unknown data set or variant, no words, an empty word, a class twice, more than one background, a
             malformed file.
+
+    Example:
+        >>> from ovss import load_vocabulary
+        >>> vocabulary = load_vocabulary("cat; sofa, couch; background: wall, floor")
+        >>> vocabulary.classes
+        ('background', 'cat', 'sofa')
+        >>> vocabulary.queries
+        ('wall', 'floor', 'cat', 'sofa', 'couch')
     """
     if isinstance(dataset_or_words, Vocabulary):
         if background is not None:

@@ -233,7 +233,7 @@ def test_the_default_is_study_for_the_embedded_model_only():
         (MINIMAL + "methods = 3", "methods = 3 must be a table for each method"),
         (MINIMAL + "[methods]\nresclip = 3", "methods = .* must be a table for each method"),
         (MINIMAL + "datasets = 3", r"\[datasets\] must be a table, not 3"),
-        ("short_side = ", "mine.toml' is no valid TOML"),
+        ("short_side = ", "mine.toml' is not valid TOML"),
         ('extends = "sclp"', r"protocol 'sclp' is unknown. Did you mean 'sclip'\?"),
         ('extends = "mine.toml"', "extends itself"),
     ],
