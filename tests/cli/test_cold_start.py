@@ -1,14 +1,19 @@
 """Commands that only list answer without a model library, and what they read as data is what the library says."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import ovss
 from ovss.cli import COMMANDS, evaluate
 from ovss.cli.catalogue import describe_class, read_descriptions
 from ovss.cli.main import build_parser
+from ovss.evaluation.run import MAKERS
 from ovss.methods import list_methods, method_class
+from ovss.provenance.sources import modules_used, reached_files
 
 HEAVY = ("torch", "torchvision", "open_clip", "pandas", "scipy", "sklearn", "matplotlib", "papermill")
 
@@ -49,6 +54,22 @@ def test_method_files_read_without_running_them_say_what_the_registry_says():
     assert list(read) == list_methods()
     for name, description in read.items():
         assert description == describe_class(method_class(name)), name
+
+
+def test_no_command_is_part_of_the_code_that_makes_counts_or_of_a_notebook():
+    notebooks = sorted(Path(ovss.__file__).parents[1].glob("notebooks/[0-9]*.ipynb"))
+    assert len(notebooks) > 10
+    used = {name for path in notebooks for name in modules_used(code_of(path))}
+    reached = reached_files({*MAKERS, *used})
+    assert len(reached) > 60
+    assert [path for path in reached if path.parent.name == "cli"] == []
+
+
+def code_of(notebook: Path) -> str:
+    """The code cells of a notebook as one text, without its magics."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return "\n".join(line for text in code for line in text.splitlines() if not line.startswith("%"))
 
 
 def test_options_stated_again_are_those_of_the_library():
