@@ -55,7 +55,7 @@ def describe_methods() -> dict[str, Description]:
     """Every method by name, in the order of `list_methods`."""
     try:
         return read_descriptions()
-    except NotLiteralError:
+    except _NotLiteralError:
         from ovss.methods import list_methods, method_class
 
         return {name: describe_class(method_class(name)) for name in list_methods()}
@@ -73,7 +73,7 @@ def describe_class(cls: "type[Method]") -> Description:
     return Description(cls.name, summary, vars(cls.paper), cls.own_pass, tuple(rows))
 
 
-class NotLiteralError(Exception):
+class _NotLiteralError(ValueError):
     """A value of a method file can only be had by running the file."""
 
 
@@ -81,7 +81,7 @@ def read_descriptions() -> dict[str, Description]:
     """Every method by name, read from the method files.
 
     Raises:
-        NotLiteralError: A name, a paper or a hyperparameter is no literal.
+        ValueError: A name, a paper or a hyperparameter is not a literal, so that only running the file tells it.
     """
     found: dict[str, Description] = {}
     for path in sorted((_HOME / "methods").glob("*.py")):
@@ -123,14 +123,14 @@ def _module(name: str) -> _Module:
     for path in (base / "__init__.py", base.with_suffix(".py")):
         if path.is_file():
             return _read_module(path)
-    raise NotLiteralError(f"{name} is no module of this package")
+    raise _NotLiteralError(f"{name} is not a module of this package")
 
 
 def _find(name: str, module: _Module) -> tuple[ast.AST, _Module]:
     """What a name is bound to, and the module where that stands."""
     while name not in module.values:
         if name not in module.imports:
-            raise NotLiteralError(f"{name} is not bound at the top level")
+            raise _NotLiteralError(f"{name} is not bound at the top level")
         source, name = module.imports[name]
         module = _module(source)
     return module.values[name], module
@@ -155,12 +155,12 @@ def _value(node: ast.AST, module: _Module) -> Any:
     try:
         return ast.literal_eval(node)  # pyright: ignore[reportArgumentType]
     except ValueError as error:
-        raise NotLiteralError(ast.unparse(node)) from error
+        raise _NotLiteralError(ast.unparse(node)) from error
 
 
 def _read_class(node: ast.ClassDef, module: _Module) -> Description:
     if [_name(base) for base in node.bases] != ["Method"]:
-        raise NotLiteralError(f"{node.name} inherits from another class than Method")
+        raise _NotLiteralError(f"{node.name} inherits from another class than Method")
     values: dict[str, ast.AST] = {}
     rows = []
     for line in node.body:
@@ -180,12 +180,12 @@ def _read_class(node: ast.ClassDef, module: _Module) -> Description:
 def _call(node: ast.AST, module: _Module, function: str, order: tuple[str, ...]) -> dict[str, Any]:
     """Arguments of a call to a function, which may stand in another function that only returns it."""
     if not isinstance(node, ast.Call):
-        raise NotLiteralError(ast.unparse(node))
+        raise _NotLiteralError(ast.unparse(node))
     if _name(node.func) != function:
         target, home = _find(_name(node.func), module)
         last = target.body[-1] if isinstance(target, ast.FunctionDef) else None
         if node.args or node.keywords or not isinstance(last, ast.Return) or last.value is None:
-            raise NotLiteralError(ast.unparse(node))
+            raise _NotLiteralError(ast.unparse(node))
         return _call(last.value, home, function, order)
     values = {name: _value(argument, module) for name, argument in zip(order, node.args, strict=False)}
     return values | {str(word.arg): _value(word.value, module) for word in node.keywords}

@@ -33,12 +33,12 @@ def run(arguments: argparse.Namespace) -> int:
     ledger = join(load_results(arguments.results))
     if arguments.averages:
         averages = recompute()
-        print(averages_as_text(averages))
-        print(conflicts_as_text(averages))
+        print(_averages_as_text(averages))
+        print(_conflicts_as_text(averages))
     else:
         shown = ledger.loc[ledger["measured"].notna()] if arguments.measured or arguments.check else ledger
         if len(shown):
-            print(as_text(shown))
+            print(_as_text(shown))
         print("; ".join(f"{count} {state}" for state, count in states(ledger).items()))
     if arguments.out is not None:
         write_table(arguments.out, to_csv(averages if arguments.averages else ledger))
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def as_text(ledger: "pd.DataFrame") -> str:
+def _as_text(ledger: "pd.DataFrame") -> str:
     """A line per cell."""
     from ovss.ledger import KEY
 
@@ -63,7 +63,7 @@ def as_text(ledger: "pd.DataFrame") -> str:
     return text_table(rows)
 
 
-def averages_as_text(averages: "pd.DataFrame") -> str:
+def _averages_as_text(averages: "pd.DataFrame") -> str:
     """A line per printed average."""
     rows: list[tuple[str, ...]] = [
         ("method", "arch", "parameters", "quantity", "printed", "recomputed", "cells", "outcome", "source", "note")
@@ -81,7 +81,7 @@ def averages_as_text(averages: "pd.DataFrame") -> str:
     return text_table(rows)
 
 
-def conflicts_as_text(averages: "pd.DataFrame") -> str:
+def _conflicts_as_text(averages: "pd.DataFrame") -> str:
     """How many printed averages agree with their cells, and a line per conflict."""
     from ovss.ledger.averages import OUTCOMES
 

@@ -52,7 +52,7 @@ _MAX_MESSAGE = 2000
 """Characters of an error message; a value of a megabyte that stands in one helps nobody."""
 
 
-class Parser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, and that takes --debug."""
 
     def __init__(self, **options: Any) -> None:
@@ -100,18 +100,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, debug, text, _INTERNAL)
 
 
-def build_parser() -> tuple[Parser, dict[str, Parser]]:
+def build_parser() -> tuple[_Parser, dict[str, _Parser]]:
     """The parser of the whole command line, and those of its commands by their names and aliases.
 
     What a parser returns has the function of its command as `run`.
     """
-    top = Parser(
+    top = _Parser(
         prog="ovss",
         description="Training-free open-vocabulary semantic segmentation with CLIP.",
         epilog="ovss COMMAND --help shows the options of a command.",
     )
     top.add_argument("--version", action="version", version=f"ovss {__version__}")
-    commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=Parser)
+    commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND", parser_class=_Parser)
     for module in COMMANDS.values():
         module.add_command(commands)
     return top, commands.choices

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ovss.images import SUFFIXES
     from ovss.segment import Segmenter
 
-    files, ignored = find_images(arguments.images)
+    files, ignored = _find_images(arguments.images)
     make_folder(arguments.out)
     backbone = backbone_from(arguments)
     segmenter = Segmenter(
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         note_to_stderr(TINY_NOTE)
     bad: list[InputError] = []
     start = time.perf_counter()
-    for file, name in tqdm(output_names(files), unit="image", disable=len(files) == 1):
+    for file, name in tqdm(_output_names(files), unit="image", disable=len(files) == 1):
         try:
             segmentation = segmenter(file)
         except InputError as error:
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if not bad else 1 if len(bad) < len(files) else 2
 
 
-def find_images(paths: list[str]) -> tuple[list[Path], int]:
+def _find_images(paths: list[str]) -> tuple[list[Path], int]:
     """The image files named or lying in the folders named, each once, and how many other files lie there.
 
     Raises:
@@ -95,7 +95,7 @@ def find_images(paths: list[str]) -> tuple[list[Path], int]:
     return list(files), ignored
 
 
-def output_names(files: list[Path]) -> list[tuple[Path, str]]:
+def _output_names(files: list[Path]) -> list[tuple[Path, str]]:
     """A distinct output name per file: its stem; with suffix, then a number, where stems coincide."""
     stems = Counter(file.stem for file in files)
     taken: Counter[str] = Counter()

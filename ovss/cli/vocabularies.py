@@ -26,13 +26,13 @@ def run(arguments: argparse.Namespace) -> int:
         rows += [(n, " ".join(list_variants(n)), describe_vocabulary(n)) for n in list_vocabularies()]
         print(text_table(rows))
     elif arguments.variant is None and arguments.dataset in list_vocabularies():
-        print(variants_as_text(arguments.dataset))
+        print(_variants_as_text(arguments.dataset))
     else:
-        print(words_as_text(arguments.dataset, arguments.variant or "sclip"))
+        print(_words_as_text(arguments.dataset, arguments.variant or "sclip"))
     return 0
 
 
-def variants_as_text(dataset: str) -> str:
+def _variants_as_text(dataset: str) -> str:
     """A line per variant of a data set's class list."""
     from ovss.vocabulary import load_vocabulary
 
@@ -45,7 +45,7 @@ def variants_as_text(dataset: str) -> str:
     return f"{dataset}: {describe_vocabulary(dataset)}\n\n{text_table(rows)}"
 
 
-def words_as_text(dataset: str, variant: str) -> str:
+def _words_as_text(dataset: str, variant: str) -> str:
     """A line per class of one vocabulary."""
     from ovss.vocabulary import load_vocabulary
 

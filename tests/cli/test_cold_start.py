@@ -1,6 +1,7 @@
 """Commands that only list answer without a model library, and what they read as data is what the library says."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ovss
-from ovss.cli import COMMANDS, evaluate
+from ovss.cli import COMMANDS, catalogue, evaluate
 from ovss.cli.catalogue import describe_class, read_descriptions
 from ovss.cli.main import build_parser
 from ovss.evaluation.run import MAKERS
@@ -54,6 +55,18 @@ def test_method_files_read_without_running_them_say_what_the_registry_says():
     assert list(read) == list_methods()
     for name, description in read.items():
         assert description == describe_class(method_class(name)), name
+
+
+def test_a_method_file_that_only_running_explains_is_left_to_the_registry(tmp_path, monkeypatch):
+    home = tmp_path / "ovss"
+    shutil.copytree(Path(ovss.__file__).parent / "methods", home / "methods")
+    (home / "methods" / "clip.py").write_text(
+        (home / "methods" / "clip.py").read_text().replace('venue="', 'venue=str() + "', 1)
+    )
+    monkeypatch.setattr(catalogue, "_HOME", home)
+    with pytest.raises(ValueError, match="str\\(\\) \\+"):
+        read_descriptions()
+    assert catalogue.describe_methods.__wrapped__()["clip"] == describe_class(method_class("clip"))
 
 
 def test_no_command_is_part_of_the_code_that_makes_counts_or_of_a_notebook():
