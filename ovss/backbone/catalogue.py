@@ -1,7 +1,8 @@
 """What is known of a model before it is loaded: its sizes, and whether its weights are on this machine."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import open_clip
 
@@ -9,7 +10,8 @@ from ovss import tiny
 from ovss.errors import InputError, suggest
 
 
-class ModelSizes(NamedTuple):
+@dataclass
+class ModelSizes:
     """Sizes of a vision transformer in pixels, as far as a protocol depends on them."""
 
     name: str
