@@ -10,7 +10,7 @@ from torch import Tensor
 from ovss.backbone import Tokens
 from ovss.errors import InputError
 
-COLUMNS = ("image", "layer", "head", "measure", "value")
+_COLUMNS = ("image", "layer", "head", "measure", "value")
 
 
 def tidy(

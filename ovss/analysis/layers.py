@@ -17,7 +17,7 @@ from ovss.ingredients import VOID, attend
 from ovss.methods.base import unit
 from ovss.metrics import MEASURES, measure
 
-AREAS = ("intersection", "truth", "prediction")
+_AREAS = ("intersection", "truth", "prediction")
 STARTS: Any = 4
 """Starts of k-means, of which the best is kept."""
 
@@ -70,7 +70,7 @@ def layer_read_out(
             areas = (label[valid & (label == predicted)], label[valid], predicted[valid])
             counts = np.stack([np.bincount(area, minlength=len(text)) for area in areas], axis=1)  # (C, 3)
             rows += [(name, layer, c, *map(int, counts[c])) for c in np.flatnonzero(counts.any(axis=1))]
-    return pd.DataFrame(rows, columns=["image", "layer", "class", *AREAS])
+    return pd.DataFrame(rows, columns=["image", "layer", "class", *_AREAS])
 
 
 def layer_miou(counts: pd.DataFrame) -> pd.DataFrame:
@@ -82,7 +82,7 @@ def layer_miou(counts: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for layer in sorted(counts["layer"].unique()):
         part: Any = counts[counts["layer"] == layer]
-        sums = part.groupby("class")[list(AREAS)].sum().to_numpy().T  # (3, C)
+        sums = part.groupby("class")[list(_AREAS)].sum().to_numpy().T  # (3, C)
         rows += [(layer, name, float(value)) for name, value in zip(MEASURES, measure(sums).mean, strict=True)]
     return pd.DataFrame(rows, columns=["layer", "measure", "value"])
 

@@ -27,7 +27,7 @@ from ovss.segment.scorer import Scorer
 from ovss.vocabulary.tables import list_vocabularies
 
 _DEFAULT_METHODS = ("clip", "maskclip", "naclip")
-MAX_UPLOAD_BYTES = 32 * 2**20
+_MAX_UPLOAD_BYTES = 32 * 2**20
 """Largest image file in bytes that the page takes."""
 _EXAMPLE = 10
 _STYLE = """<style>
@@ -97,8 +97,10 @@ def read_upload(name: str, content: bytes) -> Image.Image:
     Raises:
         InputError: Damaged, of another kind, or too large; the message names the file.
     """
-    if len(content) > MAX_UPLOAD_BYTES:
-        raise InputError(f"'{name}' has {len(content) / 2**20:.0f} MiB; the page takes {MAX_UPLOAD_BYTES // 2**20} MiB")
+    if len(content) > _MAX_UPLOAD_BYTES:
+        raise InputError(
+            f"'{name}' has {len(content) / 2**20:.0f} MiB; the page takes {_MAX_UPLOAD_BYTES // 2**20} MiB"
+        )
     if not content.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
         raise InputError(f"'{name}' is not a PNG or JPEG image")
     with tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ from ovss.images.colours import DISTINCT, class_colours, overlay
 
 LONGEST = 1200
 """Side in pixels from which images are made smaller for display."""
-STRETCH = 10.0
+_STRETCH = 10.0
 """Aspect ratio beyond which an image is drawn stretched: a strip of 4000 x 60 pixels would be a line."""
 
 
@@ -173,7 +173,7 @@ def shrink(image: Image.Image) -> Image.Image:
 
 
 def _aspect(size: tuple[int, int]) -> str:
-    return "equal" if max(size) <= STRETCH * min(size) else "auto"
+    return "equal" if max(size) <= _STRETCH * min(size) else "auto"
 
 
 def image_axes(size: tuple[int, int], count: int, extra: float = 0.0, columns: int | None = None):
@@ -188,7 +188,7 @@ def image_axes(size: tuple[int, int], count: int, extra: float = 0.0, columns: i
     Returns:
         The figure and the list of axes.
     """
-    ratio = float(np.clip(size[0] / size[1], 1 / STRETCH, STRETCH))
+    ratio = float(np.clip(size[0] / size[1], 1 / _STRETCH, _STRETCH))
     if columns is None:
         most = 1 if ratio > 2.4 else 2 if ratio > 1.6 else 4
         columns = math.ceil(count / math.ceil(count / most))  # rows of equal length: 5 are 3 + 2, not 4 + 1

@@ -11,7 +11,7 @@ from matplotlib.patheffects import withStroke
 from ovss.errors import InputError
 from ovss.figures.style import LINES, Plot, new_figure, plain, styled
 
-CHANCE = "#8a8a8a"
+_CHANCE = "#8a8a8a"
 """Colour of a difference whose interval holds zero."""
 
 
@@ -67,7 +67,7 @@ def interval_figure(frame: pd.DataFrame, label: str, value: str, unit: str, zero
     axis = figure.subplots()
     low, high = rows[f"{value}_low"].to_numpy(float), rows[f"{value}_high"].to_numpy(float)
     sure = ~((low <= 0) & (high >= 0)) if zero else np.ones(len(rows), bool)
-    colours = np.where(sure, LINES[0], CHANCE)
+    colours = np.where(sure, LINES[0], _CHANCE)
     places = np.arange(len(rows))
     axis.hlines(places, low, high, color=colours, linewidth=2)
     axis.scatter(rows[value], places, s=25, color=colours, zorder=3)

@@ -161,13 +161,13 @@ def _expand(config: StudyConfig, template: Template, earlier: Sequence[Task]) ->
             offered |= {"dataset": dataset.name, "split": dataset.split, "root": dataset.root, "limit": dataset.limit}
         parameters = {name: value for name, value in offered.items() if name in declared and value is not None}
         task_id = "--".join([stem, *varying])
-        check_parameters(settings.parameters or {}, template, f"configuration '{config.name}'")
+        _check_parameters(settings.parameters or {}, template, f"configuration '{config.name}'")
         parameters |= dict(settings.parameters or {})
         tasks.append(Task(task_id, template.path, parameters, model, dataset, after, template.exclusive))
     return tasks
 
 
-def check_parameters(given: Any, template: Template, source: str) -> None:
+def _check_parameters(given: Any, template: Template, source: str) -> None:
     """Refuse parameters that a notebook does not declare, which papermill would only warn of.
 
     Raises:
