@@ -216,21 +216,16 @@ def test_each_output_is_hashed_once_per_run(finished, tmp_path, monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="lists the processes of a folder through /proc")
 def test_a_notebook_ends_with_its_batch_even_before_it_has_imported_anything(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-X", "importtime", "-m", "ovss.study.process"],
-        cwd=tmp_path,
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stderr is not None
+    command = [sys.executable, "-X", "importtime", "-m", "ovss.study.process"]
     imported = []
-    for line in process.stderr:
-        imported.append(line.split("|")[-1].strip())
-        if imported[-1] == "psutil":
-            process.stdin.close()
-    assert process.wait() == 3
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        for line in process.stderr:
+            imported.append(line.split("|")[-1].strip())
+            if imported[-1] == "psutil":
+                process.stdin.close()
+    assert process.returncode == 3
     assert not {"ovss.study.execute", "papermill"} & set(imported)
 
 
