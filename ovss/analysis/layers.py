@@ -19,7 +19,7 @@ from ovss.metrics import MEASURES, measure
 
 _AREAS = ("intersection", "truth", "prediction")
 STARTS: Any = 4
-"""Starts of k-means, of which the best is kept."""
+"""Starts of k-means, of which the best is used."""
 
 
 @torch.inference_mode()
@@ -64,8 +64,8 @@ def layer_read_out(
     names = check_images(images, tokens.batch)
     rows = []
     for layer in choose_states(tokens, layers):
-        found = read_out_labels(tokens, text, layer).reshape(len(labels), -1)
-        for name, label, predicted in zip(names, labels, found, strict=True):
+        predictions = read_out_labels(tokens, text, layer).reshape(len(labels), -1)
+        for name, label, predicted in zip(names, labels, predictions, strict=True):
             valid = label != VOID
             areas = (label[valid & (label == predicted)], label[valid], predicted[valid])
             counts = np.stack([np.bincount(area, minlength=len(text)) for area in areas], axis=1)  # (C, 3)
@@ -190,7 +190,7 @@ def cluster_patches(
         raise InputError(f"clusters={clusters} is outside 1..{features.shape[1]}, the number of patches")
     result = []
     for one in features.float().cpu().numpy():
-        found = KMeans(clusters, n_init=STARTS, random_state=seed).fit_predict(one)
-        order = np.argsort(-np.bincount(found, minlength=clusters), kind="stable")
-        result.append(np.argsort(order)[found].reshape(grid))
+        clustered = KMeans(clusters, n_init=STARTS, random_state=seed).fit_predict(one)
+        order = np.argsort(-np.bincount(clustered, minlength=clusters), kind="stable")
+        result.append(np.argsort(order)[clustered].reshape(grid))
     return np.stack(result)

@@ -117,8 +117,8 @@ def _label_figure(
     columns = _legend_columns(entries)
     legend_rows = math.ceil(len(entries) / columns) * max(entry.count("\n") + 1 for entry in entries)
     figure, axes = image_axes(small.size, len(panels), extra=0.17 * legend_rows + 0.15)
-    for axis, (title, picture) in zip(axes, panels, strict=True):
-        axis.imshow(picture, aspect=_aspect(small.size), interpolation="nearest")
+    for axis, (title, panel) in zip(axes, panels, strict=True):
+        axis.imshow(panel, aspect=_aspect(small.size), interpolation="nearest")
         axis.set_title(plain(title, 34 if len(panels) < 3 else 22))
     colours = table / 255
     present = _present(maps, classes)
@@ -127,7 +127,7 @@ def _label_figure(
     legend = figure.legend(
         handles, [str(i) for i in range(len(handles))], loc="outside lower center", ncols=columns, handlelength=1.2
     )
-    # Set afterwards, for matplotlib drops legend entries whose text begins with an underscore.
+    # Set afterwards, because matplotlib drops legend entries whose text begins with an underscore.
     for text, entry in zip(legend.get_texts(), entries, strict=True):
         text.set_text(entry)
     return figure

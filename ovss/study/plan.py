@@ -74,9 +74,9 @@ def find_templates(folder: Path | None = None) -> list[Template]:
     """
     places = [folder] if folder else [Path("notebooks"), Path(__file__).parents[2] / "notebooks"]
     for place in places:
-        found = sorted(path for path in place.glob("2[0-9]_*.ipynb") if path.is_file())
-        if found:
-            return [_read_template(path) for path in found]
+        paths = sorted(path for path in place.glob("2[0-9]_*.ipynb") if path.is_file())
+        if paths:
+            return [_read_template(path) for path in paths]
     raise InputError(f"no study notebooks (2x_*.ipynb) in {' or '.join(str(place) for place in places)}")
 
 
@@ -84,7 +84,7 @@ def _read_template(path: Path) -> Template:
     try:
         notebook = nbformat.read(path, as_version=4)
     except (ValueError, KeyError) as error:
-        raise InputError(f"{path} is no valid notebook: {error}") from error
+        raise InputError(f"{path} is not a valid notebook: {error}") from error
     declared = inspect_notebook(str(path))
     if not declared:
         raise InputError(f"{path} has no cell tagged 'parameters' with annotated values")
@@ -121,11 +121,11 @@ def plan_study(config: StudyConfig, templates: Sequence[Template], only: Sequenc
 def _choose(config: StudyConfig, templates: Sequence[Template], only: Sequence[str]) -> list[Template]:
     chosen = [template for template in templates if not (only or config.templates)]
     for prefix in only or config.templates:
-        found = [template for template in templates if template.path.stem.startswith(prefix)]
-        if not found:
+        matching = [template for template in templates if template.path.stem.startswith(prefix)]
+        if not matching:
             hint = suggest(prefix, [template.path.stem for template in templates])
             raise InputError(f"no study notebook is called '{prefix}'.{hint}")
-        chosen += found
+        chosen += matching
     pending = list(chosen)
     while pending:
         for prefix in pending.pop().after:
