@@ -155,9 +155,9 @@ def value_contamination(
         images: Names of the images.
 
     Returns:
-        Tidy frame (of all heads together, because the read-out is not linear) of the measures value_own and value_dominant
-        (cosines), value_contamination (dominant minus own) and value_misled (share of patches nearer to the dominant
-        class); NaN for an image of one class.
+        Tidy frame (of all heads together, because the read-out is not linear) of the measures value_own and
+        value_dominant (cosines), value_contamination (dominant minus own) and value_misled (share of patches nearer to
+        the dominant class); NaN for an image of one class.
     """
     labels = check_truth(tokens, truth)
     if labels.max() >= len(text):
