@@ -138,7 +138,7 @@ def _choose(config: StudyConfig, templates: Sequence[Template], only: Sequence[s
 
 def _expand(config: StudyConfig, template: Template, earlier: Sequence[Task]) -> list[Task]:
     stem, declared = template.path.stem, template.declared
-    settings = (config.notebooks or {}).get(stem, NotebookSpec())
+    settings = config.notebooks.get(stem, NotebookSpec())
     models = [spec for spec in config.models if not settings.models or spec.label in settings.models]
     datasets = [spec for spec in config.datasets if not settings.datasets or spec.name in settings.datasets]
     protocols = [name for name in config.protocols if not settings.protocols or name in settings.protocols]
@@ -161,8 +161,8 @@ def _expand(config: StudyConfig, template: Template, earlier: Sequence[Task]) ->
             offered |= {"dataset": dataset.name, "split": dataset.split, "root": dataset.root, "limit": dataset.limit}
         parameters = {name: value for name, value in offered.items() if name in declared and value is not None}
         task_id = "--".join([stem, *varying])
-        _check_parameters(settings.parameters or {}, template, f"configuration '{config.name}'")
-        parameters |= dict(settings.parameters or {})
+        _check_parameters(settings.parameters, template, f"configuration '{config.name}'")
+        parameters |= settings.parameters
         tasks.append(Task(task_id, template.path, parameters, model, dataset, after, template.exclusive))
     return tasks
 
@@ -183,7 +183,7 @@ def _check_notebooks(config: StudyConfig, templates: Sequence[Template]) -> None
     stems = [template.path.stem for template in templates]
     labels = {"models": [spec.label for spec in config.models], "datasets": [spec.name for spec in config.datasets]}
     labels["protocols"] = list(config.protocols)
-    for name, settings in (config.notebooks or {}).items():
+    for name, settings in config.notebooks.items():
         if name not in stems:
             raise InputError(f"configuration '{config.name}': no notebook '{name}'.{suggest(name, stems)}")
         for axis, known in labels.items():

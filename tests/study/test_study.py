@@ -123,7 +123,10 @@ def test_a_dry_run_names_missing_data(tmp_path):
 
 @pytest.mark.parametrize(
     ("pretrained", "why"),
-    [("nowhere.pt", "file '.*nowhere.pt' does not exist"), ("openay", "no such tag. Did you mean 'openai'")],
+    [
+        ("nowhere.pt", "file '.*nowhere.pt' does not exist"),
+        ("openay", "open_clip has no such tag. Did you mean 'openai'"),
+    ],
 )
 def test_a_dry_run_says_which_weights_are_missing_and_why(tmp_path, pretrained, why):
     path = write_config(tmp_path)
