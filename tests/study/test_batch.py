@@ -270,7 +270,7 @@ def test_a_run_writes_where_git_does_not_look_and_is_compared_with_the_reference
     results = Path("reports/demo/tables/results.csv")
     results.write_text(results.read_text().replace("20.25", "20.75"))
     assert main(command) == 0
-    told = capsys.readouterr()
-    assert "1 numbers differ from reports/demo" in told.out
-    assert "DRIFT results, row 1, mIoU: 20.75 -> 20.25" in told.err
+    printed = capsys.readouterr()
+    assert "1 numbers differ from reports/demo" in printed.out
+    assert "DRIFT results, row 1, mIoU: 20.75 -> 20.25" in printed.err
     assert main([*command, "--compare", "reports/demo"]) == 1
