@@ -7,6 +7,7 @@ from typing import Any
 import open_clip
 
 from ovss import tiny
+from ovss.backbone.loading import register_tiny
 from ovss.errors import InputError, suggest
 
 
@@ -28,7 +29,7 @@ def model_sizes(model: str) -> ModelSizes:
     Raises:
         InputError: It is not a vision transformer of open_clip.
     """
-    tiny.register()
+    register_tiny()
     name = tiny.ARCHITECTURE if model == "tiny" else model.replace("/", "-")
     vision = (open_clip.get_model_config(name) or {}).get("vision_cfg", {})
     if not {"patch_size", "image_size"} <= set(vision):
