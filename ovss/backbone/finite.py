@@ -21,7 +21,7 @@ def check_weights(model: nn.Module, source: str) -> None:
     """Refuse weights that are not finite.
 
     Args:
-        model: In the number format that it will compute in, for float16 turns values above 65504 into infinity.
+        model: In the number format that it will compute in, because float16 turns values above 65504 into infinity.
         source: File or tag, for the message.
 
     Raises:
@@ -79,7 +79,7 @@ def check_pass(tokens: "Tokens", scores: Mapping[str, Tensor], windows: Tensor, 
         InputError: Names the block where it begins, or the method.
     """
     seen = [tokens.hidden(max(tokens.kept)), *scores.values()]
-    # A sum is not finite where a value is not; in float32, for that of many finite float16 values is none otherwise.
+    # A sum is not finite where a value is not; taken in float32, because a sum of finite float16 values may overflow.
     if bool(torch.stack([tensor.sum(dtype=torch.float32) for tensor in seen]).isfinite().all()):
         return
     check_blocks(tokens.backbone, windows, position)

@@ -1,4 +1,12 @@
-"""Benchmarks as distributed or as mmsegmentation prepares them, a folder of one's own, the embedded data set."""
+"""Benchmarks as distributed or as mmsegmentation prepares them, a folder of one's own, the embedded data set.
+
+Words used here:
+    code: Value of a pixel in a label file. Label: index into the class list, or void.
+    reading: One way in which the ground truth of a benchmark may lie in a folder.
+    split: Part of a benchmark: "val", "train", ...
+    fingerprint: SHA-256 over the images, the masks and how they are read.
+    root: Folder that holds benchmarks.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,6 +78,11 @@ def load_dataset(name: str, root: str | Path | None = None, split: str = "val", 
             `encoding` of masks under the plain name, where their values leave a doubt ("codes", "train-ids",
             "object-ids"); for "coco_object" `unlabelled`: "background", as published, or "void", which is also the
             data set "coco_object-void".
+
+    Example:
+        >>> scenes = load_dataset("scenes", length=3)
+        >>> len(scenes), scenes[0].id, scenes[0].labels.shape
+        (3, 'val_000000', (192, 192))
 
     Raises:
         InputError: Unknown data set, split or option, a folder that is missing or laid out otherwise.

@@ -9,7 +9,7 @@ from ovss.datasets.layouts import Reading, best, found_in, homes, not_found
 from ovss.datasets.masks import open_image, read_index_png
 from ovss.errors import InputError
 
-FOLDERS = {"val": "validation", "train": "training"}
+_FOLDERS = {"val": "validation", "train": "training"}
 
 
 def open_ade150(name: str, root: Path, split: str) -> FileDataset:
@@ -20,7 +20,7 @@ def open_ade150(name: str, root: Path, split: str) -> FileDataset:
         root: The folder ADEChallengeData2016, or one above it.
         split: "val" or "train".
     """
-    part = FOLDERS[split]
+    part = _FOLDERS[split]
     base = next((home for home in homes(name, root) if (home / "images" / part).is_dir()), None)
     if base is None:
         raise not_found(name, root, "images of ADE20K", root / "images" / part)
@@ -64,7 +64,7 @@ def open_ade847(name: str, root: Path, split: str) -> FileDataset:
         root: The folder ADE20K_2021_17_01, or one above it.
         split: "val" or "train".
     """
-    part = FOLDERS[split]
+    part = _FOLDERS[split]
     classes = class_names(name)
     void = void_label(classes)
     labels = {code: label for label, code in enumerate(CODES["ade847_index"])}

@@ -20,11 +20,11 @@ from ovss.images import load_image
 from ovss.vocabulary.tables import read_table
 
 CODES: dict[str, list[int]] = json.loads((Path(__file__).parent / "codes.json").read_text(encoding="utf-8"))
-"""Label codes that are no plain sequence; see the modules that use them."""
+"""Label codes that are not a plain sequence; see the modules that use them."""
 INVALID = -1
 READER_VERSION = 1
 """Version of the way generated images are made into samples; part of their fingerprints."""
-FILE_READING = 2
+_FILE_READING = 2
 """Version of the way files are read; part of their data sets' fingerprints. 2: contents count."""
 VOID_VARIANT = "-void"
 """Ending of the name of a variant that only differs in which pixels count."""
@@ -102,7 +102,7 @@ class FileDataset(Dataset):
     Attributes:
         pairs: The files, in order.
         decode: Reads a label file into integer codes (H, W).
-        table: Label of each code; `INVALID` for codes that must not occur. Codes beyond its end are illegal, too.
+        table: Label of each code; `INVALID` for codes that must not occur. Codes beyond its end are invalid, too.
         shrink: Whether images and labels are brought to the size of ADE847's released preparation.
     """
 
@@ -148,7 +148,7 @@ class FileDataset(Dataset):
         """
         found = digests([path for pair in self.pairs for path in (pair.image, pair.labels)])
         files = [(pair.id, *found[2 * number : 2 * number + 2]) for number, pair in enumerate(self.pairs)]
-        way = [FILE_READING, self.decode.__name__, self.shrink]
+        way = [_FILE_READING, self.decode.__name__, self.shrink]
         return digest([way, self.name, self.split, self.classes, self.void, self.table.tolist(), files])
 
     def codes(self, index: int) -> np.ndarray:

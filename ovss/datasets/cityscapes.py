@@ -7,7 +7,7 @@ from ovss.datasets.layouts import Reading, best, found_in, homes, not_found
 from ovss.datasets.masks import read_index_png
 from ovss.errors import InputError
 
-LAST_ID = 33
+_LAST_ID = 33
 
 
 def open_cityscapes(name: str, root: Path, split: str) -> FileDataset:
@@ -31,7 +31,7 @@ def open_cityscapes(name: str, root: Path, split: str) -> FileDataset:
     by_id = {path.name.removesuffix("_leftImg8bit.png"): path for path in files}
     masks = base / f"gtFine/{split}"
     # The id -1 (licence plate) is 255 in the 8-bit files.
-    ignored = dict.fromkeys((*range(LAST_ID + 1), 255), 255)
+    ignored = dict.fromkeys((*range(_LAST_ID + 1), 255), 255)
     ids = ignored | {code: label for label, code in enumerate(CODES["cityscapes_ids"])}
     train_ids = {label: label for label in range(19)} | {255: 255}
     readings = [

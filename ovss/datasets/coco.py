@@ -12,15 +12,15 @@ from ovss.datasets.layouts import GUIDES, Reading, best, found_in, homes, not_fo
 from ovss.datasets.masks import read_index_png
 from ovss.errors import InputError
 
-USED = tuple(code for code in range(182) if code not in CODES["coco_unused"])
+_USED = tuple(code for code in range(182) if code not in CODES["coco_unused"])
 """Codes of the 171 classes in order: 80 things, then 91 stuff classes."""
 THINGS = 80
-UNLABELLED = 255
-MASKS = ("stuffthingmaps", "stuffthingmaps_trainval2017", "annotations")
+_UNLABELLED = 255
+_MASKS = ("stuffthingmaps", "stuffthingmaps_trainval2017", "annotations")
 """Folders that masks lie in: two from the distribution, mmsegmentation's."""
 SUFFIXES = {"_instanceTrainIds": "object-ids", "_labelTrainIds": "train-ids"}
 """Endings that converted masks have, the object masks of COCO-Object first."""
-SPANS = {"codes": "codes 0..181", "train-ids": "train ids 0..170", "object-ids": "object ids 0..80"}
+_SPANS = {"codes": "codes 0..181", "train-ids": "train ids 0..170", "object-ids": "object ids 0..80"}
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class _Wanted:
         """Label of each code of an encoding."""
         if encoding == "object-ids":
             return label_table(256, {label: label for label in range(THINGS + 1)})
-        numbers = USED if encoding == "codes" else range(len(USED))
+        numbers = _USED if encoding == "codes" else range(len(_USED))
         labels = {code: self._label(number) for number, code in enumerate(numbers)}
-        return label_table(256, labels | {UNLABELLED: self.unlabelled})
+        return label_table(256, labels | {_UNLABELLED: self.unlabelled})
 
     def _label(self, number: int) -> int:
         if not self.objects:
@@ -75,7 +75,7 @@ def open_coco(
     if encoding not in (None, *ENCODINGS):
         raise InputError(f"encoding='{encoding}' must be one of {', '.join(ENCODINGS)}")
     void = unlabelled == "void" or not objects
-    wanted = _Wanted(objects, UNLABELLED if void else 0)
+    wanted = _Wanted(objects, _UNLABELLED if void else 0)
     year = f"{split}2017"
     reading, images = _find(name, root, year, wanted, encoding)
     return FileDataset(
@@ -83,7 +83,7 @@ def open_coco(
         split=split,
         classes=class_names(name),
         background=0 if objects else None,
-        void=UNLABELLED,
+        void=_UNLABELLED,
         vocabulary_name=name,
         pairs=reading.pairs(images),
         decode=reading.decode,
@@ -120,17 +120,17 @@ def _find(name: str, root: Path, year: str, wanted: _Wanted, encoding: str | Non
             f"'{base}' has only *_instanceTrainIds.png, in which unlabelled pixels are background; "
             f"{name}{VOID_VARIANT} needs the stuffthingmaps or *_labelTrainIds.png"
         )
-    raise not_found(name, root, "stuffthingmaps", base / MASKS[0] / year, *(f"{part}/{year}" for part in MASKS[1:]))
+    raise not_found(name, root, "stuffthingmaps", base / _MASKS[0] / year, *(f"{part}/{year}" for part in _MASKS[1:]))
 
 
 def _reading(base: Path, year: str, ids: Sequence[str], wanted: _Wanted, encoding: str | None) -> Reading | None:
     """What to read: the original files where they are, else converted ones; None where there are neither."""
-    plain = [_at(base / folder / year, "", wanted, "codes", "as distributed") for folder in MASKS]
+    plain = [_at(base / folder / year, "", wanted, "codes", "as distributed") for folder in _MASKS]
     converted = [
         _at(base / folder / year, ending, wanted, held, "mmsegmentation")
         for ending, held in SUFFIXES.items()
         if wanted.readable(held)
-        for folder in MASKS
+        for folder in _MASKS
     ]
     found = best([*plain, *converted], ids)
     if found is None or not any(found is reading for reading in plain):
@@ -144,7 +144,7 @@ def _reading(base: Path, year: str, ids: Sequence[str], wanted: _Wanted, encodin
 
 def _at(folder: Path, ending: str, wanted: _Wanted, encoding: str, source: str) -> Reading:
     return Reading(
-        f"{folder.parent.name}/{folder.name}/*{ending}.png, {SPANS[encoding]} ({source})",
+        f"{folder.parent.name}/{folder.name}/*{ending}.png, {_SPANS[encoding]} ({source})",
         lambda id_: folder / f"{id_}{ending}.png",
         wanted.table(encoding),
         read_index_png,
@@ -152,4 +152,4 @@ def _at(folder: Path, ending: str, wanted: _Wanted, encoding: str, source: str) 
 
 
 def _object_masks(base: Path, year: str) -> bool:
-    return any(next((base / folder / year).glob("*_instanceTrainIds.png"), None) for folder in MASKS)
+    return any(next((base / folder / year).glob("*_instanceTrainIds.png"), None) for folder in _MASKS)

@@ -23,7 +23,7 @@ TICK_NS = 2_000_000_000
 UNREADABLE = "unreadable"
 """Stands for the contents of a file that is missing or cannot be read; what reads it later names it."""
 
-Stamp = tuple[int, int, int]
+_Stamp = tuple[int, int, int]
 
 
 def digests(paths: Sequence[Path]) -> list[str]:
@@ -72,12 +72,12 @@ def remembered(kind: str, paths: Sequence[Path], compute: Callable[[Path], Any])
     return facts
 
 
-def _known(entry: Any, stamp: Stamp | None) -> Any:
+def _known(entry: Any, stamp: _Stamp | None) -> Any:
     """What was remembered of a file that has this stamp now; None where nothing was."""
     return entry[1] if entry is not None and stamp is not None and tuple(entry[0]) == stamp else None
 
 
-def _stamp(path: Path) -> Stamp | None:
+def _stamp(path: Path) -> _Stamp | None:
     try:
         found = path.stat()
     except (OSError, ValueError):

@@ -16,12 +16,12 @@ from ovss.datasets.masks import read_index_png
 from ovss.errors import InputError
 
 ENCODINGS = ("codes", "train-ids", "object-ids")
-UNUSED = tuple(CODES["coco_unused"])
-SAMPLE = 500
+_UNUSED = tuple(CODES["coco_unused"])
+_SAMPLE = 500
 """Masks that are looked at, evenly spread: about a second, once."""
-FEWER = 100
+_FEWER = 100
 """Evidence for one encoding that is this many times rarer than the other's is damage, not doubt."""
-ALIKE = min(UNUSED)
+_ALIKE = min(_UNUSED)
 """Below the first gap codes and train ids are the same."""
 
 
@@ -34,16 +34,16 @@ def plain_encoding(paths: Sequence[Path]) -> str:
     Raises:
         InputError: Their values fit both, none, or object masks; the message names the evidence.
     """
-    chosen = [paths[index] for index in np.unique(np.linspace(0, len(paths) - 1, SAMPLE).round().astype(int))]
+    chosen = [paths[index] for index in np.unique(np.linspace(0, len(paths) - 1, _SAMPLE).round().astype(int))]
     facts = remembered("coco-values-1", chosen, _values)
     seen = [(path, set(values)) for path, values in zip(chosen, facts, strict=True) if values != UNREADABLE]
     as_codes = [path for path, values in seen if any(170 < value < 182 for value in values)]
-    as_train_ids = [path for path, values in seen if not values.isdisjoint(UNUSED)]
+    as_train_ids = [path for path, values in seen if not values.isdisjoint(_UNUSED)]
     stuff = any(80 < value < 182 for _, values in seen for value in values)
-    matters = any(ALIKE <= value < 182 for _, values in seen for value in values)
-    if not matters or len(as_codes) > FEWER * len(as_train_ids):
+    matters = any(_ALIKE <= value < 182 for _, values in seen for value in values)
+    if not matters or len(as_codes) > _FEWER * len(as_train_ids):
         return "codes"
-    if stuff and len(as_train_ids) > 1 and len(as_train_ids) > FEWER * len(as_codes):
+    if stuff and len(as_train_ids) > 1 and len(as_train_ids) > _FEWER * len(as_codes):
         return "train-ids"
     raise InputError(_doubt(len(seen), as_codes, as_train_ids, stuff))
 
@@ -57,7 +57,7 @@ def _doubt(looked_at: int, as_codes: Sequence[Path], as_train_ids: Sequence[Path
     if as_train_ids:
         path = as_train_ids[0]
         codes = read_index_png(path)
-        odd = np.isin(codes, UNUSED)
+        odd = np.isin(codes, _UNUSED)
         row, column = np.argwhere(odd)[0]
         evidence.append(
             f"mask '{path}' holds {int(odd.sum())} pixels whose label is not in the list of COCO's codes, the first at "

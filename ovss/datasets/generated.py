@@ -11,8 +11,8 @@ from ovss.errors import InputError
 from ovss.files import digest
 from ovss.scenes.scenes import scene
 
-LENGTH = 500
-SOURCES = ("scenes.py", "objects.py", "textures.py", "seeding.py")
+_LENGTH = 500
+_SOURCES = ("scenes.py", "objects.py", "textures.py", "seeding.py")
 """Code of the generator; whatever changes in it changes the fingerprint."""
 
 
@@ -28,7 +28,7 @@ class GeneratedDataset(Dataset):
 
     name: str
     split: str = "val"
-    length: int = LENGTH
+    length: int = _LENGTH
     void: int = 255
 
     def __post_init__(self) -> None:
@@ -67,5 +67,5 @@ class GeneratedDataset(Dataset):
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the generator's code, variant, split and length."""
-        code = [files("ovss.scenes").joinpath(name).read_text(encoding="utf-8") for name in SOURCES]
+        code = [files("ovss.scenes").joinpath(name).read_text(encoding="utf-8") for name in _SOURCES]
         return digest([READER_VERSION, self.name, self.split, self.length, code])

@@ -8,7 +8,7 @@ from PIL import Image
 from ovss.errors import InputError
 from ovss.images import opened
 
-INDEX_MODES = ("P", "L", "1", "I", "I;16", "I;16B", "I;16L")
+_INDEX_MODES = ("P", "L", "1", "I", "I;16", "I;16B", "I;16L")
 
 
 def open_image(path: Path) -> Image.Image:
@@ -37,6 +37,6 @@ def as_codes(image: Image.Image, path: Path) -> np.ndarray:
     Raises:
         InputError: The image has colour channels.
     """
-    if image.mode not in INDEX_MODES:
+    if image.mode not in _INDEX_MODES:
         raise InputError(f"mask '{path}' is a {image.mode} image; a mask has one channel of class indices")
     return np.asarray(image).astype(np.int64)

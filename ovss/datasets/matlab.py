@@ -16,15 +16,15 @@ from jaxtyping import Int64
 from ovss.errors import InputError
 from ovss.images import check_regular
 
-HEADER = 128
+_HEADER = 128
 LARGEST = 1 << 28
 """Bytes of a file and of what it unpacks to; a label map of 30 million double values."""
 COMPRESSED, MATRIX, INT8, INT32, UINT32 = 15, 14, 1, 5, 6
-STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 """NumPy types of element types; a matrix of one class may be stored in a smaller type."""
-NUMERIC = range(6, 16)
+_NUMERIC = range(6, 16)
 """Classes double, single, and the integers from 8 to 64 bits."""
-COMPLEX = 0x0800
+_COMPLEX = 0x0800
 
 
 class _Damaged(Exception):
@@ -65,10 +65,10 @@ def _matrices(content: bytes) -> Iterator[tuple[memoryview, str]]:
         raise _Damaged(f"it has more than {LARGEST} bytes")
     if content[:8] == b"\x89HDF\r\n\x1a\n" or content[:19] == b"MATLAB 7.3 MAT-file":
         raise _Damaged("it is of version 7.3; save it with '-v7'")
-    order = {b"IM": "<", b"MI": ">"}.get(content[126:HEADER])
+    order = {b"IM": "<", b"MI": ">"}.get(content[126:_HEADER])
     if order is None or struct.unpack(order + "H", content[124:126]) != (0x0100,):
         raise _Damaged("it has no MATLAB 5 header")
-    position, end = HEADER, len(content)
+    position, end = _HEADER, len(content)
     view = memoryview(content)
     while position < end:
         kind, start, size, following = _tag(view, position, order)
@@ -115,7 +115,7 @@ def _part(view: memoryview, position: int, order: str, kinds: tuple[int, ...]) -
     kind, start, size, following = _tag(view, position, order)
     if kind not in kinds:
         raise _Damaged(f"it has an element of type {kind} within a matrix where {kinds} belong")
-    stored = np.dtype(order + STORED[kind])
+    stored = np.dtype(order + _STORED[kind])
     if size % stored.itemsize:
         raise _Damaged(f"it has {size} bytes of numbers of {stored.itemsize} bytes each")
     return np.frombuffer(view[start : start + size], dtype=stored), following
@@ -142,11 +142,11 @@ def _name(body: memoryview, order: str) -> str:
 
 def _values(body: memoryview, order: str) -> Int64[np.ndarray, "H W"]:
     flags, dimensions, _, position = _head(body, order)
-    if flags & 0xFF not in NUMERIC or flags & COMPLEX:
+    if flags & 0xFF not in _NUMERIC or flags & _COMPLEX:
         raise _Damaged("its matrix is not one of real numbers")
     if len(dimensions) != 2 or (dimensions < 1).any():
         raise _Damaged(f"its matrix has the dimensions {dimensions.tolist()} instead of two")
-    numbers, _ = _part(body, position, order, tuple(STORED))
+    numbers, _ = _part(body, position, order, tuple(_STORED))
     rows, columns = (int(length) for length in dimensions)
     if rows * columns != len(numbers):
         raise _Damaged(f"its matrix is {rows}x{columns}, but holds {len(numbers)} numbers")

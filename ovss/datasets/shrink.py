@@ -13,29 +13,29 @@ import numpy as np
 from jaxtyping import Int64
 from PIL import Image
 
-SHORT_SIDE = 512
-QUALITY = 75
+_SHORT_SIDE = 512
+_QUALITY = 75
 """Pillow's default, which the preparation saves with."""
 
 
-def published_size(width: int, height: int) -> tuple[int, int]:
+def _published_size(width: int, height: int) -> tuple[int, int]:
     """(width, height) in pixels of the prepared files for an image of this size."""
-    if width >= height > SHORT_SIDE:
-        return round(width / height * SHORT_SIDE), SHORT_SIDE
-    if height >= width > SHORT_SIDE:
-        return SHORT_SIDE, round(height / width * SHORT_SIDE)
+    if width >= height > _SHORT_SIDE:
+        return round(width / height * _SHORT_SIDE), _SHORT_SIDE
+    if height >= width > _SHORT_SIDE:
+        return _SHORT_SIDE, round(height / width * _SHORT_SIDE)
     return width, height
 
 
 def shrink_image(image: Image.Image) -> Image.Image:
     """An RGB image as the preparation leaves it; images that are small enough are compressed again, too."""
-    size = published_size(image.width, image.height)
+    size = _published_size(image.width, image.height)
     if size != image.size:
         from ovss.images.resizing import opencv_bilinear  # imports torch, which listing data sets does without
 
         image = Image.fromarray(opencv_bilinear(np.asarray(image), size))
     compressed = io.BytesIO()
-    image.save(compressed, "JPEG", quality=QUALITY)
+    image.save(compressed, "JPEG", quality=_QUALITY)
     with Image.open(compressed) as again:
         return again.convert("RGB")
 
@@ -44,7 +44,7 @@ def shrink_labels(labels: Int64[np.ndarray, "H W"]) -> Int64[np.ndarray, "h w"]:
     """Labels at the size of the prepared files, nearest pixel by OpenCV's rule (rounded down, no half-pixel shift)."""
     height, width = labels.shape
     columns, rows = (
-        _nearest(old, new) for old, new in zip((width, height), published_size(width, height), strict=True)
+        _nearest(old, new) for old, new in zip((width, height), _published_size(width, height), strict=True)
     )
     return labels[rows[:, None], columns]
 

@@ -110,7 +110,7 @@ def read_label_map(path: Path) -> np.ndarray:
     """Codes (H, W) of a Pascal Context .mat file.
 
     Raises:
-        InputError: The file is no .mat file or has no `LabelMap`.
+        InputError: The file is not a .mat file or has no `LabelMap`.
     """
     return read_matrix(path, "LabelMap")
 

@@ -1,4 +1,14 @@
-"""One run: backbone x methods x data set x protocol, resumable, and what comes out of it."""
+"""One run: backbone x methods x data set x protocol, resumable, and what comes out of it.
+
+Words used here:
+    job: All that decides the counts of a run, apart from the weights.
+    key: SHA-256 over all that can move a count; runs with different keys share nothing.
+    shard: Consecutive images of the data set.
+    record: Counts of one shard, one small file: per image, method and class the intersection, the ground-truth area
+        and the predicted area in pixels.
+    saved scores: Scores of each image on disk, from which `relabel` makes labels under other rules or words.
+    facts: What every row of a table says of its origin.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,5 +1,6 @@
-"""The same evaluation on many processes or machines, through a Dask scheduler: shards are tasks, each worker holds one
-model.
+"""The same evaluation on many processes or machines, through a Dask scheduler.
+
+Shards are tasks; each worker holds one model.
 
 A worker that dies costs the shard it was at; the scheduler gives that shard to another one. Records come back to the
 process that called `evaluate`, which alone writes them, so workers need no common folder for results (but each must

@@ -169,7 +169,7 @@ class Store:
         return record
 
     def usable(self, shard: Shard) -> Record | None:
-        """As `get`, but a damaged record is only warned of, for it is made again."""
+        """As `get`, but a damaged record gives a warning, because the run makes it again."""
         try:
             return self.get(shard)
         except InputError as error:

@@ -30,8 +30,8 @@ from ovss.segment.scorer import seen_image
 from ovss.segment.stitching import PatchScores
 from ovss.vocabulary import Vocabulary
 
-NOTE_FILE = "kept.json"
-LABEL_FIELDS = (
+_NOTE_FILE = "kept.json"
+_LABEL_FIELDS = (
     "variant",
     "logit_scale",
     "background",
@@ -48,7 +48,7 @@ LABEL_FIELDS = (
 
 
 @dataclass
-class SavedModel:
+class _SavedModel:
     """What labelling needs to know of the model; see `Backbone`."""
 
     name: str
@@ -75,7 +75,7 @@ class SavedRun:
     protocol: Protocol
     vocabulary: Vocabulary
     queries: tuple[str, ...]
-    model: SavedModel
+    model: _SavedModel
 
     @classmethod
     def open(cls, folder: Path) -> "SavedRun":
@@ -84,7 +84,7 @@ class SavedRun:
         Raises:
             InputError: There is none.
         """
-        path = folder / NOTE_FILE
+        path = folder / _NOTE_FILE
         try:
             note = read_sealed_json(path)
         except FileNotFoundError as error:
@@ -100,7 +100,7 @@ class SavedRun:
                 protocol=Protocol(**note["protocol"]),
                 vocabulary=Vocabulary(**words),
                 queries=tuple(note["queries"]),
-                model=SavedModel(**note["model"]),
+                model=_SavedModel(**note["model"]),
             )
         except (TypeError, KeyError, AttributeError) as error:
             raise InputError(
@@ -119,9 +119,9 @@ def describe(folder: Path, job: Job, backbone: Backbone) -> None:
         "protocol": protocol.fields | {"name": protocol.name, "dataset": protocol.dataset, "model": protocol.model},
         "vocabulary": asdict(job.vocabulary),
         "queries": job.scored.queries,
-        "model": {item.name: getattr(backbone, item.name) for item in fields(SavedModel)},
+        "model": {item.name: getattr(backbone, item.name) for item in fields(_SavedModel)},
     }
-    write_bytes(folder / NOTE_FILE, sealed_json(note))
+    write_bytes(folder / _NOTE_FILE, sealed_json(note))
 
 
 def relabel(
@@ -242,9 +242,9 @@ class _Relabeller:
 
 def _rules(saved: SavedRun, dataset: Dataset, protocol: str | Protocol | None, changes: dict[str, Any]) -> Protocol:
     for name in changes:
-        if name not in LABEL_FIELDS:
+        if name not in _LABEL_FIELDS:
             raise InputError(
-                f"'{name}' acts before the scores or is unknown; can be changed: {', '.join(LABEL_FIELDS)}"
+                f"'{name}' acts before the scores or is unknown; can be changed: {', '.join(_LABEL_FIELDS)}"
             )
     if protocol is None:
         rules = saved.protocol
@@ -254,7 +254,7 @@ def _rules(saved: SavedRun, dataset: Dataset, protocol: str | Protocol | None, c
     # Set together, because some fields are only valid together.
     rules = replace(rules, **changes)
     for name, value in saved.protocol.fields.items():
-        if name not in LABEL_FIELDS and rules.fields[name] != value:
+        if name not in _LABEL_FIELDS and rules.fields[name] != value:
             raise InputError(
                 f"protocol '{rules.name}' has {name} = {rules.fields[name]!r}, but the scores were made with "
                 f"{value!r}; evaluate again for that"

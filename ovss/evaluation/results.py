@@ -19,12 +19,12 @@ from ovss.metrics.significance import holm, permutation_test
 from ovss.provenance import as_columns
 
 RUN_FILE = "run.json"
-FORMAT = 2
+_FORMAT = 2
 """Of run folders; those without one are from when protocol `sclip` had other values, see `evaluation.continuing`."""
 
 
 class Evaluation:
-    """Results of one run; the records stay where they are and are read method by method.
+    """Results of one run: tables from its records, which are read when a table first needs them, once.
 
     Args:
         store: Where the records are.
@@ -81,7 +81,7 @@ class Evaluation:
                 seconds=run["seconds"],
             )
         except FileNotFoundError as error:
-            raise InputError(f"'{path}' is no finished run ({error}); evaluate with this folder as --out") from error
+            raise InputError(f"'{path}' is not a finished run ({error}); evaluate with this folder as --out") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"'{path}' cannot be used: {error}; evaluate again with this folder as --out") from error
 
@@ -92,7 +92,7 @@ class Evaluation:
 
     @cached_property
     def skipped(self) -> dict[str, str]:
-        """Images that could not be read, with the reason; empty unless the run was told to skip them."""
+        """Images that could not be read, with the reason; empty unless the run was asked to skip them."""
         return {name: reason for _, record in self.records() for name, reason in record.skipped.items()}
 
     def method(self, label: str) -> Mapping[str, Any]:
@@ -112,14 +112,18 @@ class Evaluation:
             InputError: The run has no such method.
         """
         self.method(method)
-        return _dense(self.records(), method)
+        return np.concatenate([record.counts(method) for _, record in self.records()])
 
     def records(self) -> list[tuple[Shard, Record]]:
-        """The run's shards with their records, in order.
+        """The run's shards with their records, in order; each file is read once.
 
         Raises:
             InputError: One is missing or damaged.
         """
+        return self._records
+
+    @cached_property
+    def _records(self) -> list[tuple[Shard, Record]]:
         found = [(shard, self._store.get(shard)) for shard in self._shards]
         lost = [shard.stem for shard, record in found if record is None]
         if lost:
@@ -131,6 +135,15 @@ class Evaluation:
 
         Args:
             provenance: Whether to add the columns that say what produced the row.
+
+        Example:
+            >>> import ovss
+            >>> backbone = ovss.load_backbone("tiny", device="cpu", dtype="float32")
+            >>> evaluation = ovss.evaluate(backbone, ["clip", "naclip"], "scenes", limit=2)
+            >>> evaluation.summary(provenance=False)[["method", "mIoU", "images"]].round(0)
+               method  mIoU  images
+            0    clip  16.0       2
+            1  naclip  62.0       2
         """
         rows = []
         for label, method in self.methods.items():
@@ -187,7 +200,7 @@ class Evaluation:
 
         Args:
             a: Label of the method to compare with.
-            b: Label of the method that is judged.
+            b: Label of the method that is compared.
 
         Returns:
             Rows for the four measures, then one per class, with columns: scope ("mean" or "class"), name, a, b,
@@ -212,10 +225,9 @@ class Evaluation:
     def _resampler(self) -> Resampler:
         return Resampler(len(self.ids), seed=self.facts["seed"])
 
-    def _sample(self, label: str, records: list[tuple[Shard, Record]] | None = None) -> "_Sample":
-        """A method's records with their replicates; they are large, so that only its intervals stay."""
-        self.method(label)
-        counts = _dense(records or self.records(), label)
+    def _sample(self, label: str) -> "_Sample":
+        """A method's dense records with their replicates; they are large, so that only its intervals stay."""
+        counts = self.counts(label)
         replicates = self._resampler.replicates(counts, self.rule)
         self._intervals[label] = in_percent(of_means(replicates[0], seen_once(counts)))
         return _Sample(counts, replicates)
@@ -248,12 +260,11 @@ class Evaluation:
     def differences(self) -> pd.DataFrame:
         """Every other method compared with the first one; see `compare`."""
         first, *others = self.methods
-        records = self.records()
-        base = self._sample(first, records)
-        frames = [
-            self._compare(base, self._sample(other, records)).assign(against=first, method=other) for other in others
-        ]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        if not others:
+            return pd.DataFrame()
+        base = self._sample(first)
+        frames = [self._compare(base, self._sample(other)).assign(against=first, method=other) for other in others]
+        return pd.concat(frames, ignore_index=True)
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write the tables: summary (CSV, Markdown, LaTeX, JSON), per_class.csv, differences.csv, per_image.parquet.
@@ -281,7 +292,7 @@ class Evaluation:
         files = {name: text.encode() for name, text in texts.items()}
         files["per_image.parquet"] = self.per_image().to_parquet(index=False)
         run = {
-            "format": FORMAT,
+            "format": _FORMAT,
             "facts": self.facts,
             "methods": self.methods,
             "rule": self.rule,
@@ -303,11 +314,6 @@ class Evaluation:
 class _Sample(NamedTuple):
     counts: np.ndarray
     replicates: tuple[Replicates, Replicates]
-
-
-def _dense(records: list[tuple[Shard, Record]], method: str) -> np.ndarray:
-    """Counts (images, 3, C) of one method."""
-    return np.concatenate([record.counts(method) for _, record in records])
 
 
 def _columns(interval: Interval) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Images as people have them: read, resized, coloured, written small."""
+"""Images as people have them: read, resized, coloured, written small; always upright 8-bit RGB once they are read."""
 
 from ovss.images.reading import SUFFIXES, check_regular, image_size, load_image, opened, to_rgb
 

@@ -17,8 +17,7 @@ DISTINCT = len(_BASE)
 
 @lru_cache(maxsize=16)
 def class_colours(classes: int) -> np.ndarray:
-    """Colour of each class index, (classes, 3) uint8; the first twelve are colour-blind safe, later ones walk the
-    hues."""
+    """Colour of each class index, (classes, 3) uint8; the first twelve are colour-blind safe, others vary in hue."""
     colours: list[tuple[int, ...]] = list(_BASE[:classes])
     for index in range(len(colours), classes):
         hue = (index * 0.618034) % 1

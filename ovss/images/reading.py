@@ -57,8 +57,8 @@ def load_image(path: str | os.PathLike[str]) -> Image.Image:
     """Read an image file completely, upright (EXIF orientation applied) and as 8-bit RGB.
 
     Raises:
-        InputError: No such file, no regular file, not an image, truncated, or so large that it may be a decompression
-            bomb (PIL's limit stays on).
+        InputError: No such file, not a regular file, not an image, truncated, or so large that it may be a
+            decompression bomb (PIL's limit stays on).
     """
     path = Path(path)
     with opened(path, "image") as image:
@@ -85,7 +85,7 @@ def opened(path: Path, what: str) -> Iterator[Image.Image]:
         what: What it is, for messages: "image" or "mask".
 
     Raises:
-        InputError: Missing, no regular file, no image, damaged, or beyond PIL's limit of pixels.
+        InputError: Missing, not a regular file, not an image, damaged, or beyond PIL's limit of pixels.
     """
     check_regular(path, what)
     try:
@@ -103,7 +103,7 @@ def opened(path: Path, what: str) -> Iterator[Image.Image]:
 
 
 def check_regular(path: Path, what: str) -> None:
-    """Refuse what is no regular file before it is opened: reading a pipe or a device may never end.
+    """Refuse what is not a regular file before it is opened: reading a pipe or a device may never end.
 
     Args:
         path: The file; a link counts as what it points to.

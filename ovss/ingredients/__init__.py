@@ -1,4 +1,11 @@
-"""What the methods share: attention kernels, Gaussian window, anomaly detectors, repair, aggregation, clusters."""
+"""What the methods share: attention kernels, Gaussian window, anomaly detectors, repair, aggregation, clusters.
+
+Words used here:
+    kernel: Which of q, k, v are compared, or another source of attention.
+    anomaly: A patch token that differs from its neighbours by far; repair replaces it by their mean.
+    aggregation: Patches replaced by weighted means of patches like them.
+    region: Pixels that belong together; naming gives them one class.
+"""
 
 from ovss.ingredients.aggregation import aggregation_weights, cosine_map, keep_similar, similarity_attention
 from ovss.ingredients.anomalies import (

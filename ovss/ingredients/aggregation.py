@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SHARPNESS = 3.0
+_SHARPNESS = 3.0
 
 
 def cosine_map(x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N N"]:

@@ -8,11 +8,11 @@ from torch import Tensor
 from ovss.errors import InputError
 
 DETECTORS = ("kdist", "lof", "norm")
-LARGEST_NORMS = 10
+_LARGEST_NORMS = 10
 # Keeps ratios finite where tokens coincide; scikit-learn adds the same amount to its reachabilities.
 TINY = 1e-10
 
-TIE = 1e-5
+_TIE = 1e-5
 """Relative difference of outlier factors below which they count as equal on grids where all patches are neighbours."""
 
 
@@ -83,7 +83,7 @@ def find_anomalies(
     detector: str = "kdist",
     neighbours: int = 30,
     contamination: float = 0.05,
-    largest: int = LARGEST_NORMS,
+    largest: int = _LARGEST_NORMS,
 ) -> Bool[Tensor, "B N"]:
     """Which patch tokens are anomalous, per image.
 
@@ -101,7 +101,7 @@ def find_anomalies(
     scores = {"kdist": kdist_scores, "lof": lof_scores}[detector](x, neighbours)
     # Where all patches are neighbours, the two farthest apart have equal factors, and rounding must not decide.
     # On larger grids the comparison is the authors', whose code does not run on smaller ones.
-    tie = TIE if x.shape[1] - 1 <= neighbours else 0.0
+    tie = _TIE if x.shape[1] - 1 <= neighbours else 0.0
     return scores > torch.quantile(scores, 1 - contamination, dim=-1, keepdim=True) * (1 + tie)
 
 
@@ -110,7 +110,7 @@ def _largest(values: Float[Tensor, "B N"], count: int) -> Bool[Tensor, "B N"]:
     return torch.zeros_like(values, dtype=torch.bool).scatter(1, top, True)
 
 
-def cls_outliers(attention: Float[Tensor, "B T T"], gain: float, largest: int = LARGEST_NORMS) -> Bool[Tensor, "B N"]:
+def cls_outliers(attention: Float[Tensor, "B T T"], gain: float, largest: int = _LARGEST_NORMS) -> Bool[Tensor, "B N"]:
     """Patches that CLS looks at more than they look at themselves (SFP).
 
     Args:

@@ -1,4 +1,4 @@
-"""Attention kernels of the last block: who looks at whom, and with which bias."""
+"""Attention kernels of the last block: which token looks at which, and with which bias."""
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 
-QKV = tuple[Tensor, Tensor, Tensor]
+_QKV = tuple[Tensor, Tensor, Tensor]
 PAIRS = ("qq", "kk", "vv", "qk")
 
 
 def attend(
-    qkv: QKV,
+    qkv: _QKV,
     pair: str,
     bias: Float[Tensor, "#B #H T T"] | Float[Tensor, "T T"] | None = None,
     values: Float[Tensor, "B H T d"] | None = None,
@@ -34,7 +34,7 @@ def attend(
     return F.scaled_dot_product_attention(parts[pair[0]], parts[pair[1]], v, attn_mask=mask)
 
 
-def attention_map(qkv: QKV, pair: str) -> Float[Tensor, "B H T T"]:
+def attention_map(qkv: _QKV, pair: str) -> Float[Tensor, "B H T T"]:
     """softmax(a b^T / sqrt d) in float32, for methods that need the map itself.
 
     Args:
@@ -46,7 +46,7 @@ def attention_map(qkv: QKV, pair: str) -> Float[Tensor, "B H T T"]:
     return torch.softmax(a * a.shape[-1] ** -0.5 @ b.mT, dim=-1)
 
 
-def patch_qkv(qkv: QKV) -> QKV:
+def patch_qkv(qkv: _QKV) -> _QKV:
     """Queries, keys and values of the patches alone: CLS, token 0, is dropped."""
     q, k, v = qkv
     return q[:, :, 1:], k[:, :, 1:], v[:, :, 1:]
@@ -128,7 +128,7 @@ def gaussian_window(
     return F.pad(table, (1, 0, 1, 0)) if cls else table
 
 
-def logit_bound(qkv: QKV) -> Float[Tensor, " B"]:
+def logit_bound(qkv: _QKV) -> Float[Tensor, " B"]:
     """Mean over heads and token pairs of |q_i| |k_j| / sqrt d, per image: the size a logit could have (NACLIP)."""
     q, k, _ = (part.float() for part in qkv)
     norms = q.norm(dim=-1).mean(-1) * k.norm(dim=-1).mean(-1)  # (B, heads): a mean of products is a product of means

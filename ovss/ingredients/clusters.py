@@ -8,11 +8,11 @@ from sklearn.cluster import DBSCAN
 from torch import Tensor
 
 DENOISERS = ("code", "dice")
-UPSAMPLING = 4
-MEDIAN_SIZE = 2 * UPSAMPLING - 1
+_UPSAMPLING = 4
+_MEDIAN_SIZE = 2 * _UPSAMPLING - 1
 CHUNK_BYTES = 2**26
 """Bytes of pixels whose median is taken at a time."""
-PUBLISHED_CLUSTERING = {(14, 14): (0.7, 3), (21, 21): (1.1, 7)}
+_PUBLISHED_CLUSTERING = {(14, 14): (0.7, 3), (21, 21): (1.1, 7)}
 
 
 def self_correlation(qkv: tuple[Tensor, Tensor, Tensor]) -> Float[Tensor, "B T T"]:
@@ -53,7 +53,7 @@ def clustering_parameters(grid: tuple[int, int]) -> tuple[float, int]:
     0.0156 N.
     """
     patches = grid[0] * grid[1]
-    return PUBLISHED_CLUSTERING.get(grid, (0.05 * patches**0.5, max(1, round(0.0156 * patches))))
+    return _PUBLISHED_CLUSTERING.get(grid, (0.05 * patches**0.5, max(1, round(0.0156 * patches))))
 
 
 def cluster(rows: Float[Tensor, "N N"], eps: float, min_samples: int) -> np.ndarray:
@@ -70,8 +70,8 @@ def cluster_maps(rows: Float[Tensor, "N N"], labels: np.ndarray, grid: tuple[int
 
 def smooth_maps(maps: Float[Tensor, "K h w"]) -> Float[Tensor, "K 4h 4w"]:
     """Maps enlarged four times bilinearly and median-filtered over 7 x 7."""
-    enlarged = F.interpolate(maps[None], scale_factor=UPSAMPLING, mode="bilinear", align_corners=False)[0]
-    held = 4 * MEDIAN_SIZE**2 * enlarged[0].numel()
+    enlarged = F.interpolate(maps[None], scale_factor=_UPSAMPLING, mode="bilinear", align_corners=False)[0]
+    held = 4 * _MEDIAN_SIZE**2 * enlarged[0].numel()
     chunks = enlarged.cpu().split(max(1, CHUNK_BYTES // held))
     return torch.from_numpy(np.concatenate([_median(some.numpy()) for some in chunks])).to(maps.device)
 
@@ -79,8 +79,8 @@ def smooth_maps(maps: Float[Tensor, "K h w"]) -> Float[Tensor, "K 4h 4w"]:
 def _median(images: np.ndarray) -> np.ndarray:
     """Median over 7 x 7 pixels of each image (K, H, W) with mirrored borders; equals scipy.ndimage.median_filter in a
     quarter of its time."""
-    margin = MEDIAN_SIZE // 2
+    margin = _MEDIAN_SIZE // 2
     padded = np.pad(images, ((0, 0), (margin, margin), (margin, margin)), mode="symmetric")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (MEDIAN_SIZE, MEDIAN_SIZE), axis=(1, 2))
-    middle = MEDIAN_SIZE**2 // 2
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (_MEDIAN_SIZE, _MEDIAN_SIZE), axis=(1, 2))
+    middle = _MEDIAN_SIZE**2 // 2
     return np.partition(windows.reshape(*images.shape, -1), middle, axis=-1)[..., middle]

@@ -228,7 +228,7 @@ def name_by_vote(
     return RegionVotes(scores, region, query_class).full()
 
 
-def assign_pixels(maps: Float[Tensor, "K h w"], size: tuple[int, int]) -> Int[Tensor, "H W"]:
+def _assign_pixels(maps: Float[Tensor, "K h w"], size: tuple[int, int]) -> Int[Tensor, "H W"]:
     """Cluster of each pixel: the one whose map, enlarged bilinearly, is highest there."""
     enlarged = WindowScores(maps, size)
     return torch.cat([enlarged.rows(rows).max(0).indices for rows in enlarged.strips()])
@@ -252,7 +252,7 @@ def find_regions(
     labels = cluster(rows, eps, min_samples)
     if labels.max() < 0:
         return None
-    return assign_pixels(smooth_maps(cluster_maps(rows, labels, grid)), size)
+    return _assign_pixels(smooth_maps(cluster_maps(rows, labels, grid)), size)
 
 
 @dataclass(frozen=True)

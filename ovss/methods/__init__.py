@@ -1,6 +1,13 @@
 """Every method, by name: `create_method("naclip", sigma=3.0)`.
 
 A module of this folder is imported because it is there, and what it registers is a method from then on.
+
+Words used here:
+    tokens: One backbone pass, see `ovss.backbone`.
+    mix: Values of the last block under the attention of the method.
+    stream: Tokens after the changed last block, before the read-out.
+    residual, ffn: Parts of the last block that a method keeps or drops.
+    regions: Pixels of a window that get one name (CLIPtrase).
 """
 
 from importlib import import_module

@@ -122,7 +122,19 @@ class Method:
         return finish_block(tokens, self.mix(tokens), residual, ffn)
 
     def patch_embeddings(self, tokens: Tokens) -> Float[Tensor, "B N E"]:
-        """Patch embeddings in the joint image-text space: float32 rows of unit length, row-major over the grid."""
+        """Patch embeddings in the joint image-text space: float32 rows of unit length, row-major over the grid.
+
+        Args:
+            tokens: One backbone pass.
+
+        Example:
+            >>> import torch, ovss
+            >>> backbone = ovss.load_backbone("tiny", device="cpu", dtype="float32")
+            >>> tokens = backbone.encode_tokens(torch.zeros(1, 3, 32, 48))
+            >>> embeddings = ovss.create_method("naclip").patch_embeddings(tokens)
+            >>> tuple(embeddings.shape), round(float(embeddings[0, 0].norm()), 4)
+            ((1, 24, 128), 1.0)
+        """
         patches = tokens.grid[0] * tokens.grid[1]
         return unit(tokens.read_out(self.stream(tokens)[:, -patches:]))
 

@@ -1,7 +1,7 @@
 """CLIPSeg (Liu et al., AAAI 2025), our reading: attention from the middle blocks, values from the last ones.
 
-Middle blocks see which patches belong together more coherently than the last one, so they say who looks at whom; the
-last blocks together know best what is seen, so they provide the values. Not the CLIPSeg of CVPR 2022.
+Middle blocks see which patches belong together more coherently than the last one, so they say which patch looks at
+which; the last blocks together know best what is seen, so they provide the values. Not the CLIPSeg of CVPR 2022.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ from ovss.methods.base import Method, Paper, check_block, scale_block
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
-ATTENTIONS = ("coh", "res", "self")
+_ATTENTIONS = ("coh", "res", "self")
 
 
 @register
@@ -72,7 +72,7 @@ class ClipSegAaai25(Method):
         ("coh", "res"),
         "maps that are averaged: coh(erent), res(idual q-k of the middle blocks), self (last block)",
         "our choice",
-        ATTENTIONS,
+        _ATTENTIONS,
     )
     values: str = parameter(
         "each",

@@ -42,7 +42,7 @@ from ovss.methods.resclip import ResClip
 from ovss.methods.scclip import ScClip
 from ovss.methods.two_pass import fuse, post_aggregate
 
-KERNELS = (*PAIRS, "identity", "neighbours", "similar", "coherent", "middle")
+_KERNELS = (*PAIRS, "identity", "neighbours", "similar", "coherent", "middle")
 
 
 @register
@@ -65,7 +65,7 @@ class Compose(Method):
         "attention maps that are added: pairs of q, k, v; identity (MaskCLIP); neighbours alone (NACLIP); similar "
         "(SC-CLIP); coherent (CLIPSeg); middle (ResCLIP)",
         "all papers",
-        KERNELS,
+        _KERNELS,
     )
     weights: tuple[float, ...] | None = parameter(
         None, "factor of each kernel; None: 1 each", "SC-CLIP, ResCLIP", "(0, inf)"
@@ -95,7 +95,7 @@ class Compose(Method):
         """
         super().__post_init__()
         if not self.kernels:
-            raise InputError(f"compose: kernels=() is empty; name at least one of {', '.join(KERNELS)}")
+            raise InputError(f"compose: kernels=() is empty; name at least one of {', '.join(_KERNELS)}")
         if self.weights is not None and len(self.weights) != len(self.kernels):
             raise InputError(f"compose: weights={self.weights} must be {len(self.kernels)} numbers, one per kernel")
 
@@ -137,11 +137,11 @@ class Compose(Method):
             middle = tokens.hidden(mid)[:, 1:].float()
         if self.repair != "none" and middle is not None:
             anomalous = find_anomalies(x[:, 1:], self.repair)
-            x = with_cls(last, repair(x[:, 1:].float(), anomalous, tokens.grid))
+            x = _with_cls(last, repair(x[:, 1:].float(), anomalous, tokens.grid))
             middle = repair(middle, anomalous, tokens.grid)
         similarity = None if middle is None else cosine_map(middle)
         if self.aggregate_pre and similarity is not None:
-            x = with_cls(last, aggregation_weights(similarity, self.beta) @ x[:, 1:].float())
+            x = _with_cls(last, aggregation_weights(similarity, self.beta) @ x[:, 1:].float())
         return x, similarity
 
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
@@ -217,7 +217,7 @@ class Compose(Method):
     def map_of(
         self, kernel: str, tokens: Tokens, qkv: tuple[Tensor, Tensor, Tensor], similarity: Tensor | None
     ) -> Float[Tensor, "B H T T"]:
-        """Attention map of a kernel that is no pair of q, k, v; rows sum to 1, the head dimension may be 1."""
+        """Attention map of a kernel other than the pairs of q, k, v; rows sum to 1, the head dimension may be 1."""
         if kernel == "neighbours":
             window = gaussian_window(tokens.grid, self.sigma or NaClip().sigma, qkv[0].device, cls=not self.drop_cls)
             return torch.softmax(logit_bound(qkv)[:, None, None, None] * window, dim=-1)
@@ -232,7 +232,7 @@ class Compose(Method):
         else:
             assert similarity is not None
             patches = similarity_attention(similarity)
-        return patches[:, None] if self.drop_cls else beside_cls(patches)[:, None]
+        return patches[:, None] if self.drop_cls else _beside_cls(patches)[:, None]
 
     @property
     def regions(self) -> RegionNaming | None:
@@ -240,12 +240,12 @@ class Compose(Method):
         return RegionNaming(self.naming) if self.naming != "none" else None
 
 
-def with_cls(tokens: Float[Tensor, "B T D"], patches: Float[Tensor, "B N D"]) -> Float[Tensor, "B T D"]:
+def _with_cls(tokens: Float[Tensor, "B T D"], patches: Float[Tensor, "B N D"]) -> Float[Tensor, "B T D"]:
     """The CLS token of `tokens` in front of other patches, float32."""
     return torch.cat([tokens[:, :1].float(), patches], dim=1)
 
 
-def beside_cls(attention: Float[Tensor, "B N N"]) -> Float[Tensor, "B T T"]:
+def _beside_cls(attention: Float[Tensor, "B N N"]) -> Float[Tensor, "B T T"]:
     """Attention among patches with a CLS token that attends to itself alone."""
     whole = F.pad(attention, (1, 0, 1, 0))
     whole[:, 0, 0] = 1

@@ -8,7 +8,7 @@ from torch import Tensor
 from ovss.backbone import Tokens
 from ovss.errors import InputError
 
-LAST_BLOCKS = 6
+_LAST_BLOCKS = 6
 
 
 def dual_path_blocks(method: str, blocks: int | None, depth: int) -> range:
@@ -22,7 +22,7 @@ def dual_path_blocks(method: str, blocks: int | None, depth: int) -> range:
     Raises:
         InputError: The model has fewer blocks.
     """
-    count = blocks if blocks is not None else min(LAST_BLOCKS, max(1, depth // 2))
+    count = blocks if blocks is not None else min(_LAST_BLOCKS, max(1, depth // 2))
     if count > depth:
         raise InputError(f"{method}: blocks={count} is outside 1..{depth}, the blocks of this model")
     return range(depth - count + 1, depth + 1)

@@ -31,7 +31,7 @@ class NaClip(Method):
         venue="WACV 2025",
         arxiv="2404.08181",
         deviations=(
-            "PAMR belongs to the protocol (naclip+pamr), so that every method can be judged with and without it",
+            "PAMR belongs to the protocol (naclip+pamr), so that every method can be measured with and without it",
             "a grid of the native number of patches but another shape gets a resized position embedding; the "
             "authors' code keeps the native table there, which scrambles rows and columns",
         ),

@@ -41,7 +41,13 @@ def register(cls: M) -> M:
 
 
 def list_methods() -> list[str]:
-    """Names of all methods: those of `READING_ORDER`, others by alphabet, `compose` last."""
+    """Names of all methods: those of `READING_ORDER`, others by alphabet, `compose` last.
+
+    Example:
+        >>> import ovss
+        >>> ovss.list_methods()[:4]
+        ['clip', 'maskclip', 'clip_surgery', 'sclip']
+    """
     known = [name for name in READING_ORDER if name in _REGISTRY]
     others = sorted(set(_REGISTRY) - {*known, "compose"})
     return [*known, *others, *(["compose"] if "compose" in _REGISTRY else [])]
@@ -71,7 +77,12 @@ def create_method(name: str, **hyperparameters: Any) -> Method:
         **hyperparameters: Fields of that method; the others keep the published defaults.
 
     Returns:
-        The method, for instance `create_method("naclip", sigma=3.0)`.
+        The method; its label names what differs from the defaults.
+
+    Example:
+        >>> import ovss
+        >>> ovss.create_method("naclip", sigma=2.0).label
+        'naclip(sigma=2.0)'
 
     Raises:
         InputError: Unknown name or hyperparameter (with a suggestion), or a value outside its domain.

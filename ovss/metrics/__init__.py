@@ -2,6 +2,12 @@
 
 A record holds the intersection, the ground-truth area and the predicted area, in pixels. Every measure derives from
 sums of records; nothing is ever averaged over images or batches.
+
+Words used here:
+    counts: Integers (..., 3, C): intersection, ground-truth area and predicted area of each class.
+    rule: "standard", or "cliptrase" for what that paper's evaluator does differently.
+    void: Pixels without ground truth.
+    resample: As many images, drawn with replacement. Replicate: a number computed from a resample.
 """
 
 from importlib import import_module
@@ -48,7 +54,7 @@ __all__ = [
 
 MEASURES = ("mIoU", "mAcc", "pAcc", "fwIoU")
 RULES = ("standard", "cliptrase")
-CLIPTRASE_MARGIN = 0.01
+_CLIPTRASE_MARGIN = 0.01
 """Pixels that CLIPtrase's evaluator adds to each denominator of a class."""
 INTERSECTION, TRUTH, PREDICTION = range(3)
 
@@ -131,6 +137,12 @@ def measure(counts: np.ndarray, rule: str = "standard") -> Measures:
     Returns:
         Values in percent; means are NaN where no pixel was counted.
 
+    Example:
+        >>> prediction, truth = np.array([[0, 1], [1, 1]]), np.array([[0, 0], [1, 255]])
+        >>> found = measure(count_labels(prediction, truth, classes=2))
+        >>> dict(zip(MEASURES, found.mean.round(1).tolist()))
+        {'mIoU': 50.0, 'mAcc': 75.0, 'pAcc': 66.7, 'fwIoU': 50.0}
+
     Raises:
         InputError: Unknown rule.
     """
@@ -139,7 +151,7 @@ def measure(counts: np.ndarray, rule: str = "standard") -> Measures:
     intersection, truth, prediction = (counts[..., row, :].astype(np.float64) for row in range(3))
     union = truth + prediction - intersection
     counted = truth > 0 if rule == "cliptrase" else union > 0
-    margin = CLIPTRASE_MARGIN if rule == "cliptrase" else 0.0
+    margin = _CLIPTRASE_MARGIN if rule == "cliptrase" else 0.0
     iou = np.where(union > 0, _ratio(intersection, union + margin), np.nan)
     accuracy = np.where(truth > 0, _ratio(intersection, truth + margin), np.nan)
     pixels = truth.sum(-1)

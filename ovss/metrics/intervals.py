@@ -25,7 +25,7 @@ MIN_IMAGES = 10
 MAX_SEEN_ONCE = 0.45
 """Above this share of classes that a single image shows, mIoU and mAcc have no interval: none of the simulated ones
 holds where about half of the class list is out of sight."""
-MIN_CLASS_IMAGES = 5
+_MIN_CLASS_IMAGES = 5
 """A class in fewer images has no interval of its own."""
 _OVER_CLASSES = np.array([name in ("mIoU", "mAcc") for name in MEASURES])
 
@@ -74,6 +74,14 @@ def bootstrap(
         "too few images for an interval": below `MIN_IMAGES` images, and for mIoU and mAcc where more than
         `MAX_SEEN_ONCE` of the classes in the ground truth occur in a single image.
 
+    Example:
+        >>> from ovss.metrics import count_labels
+        >>> rng = np.random.default_rng(0)
+        >>> pairs = [rng.integers(0, 2, (2, 4, 4)) for _ in range(20)]
+        >>> found = bootstrap(np.stack([count_labels(*pair, 2) for pair in pairs]))
+        >>> [round(float(ends[0]), 1) for ends in (found.mean, found.low, found.high)]
+        [34.3, 27.9, 40.6]
+
     Raises:
         InputError: There are no images, or the rule is unknown.
     """
@@ -101,7 +109,7 @@ def compare_bootstrap(
         seed: Of the resampling.
 
     Raises:
-        InputError: The two sides differ in images or in ground truth, so they are no pair.
+        InputError: The two sides differ in images or in ground truth, so they are not a pair.
     """
     check_pair(a, b)
     resampler = Resampler(len(a), resamples, seed)
@@ -127,7 +135,7 @@ def difference(
     means = of_means(second[0] - first[0], seen_once(a), level)
     images = ((a[:, 1:] > 0).any(axis=1) | (b[:, 1:] > 0).any(axis=1)).sum(axis=0)
     return Difference(
-        means, calibrated(second[1] - first[1], 0.0, np.where(images < MIN_CLASS_IMAGES, 0, images), level)
+        means, calibrated(second[1] - first[1], 0.0, np.where(images < _MIN_CLASS_IMAGES, 0, images), level)
     )
 
 

@@ -8,12 +8,12 @@ from ovss.metrics import INTERSECTION, PREDICTION, TRUTH
 from ovss.metrics.intervals import check_pair
 from ovss.metrics.resampling import CHUNK_BYTES
 
-PERMUTATIONS = 2000
+_PERMUTATIONS = 2000
 ROUNDING = 1e-5
 """Percentage points by which sums in single precision may err; a permutation that changes nothing must not count as
 smaller for it."""
-LIKELY = 0.02
-"""A class whose p-value is above this after `PERMUTATIONS` swaps gets no more of them."""
+_LIKELY = 0.02
+"""A class whose p-value is above this after `_PERMUTATIONS` swaps gets no more of them."""
 
 
 def permutation_test(
@@ -30,7 +30,7 @@ def permutation_test(
         b: Records of another one, same images in the same order.
         rule: Metric rule; decides which classes are counted.
         permutations: Number of random swaps; by default enough for Holm's correction over C classes to reach 0.05: at
-            least 2000, and up to 40 per class for the classes whose p-value is at most `LIKELY` after these (stopping
+            least 2000, and up to 40 per class for the classes whose p-value is at most `_LIKELY` after these (stopping
             early where chance explains the data keeps the test valid: Besag and Clifford 1991).
         seed: Of the swaps.
 
@@ -40,7 +40,7 @@ def permutation_test(
     """
     check_pair(a, b)
     images, _, classes = a.shape
-    start_with, at_most = permutations or PERMUTATIONS, permutations or max(PERMUTATIONS, 40 * classes)
+    start_with, at_most = permutations or _PERMUTATIONS, permutations or max(_PERMUTATIONS, 40 * classes)
     truth = a[:, TRUTH].sum(0).astype(np.float64)
     left, right = (side[:, [INTERSECTION, PREDICTION]].sum(0).astype(np.float64) for side in (a, b))  # (2, C)
     change = np.stack([b[:, row] - a[:, row] for row in (INTERSECTION, PREDICTION)], axis=1).astype(np.float32)
@@ -59,7 +59,7 @@ def permutation_test(
         delta, mean = deltas((swaps @ change.reshape(images, -1)).reshape(-1, 2, classes))
         reached += (np.abs(np.nan_to_num(delta)) >= bar).sum(0)
         mean_reached += int((np.abs(mean) >= mean_bar).sum())
-    rare = np.flatnonzero(reached <= LIKELY * (1 + start_with))
+    rare = np.flatnonzero(reached <= _LIKELY * (1 + start_with))
     if len(rare) and at_most > start_with:
         drawn[rare] = at_most
         narrow = change[:, :, rare].reshape(images, -1)

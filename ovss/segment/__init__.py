@@ -1,4 +1,14 @@
-"""From an image to its label map."""
+"""From an image to its label map.
+
+Words used here:
+    window: Part of the resized image that goes through the backbone at once; windows may overlap.
+    query: A word given to the text tower; a class has one or more.
+    score: Cosine of a patch, or a pixel, with a query.
+    score map: Scores of an image's windows, stitched when labels or probabilities are asked for.
+    label map: A class for every pixel, (H, W).
+    rule: How scores become labels: scale of the softmax, background, threshold, small classes.
+    guide: Image that PAMR follows.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

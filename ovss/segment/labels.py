@@ -1,5 +1,4 @@
-"""From query scores to label maps: one softmax over queries, classes as the best of their words, strips of bounded
-memory."""
+"""From query scores to label maps: one softmax over queries, classes as the best of their words, in bounded memory."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field

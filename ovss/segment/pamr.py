@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ovss.errors import InputError
 
-DEFAULT_MEMORY = 1 << 29
+_DEFAULT_MEMORY = 1 << 29
 
 
 def pamr(
@@ -23,7 +23,7 @@ def pamr(
     scores: Float[Tensor, "C h w"],
     iterations: int = 10,
     dilations: Sequence[int] = (8, 16),
-    memory: int = DEFAULT_MEMORY,
+    memory: int = _DEFAULT_MEMORY,
 ) -> Float[Tensor, "C H W"]:
     """Refine score maps with the image as guide.
 
@@ -76,7 +76,7 @@ class Pamr:
         self._weights = _weights(image.float(), offsets, len(dilations))  # (H * W, K)
 
     def refine(
-        self, scores: Float[Tensor, "C h w"], iterations: int = 10, memory: int = DEFAULT_MEMORY
+        self, scores: Float[Tensor, "C h w"], iterations: int = 10, memory: int = _DEFAULT_MEMORY
     ) -> Float[Tensor, "C H W"]:
         """Apply the weights `iterations` times; see `pamr`."""
         if iterations < 0:

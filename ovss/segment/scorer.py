@@ -1,5 +1,4 @@
-"""From an image to label maps: windows through the backbone once, every method on the same tokens, labels strip by
-strip."""
+"""From an image to score maps: windows go through the backbone once, every method reads the same tokens."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -34,6 +34,14 @@ class Segmentation:
         classes: Class names.
         image: The image that was labelled, RGB, of the same size.
         method: Label of the method.
+
+    Example:
+        >>> import ovss
+        >>> backbone = ovss.load_backbone("tiny", device="cpu", dtype="float32")
+        >>> segmenter = ovss.Segmenter(backbone, "naclip", "ladybird; star; grass")
+        >>> segmentation = segmenter(ovss.load_dataset("scenes")[0].image)
+        >>> segmentation.scores.shape, next(iter(segmentation.shares))
+        ((3, 192, 192), 'ladybird')
     """
 
     labels: np.ndarray
@@ -75,8 +83,7 @@ class Segmentation:
 
         Args:
             path: Output name without suffix, "out/cat": writes out/cat_overlay.png, out/cat_mask.png (class indices, 8
-                bit;
-                16 bit when there are more than 255 classes) and out/cat_classes.json.
+                bit; 16 bit when there are more than 255 classes) and out/cat_classes.json.
 
         Returns:
             The three files, in this order.
@@ -134,9 +141,11 @@ class Segmenter:
             background.
 
     Example:
-        >>> segmenter = Segmenter(load_backbone("ViT-B-16", "openai"), "naclip", "cat; sofa, couch; wall")
-        >>> segmenter("photo.jpg").labels.shape
-        (480, 640)
+        >>> import ovss
+        >>> backbone = ovss.load_backbone("tiny", device="cpu", dtype="float32")
+        >>> segmenter = ovss.Segmenter(backbone, "naclip", "ladybird; star; grass")
+        >>> segmenter(ovss.load_dataset("scenes")[0].image).labels.shape
+        (192, 192)
 
     Raises:
         InputError: Unknown names, words that cannot be used, a protocol that makes no sense for the model.
@@ -174,7 +183,7 @@ class Segmenter:
             image: File name, PIL image, or array (H, W, 3) of uint8.
 
         Raises:
-            InputError: The file is no readable image.
+            InputError: The file is not an image that can be read.
         """
         from ovss.images import load_image
 
@@ -193,5 +202,5 @@ def resolve_protocol(protocol: str | Protocol | None, backbone: Backbone) -> Pro
 
 def _with_threshold(protocol: Protocol, threshold: float) -> Protocol:
     if not 0 < threshold < 1:
-        raise InputError(f"background={threshold} is no probability between 0 and 1")
+        raise InputError(f"background={threshold} is not a probability between 0 and 1")
     return replace(protocol, background="threshold", threshold=float(threshold))

@@ -1,10 +1,8 @@
 """Geometry of sliding windows: resizing, positions, and stitching as one separable linear map.
 
 Upsampling each window's patch map to pixels, summing the windows, dividing by how many cover a pixel and resizing the
-result
-to the image's own size are all linear, and each acts on rows and columns separately. So the whole chain is `A @ G @
-B.T`:
-G holds the patch maps of all windows side by side, A and B are small matrices made once per image size.
+result to the image's own size are all linear, and each acts on rows and columns separately. So the whole chain is
+`A @ G @ B.T`: G holds the patch maps of all windows side by side, A and B are small matrices made once per image size.
 """
 
 import math
@@ -135,8 +133,7 @@ def stitch_matrix(axis: Windows1D, cells: int, target: int) -> Float[Tensor, "ta
 
     Returns:
         Float32 matrix (target, len(axis.starts) * cells): upsampling to the window, mean over the windows that cover a
-        pixel,
-        resizing to the target.
+        pixel, resizing to the target.
     """
     upsample = bilinear_matrix(axis.padded, cells)[axis.padding[0] :][: axis.window]  # (window, cells)
     placed = torch.zeros(axis.size, len(axis.starts), cells, dtype=torch.float64)

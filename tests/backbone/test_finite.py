@@ -10,6 +10,7 @@ import ovss
 from ovss.backbone.finite import check_pass
 from ovss.cli import main
 from ovss.errors import InputError
+from ovss.methods import default_methods
 
 __all__ = ["cache", "checkpoint", "data", "folder"]
 FFN = "visual.transformer.resblocks.{}.mlp.c_proj.weight"
@@ -60,7 +61,7 @@ def overflowing(poisoned):
 def test_hidden_states_that_overflow_are_named_by_their_first_block(overflowing, data, tmp_path):
     half = ovss.load_backbone("tiny", overflowing, device="cpu", dtype="float16")
     message = r"hidden states of tiny \(poisoned.safetensors\) hold NaN or infinity from block 3 of 8 on; float16 ends"
-    for method in ovss.list_methods():
+    for method in default_methods():
         with pytest.raises(InputError, match=message):
             ovss.Segmenter(half, method, "cat; sofa", protocol=quick_protocol())(data[0].image)
     with pytest.raises(InputError, match=message):

@@ -10,6 +10,7 @@ from PIL import Image
 import ovss
 from ovss.errors import InputError
 from ovss.evaluation.pipeline import LOOKAHEAD, crop_truth
+from ovss.evaluation.records import Record
 from ovss.evaluation.results import Evaluation
 from ovss.methods import Method, create_method, list_methods, resolve_methods
 from ovss.methods.registry import parse_method
@@ -248,3 +249,20 @@ def test_a_handful_of_images_has_numbers_but_no_interval_and_says_so(backbone, d
     assert evaluation.summary()["mIoU_low"].isna().all()
     assert evaluation.table()["mIoU"].str.endswith("[too few images for an interval]").all()
     assert evaluation.compare("clip", "naclip")["low"].isna().all()
+
+
+def test_every_record_is_read_once_for_all_tables(backbone, data, tmp_path, monkeypatch):
+    made = run(backbone, data, ["clip", "naclip", "maskclip"], out=tmp_path / "run", shard_size=3)
+    shards = [shard for shard, _ in made.records()]
+    reads, read = [], Record.from_bytes
+
+    def counting(content, key, shard):
+        reads.append(shard)
+        return read(content, key, shard)
+
+    monkeypatch.setattr(Record, "from_bytes", counting)
+    evaluation = Evaluation.load(tmp_path / "run")
+    evaluation.save(tmp_path / "run")
+    evaluation.compare("clip", "naclip")
+    assert len(shards) > 1
+    assert reads == shards

@@ -1,6 +1,5 @@
 """Scores kept on disk give what a fresh run gives, under other rules and other words."""
 
-import json
 import shutil
 
 import numpy as np
@@ -14,6 +13,7 @@ from ovss.cli import main
 from ovss.errors import InputError
 from ovss.evaluation.relabel import relabel
 from ovss.evaluation.scores import read_scores
+from ovss.files import read_sealed_json, sealed_json
 
 __all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
 
@@ -125,9 +125,9 @@ def test_damaged_or_missing_scores_are_named_and_evaluation_makes_them_again(kep
 
 def test_scores_of_another_version_are_refused_by_name(kept, data):
     (note,) = kept.rglob("kept.json")
-    content = json.loads(note.read_text())
+    content = read_sealed_json(note)
     del content["protocol"]["methods"]
-    note.write_text(json.dumps(content))
+    note.write_bytes(sealed_json(content))
     with pytest.raises(InputError, match=r"kept.json' was written by another version of ovss .*evaluate again"):
         relabel(kept, data)
 
