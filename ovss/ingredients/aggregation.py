@@ -33,7 +33,7 @@ def aggregation_weights(similarity: Float[Tensor, "B N N"], beta: float) -> Floa
 
 
 def similarity_attention(
-    similarity: Float[Tensor, "B N N"], sharpness: float = SHARPNESS, share: float = 1.0
+    similarity: Float[Tensor, "B N N"], sharpness: float = _SHARPNESS, share: float = 1.0
 ) -> Float[Tensor, "B N N"]:
     """Attention from similarities alone: softmax(sharpness (M - share mean(M))) over the entries that are not negative.
 
