@@ -1,6 +1,7 @@
 """A second vision transformer beside CLIP, frozen, for methods that look where it looks (ProxyCLIP)."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -90,10 +91,9 @@ def load_companion(name: str, weights: str | Path, *, device: str | torch.device
     path = Path(weights)
     if not path.is_file():
         raise InputError(f"weights '{path}' of companion '{name}' do not exist; give a .safetensors or .pth file")
-    try:
+    model: Any = None
+    with suppress(TypeError):  # of architectures that know no images of another size
         model = timm.create_model(name, pretrained=False, num_classes=0, dynamic_img_size=True)
-    except TypeError:
-        model = None
     if not isinstance(model, VisionTransformer):
         raise InputError(f"companion '{name}' is no plain vision transformer of timm, such as vit_base_patch8_224")
     state = {key: value for key, value in _read(path, name).items() if not key.startswith("head.")}

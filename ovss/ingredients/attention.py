@@ -79,6 +79,15 @@ def middle_attention(tokens: Tokens, blocks: Iterable[int], pair: str = "qk") ->
     return total / len(blocks)
 
 
+def key_attention(keys: Iterable[Float[Tensor, "B H T d"]]) -> Float[Tensor, "B H T T"]:
+    """Mean of softmax(k k^T / sqrt d) over the keys of several blocks, head by head, in float32."""
+    total, count = torch.zeros(()), 0
+    for k in keys:
+        maps = attention_map((k, k, k), "kk")
+        total, count = maps if not count else total.add_(maps), count + 1
+    return total / count
+
+
 def balanced_attention(tokens: Tokens, once: bool = False) -> Iterator[Float[Tensor, "B H T T"]]:
     """Attention of the layers 1..L made of that of all blocks but the last, added up (CLIPer), in float32.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.errors import InputError
-from ovss.ingredients import OPENAI_CHANNELS, Blur, attention_map, cosine_map, keep_similar, middle_attention
+from ovss.ingredients import OPENAI_CHANNELS, Blur, attention_map, cosine_map, keep_similar, key_attention
 from ovss.methods.base import Method, Paper, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
@@ -91,7 +91,7 @@ class RfClip(Method):
         The attention is the mean of all blocks' among keys, in which only the last block's depends on the stream.
         """
         similarity = keep_similar(cosine_map(self.guide(own)[:, 1:]), self.beta)
-        earlier = middle_attention(own, range(1, own.depth), "kk")
+        earlier = key_attention(own.block(n).key(own.hidden(n - 1)) for n in range(1, own.depth))
         found = []
         for y in streams:
             smoothed = torch.cat([y[:, :1].float(), similarity @ y[:, 1:].float()], dim=1).to(own.backbone.dtype)

@@ -34,7 +34,6 @@ _HOMES = {
 """Names that are imported on first use: the split of errors needs scipy, which records and their hashes do without."""
 
 __all__ = [
-    "CLIPTRASE_MARGIN",
     "ERROR_COLUMNS",
     "INTERSECTION",
     "MEASURES",

@@ -13,9 +13,16 @@ from ovss.errors import InputError
 from ovss.methods import create_method
 
 
-def two_blocks(prefix, **options):
+def two_blocks(prefix, num_classes=1000, dynamic_img_size=False, **_):
     model = VisionTransformer(
-        img_size=32, patch_size=4, embed_dim=24, depth=2, num_heads=2, reg_tokens=prefix, **options
+        img_size=32,
+        patch_size=4,
+        embed_dim=24,
+        depth=2,
+        num_heads=2,
+        reg_tokens=prefix,
+        num_classes=num_classes,
+        dynamic_img_size=dynamic_img_size,
     )
     model.pretrained_cfg = model.default_cfg = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3)}
     return model

@@ -149,6 +149,7 @@ def test_a_protocol_propagates_the_scores_of_any_method(name, pamr):
     def cosines(**changed):
         protocol = load_protocol("study", **options, **changed)
         scorer = Scorer(backbone, {name: create_method(name)}, words, protocol)
+        scorer.text = F.normalize(torch.randn(3, 32, generator=torch.Generator().manual_seed(4)), dim=-1)
         prepared = scorer.prepare(picture)
         return scorer, prepared, scorer.score([prepared])[0][name]
 
