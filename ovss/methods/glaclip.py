@@ -21,6 +21,8 @@ from ovss.methods.registry import register
 
 ENTRIES = 2**23
 """Similarities held at a time; rows of the attention are made in chunks of about so many."""
+TIE = 1e-4
+"""Logits that count as equal."""
 
 
 @register
@@ -41,6 +43,8 @@ class GlaClip(Method):
             "the factor of the mean does not follow the number of windows (window_beta=False): in the authors' code "
             "that form does not run with it",
             "the threshold is 0.55, what the authors' code runs with; its script sets 0.6 without passing it on",
+            "where no logit is positive, all that equal the largest within 1e-4 are kept; in the authors' code rounding "
+            "chooses one",
             "in float32; the authors' code computes similarities in half precision",
             "evaluation and segmentation score each window by itself, for which this is the form with one window",
         ),
@@ -112,7 +116,8 @@ class GlaClip(Method):
         sharpness = 1 + 30 / count if self.size_gamma else 3.0
         share = 1 + 0.3 * torch.log(torch.tensor(1.0 + windows)) if self.window_beta else 1.2
         logits = sharpness * (similar - share * similar.mean(1, keepdim=True).clamp_min(0))
-        least = logits.amax(1, keepdim=True).clamp_max(0)
+        # Where all are alike the largest logit is negative and stays alone; rounding must not choose among equal ones.
+        least = (logits.amax(1, keepdim=True) - TIE).clamp_max(0)
         return torch.softmax(logits.masked_fill(logits < least, -torch.inf), dim=-1)
 
     def patch_embeddings(self, tokens: Tokens, offsets: Int[Tensor, "B 2"] | None = None) -> Float[Tensor, "B N E"]:

@@ -283,6 +283,13 @@ class TestWindowsThatShare:
         got = method.patch_embeddings(first, torch.tensor([[0, 0]]))
         torch.testing.assert_close(got, apart[:1], atol=1e-5, rtol=0)
 
+    def test_patches_that_are_equally_alike_share_the_attention(self):
+        keys = torch.nn.functional.normalize(torch.tensor([[1.0, 0.1], [1.0, -0.1]]), dim=-1)
+        maps = create_method("glaclip").attention(keys.mean(0, keepdim=True).expand(2, 2), keys, 0, 1)
+        torch.testing.assert_close(maps, torch.full((2, 2), 0.5), atol=1e-4, rtol=0)
+        moved = create_method("glaclip").attention(torch.tensor([[1.0, 1e-7]]), keys, 0, 1)
+        torch.testing.assert_close(moved, maps[:1], atol=1e-4, rtol=0)
+
     def test_what_one_window_shows_reaches_the_others(self):
         tokens, method = self.windows(), create_method("glaclip")
         shared = method.patch_embeddings(tokens, self.OFFSETS)
