@@ -43,7 +43,7 @@ class GlaClip(Method):
             "the factor of the mean does not follow the number of windows (window_beta=False): in the authors' code "
             "that form does not run with it",
             "the threshold is 0.55, what the authors' code runs with; its script sets 0.6 without passing it on",
-            "where no logit is positive, all that equal the largest within 1e-4 are kept; in the authors' code rounding "
+            "where no logit is positive, all within 1e-4 of the largest are kept; in the authors' code rounding "
             "chooses one",
             "in float32; the authors' code computes similarities in half precision",
             "evaluation and segmentation score each window by itself, for which this is the form with one window",
