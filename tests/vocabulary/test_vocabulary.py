@@ -236,8 +236,8 @@ def test_a_word_that_looks_like_a_data_set_is_a_class_when_said_so():
     [
         ("a.txt", "cat\ndog; cow\n", "a.txt', line 2: ';' separates no words"),
         ("a.txt", "cat\tdog\n", "line 1: '\\\\t' separates no words"),
-        ("a.toml", "classes = [", "a.toml' is malformed"),
-        ("a.json", "{", "a.json' is malformed"),
+        ("a.toml", "classes = [", "a.toml' is not valid TOML"),
+        ("a.json", "{", "a.json' is not valid JSON"),
         ("a.json", '{"names": []}', "must hold a list called 'classes'"),
         ("a.toml", 'classes = ["cat"]\nbackgroud = ["wall"]', r"unknown key 'backgroud'. Did you mean 'background'\?"),
         ("a.toml", 'classes = ["cat", "background"]\nbackground = ["wall"]', "more than one background"),
