@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from evaluation_helpers import METHODS, cache, checkpoint, data, folder, quick_protocol
+from evaluation_helpers import METHODS, quick_protocol
 from safetensors.torch import load_file, save_file
 
 import ovss
@@ -11,7 +11,6 @@ from ovss.backbone.finite import check_pass
 from ovss.cli import main
 from ovss.errors import InputError
 
-__all__ = ["cache", "checkpoint", "data", "folder"]
 FFN = "visual.transformer.resblocks.{}.mlp.c_proj.weight"
 
 

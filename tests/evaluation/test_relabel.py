@@ -7,15 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from evaluation_helpers import METHODS, backbone, cache, checkpoint, data, folder, quick_protocol
+from evaluation_helpers import METHODS, quick_protocol
 
 import ovss
 from ovss.cli import main
 from ovss.errors import InputError
 from ovss.evaluation.relabel import rescore
 from ovss.evaluation.scores import read_kept
-
-__all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
 
 
 @pytest.fixture
