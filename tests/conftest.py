@@ -10,8 +10,8 @@ from paths import shared_path
 # Under xdist every core has a worker of its own; alone, a test may use both cores of a small machine.
 torch.set_num_threads(min(torch.get_num_threads(), 1 if "PYTEST_XDIST_WORKER" in os.environ else 2))
 
-BESIDE_QUICK = {"browser", "notebooks"}
-"""Folders of tests that drive a browser or run whole notebooks; all of them count as slow."""
+BESIDE_QUICK = {"attack", "browser", "notebooks", "training"}
+"""Folders of tests that drive a browser, run whole notebooks or train a model; all of them count as slow."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -56,6 +56,7 @@ def overflowing(poisoned):
     return poisoned(FFN.format(2), lambda tensor: tensor * (6e4 / tensor.abs().max()))
 
 
+@pytest.mark.slow
 def test_hidden_states_that_overflow_are_named_by_their_first_block(overflowing, data, tmp_path):
     half = ovss.load_backbone("tiny", overflowing, device="cpu", dtype="float16")
     message = r"hidden states of tiny \(poisoned.safetensors\) hold NaN or infinity from block 3 of 8 on; float16 ends"

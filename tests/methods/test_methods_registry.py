@@ -53,6 +53,7 @@ print(json.dumps([ovss.__file__, list_methods(), list(resolve_methods("all")), s
 """
 
 
+@pytest.mark.slow
 def test_one_file_is_all_it_takes(tmp_path):
     package = Path(ovss.__file__).parent
     copy = shutil.copytree(package, tmp_path / "ovss", ignore=shutil.ignore_patterns("__pycache__"))
