@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ovss.segment import Segmentation, Segmenter
     from ovss.vocabulary import Vocabulary, load_vocabulary
 
-_HOMES = {
+_SUBMODULES = {
     "ovss.backbone": ("Backbone", "Tokens", "load_backbone"),
     "ovss.datasets": ("load_dataset",),
     "ovss.errors": ("InputError",),
@@ -26,7 +26,7 @@ _HOMES = {
     "ovss.segment": ("Segmentation", "Segmenter"),
     "ovss.vocabulary": ("Vocabulary", "load_vocabulary"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_SUBMODULE_OF = {name: home for home, names in _SUBMODULES.items() for name in names}
 
 __all__ = [
     "Backbone",
@@ -52,9 +52,9 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name not in _SUBMODULE_OF:
         raise AttributeError(f"module 'ovss' has no attribute '{name}'")
-    return getattr(import_module(_HOME_OF[name]), name)
+    return getattr(import_module(_SUBMODULE_OF[name]), name)
 
 
 def __dir__() -> list[str]:

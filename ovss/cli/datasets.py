@@ -53,10 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def summary(dataset: FileDataset, found: Inspection) -> str:
     """What an inspection found, as text."""
-    lines = [f"{dataset.name} {dataset.split}: {found.pictures} pictures, {found.read} read with their masks"]
+    lines = [f"{dataset.name} {dataset.split}: {found.images} images, {found.read} read with their masks"]
     lines.append(f"reading: {dataset.reading}")
     benchmark = BENCHMARKS.get(dataset.benchmark)
-    if benchmark and dataset.split == "val" and found.pictures not in benchmark.counts:
+    if benchmark and dataset.split == "val" and found.images not in benchmark.counts:
         lines.append(f"note: the published validation part has {' or '.join(map(str, benchmark.counts))} images")
     if found.sizes:
         widths, heights = zip(*found.sizes, strict=True)

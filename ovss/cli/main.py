@@ -14,7 +14,7 @@ from ovss.errors import InputError, Terminated, printable, suggest
 COMMANDS = {
     "segment": ("ovss.cli.segment", "label every pixel of your images with your words"),
     "evaluate": ("ovss.cli.evaluate", "measure methods on a data set under a protocol"),
-    "rescore": ("ovss.cli.rescore", "judge kept scores under other thresholds and words"),
+    "rescore": ("ovss.cli.rescore", "label saved scores under other thresholds and words"),
     "reproduce": ("ovss.cli.reproduce", "run the study's notebooks and build its report"),
     "report": ("ovss.cli.report", "build the report, or the README's table, from results"),
     "methods": ("ovss.cli.methods", "list the methods, or one method's parameters and source"),

@@ -1,4 +1,4 @@
-"""`ovss rescore`: kept scores judged under other thresholds, scales, rules and words."""
+"""`ovss rescore`: saved scores labelled under other thresholds, scales, rules and words."""
 
 import argparse
 import itertools
@@ -10,7 +10,7 @@ import pandas as pd
 from ovss.cli.common import say, show
 from ovss.cli.evaluate import dataset_from
 from ovss.evaluation.records import write_bytes
-from ovss.evaluation.relabel import rescore
+from ovss.evaluation.relabel import relabel
 from ovss.evaluation.results import Evaluation
 from ovss.files.tables import to_csv, to_markdown
 
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         label = {name: setting[name] for name in varied}
         if len(settings) > 1:
             say(f"{number} of {len(settings)}: " + ", ".join(f"{name} {value}" for name, value in label.items()))
-        evaluation = rescore(arguments.run, dataset, methods=arguments.methods, progress=True, **given)
+        evaluation = relabel(arguments.run, dataset, methods=arguments.methods, progress=True, **given)
         short.append(_labelled(evaluation.table(), label))
         full.append(_labelled(evaluation.summary(), {f"set_{name}": value for name, value in given.items()}))
     show(to_markdown(pd.concat(short, ignore_index=True)).rstrip("\n"))

@@ -21,8 +21,8 @@ from ovss.vocabulary.tables import read_table
 
 CODES: dict[str, list[int]] = json.loads((Path(__file__).parent / "codes.json").read_text(encoding="utf-8"))
 """Label codes that are no plain sequence; see the modules that use them."""
-ILLEGAL = -1
-READING = 1
+INVALID = -1
+READER_VERSION = 1
 """Version of the way generated images are made into samples; part of their fingerprints."""
 FILE_READING = 2
 """Version of the way files are read; part of their data sets' fingerprints. 2: contents count."""
@@ -102,7 +102,7 @@ class FileDataset(Dataset):
     Attributes:
         pairs: The files, in order.
         decode: Reads a label file into integer codes (H, W).
-        table: Label of each code; `ILLEGAL` for codes that must not occur. Codes beyond its end are illegal, too.
+        table: Label of each code; `INVALID` for codes that must not occur. Codes beyond its end are illegal, too.
         shrink: Whether images and labels are brought to the size of ADE847's released preparation.
     """
 
@@ -171,7 +171,7 @@ class FileDataset(Dataset):
         """Label map at the size of the file."""
         codes = self.codes(index)
         labels = look_up(self.table, codes)
-        wrong = labels == ILLEGAL
+        wrong = labels == INVALID
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             raise InputError(
@@ -182,12 +182,12 @@ class FileDataset(Dataset):
 
 
 def look_up(table: np.ndarray, codes: np.ndarray) -> Int64[np.ndarray, "H W"]:
-    """Labels of codes; `ILLEGAL` for codes beyond the table."""
+    """Labels of codes; `INVALID` for codes beyond the table."""
     inside = (codes >= 0) & (codes < len(table))
-    return np.where(inside, table[np.where(inside, codes, 0)], ILLEGAL)
+    return np.where(inside, table[np.where(inside, codes, 0)], INVALID)
 
 
-def label_table(length: int, labels: dict[int, int], default: int = ILLEGAL) -> np.ndarray:
+def label_table(length: int, labels: dict[int, int], default: int = INVALID) -> np.ndarray:
     """Table (length,) from a dictionary of code to label; other codes get `default`."""
     table = np.full(length, default, dtype=np.int64)
     for code, label in labels.items():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ovss.datasets.base import ILLEGAL, FileDataset, look_up
+from ovss.datasets.base import INVALID, FileDataset, look_up
 from ovss.errors import InputError
 from ovss.images import image_size
 
@@ -24,7 +24,7 @@ class Inspection:
         problems: One line each: missing files, unreadable ones, sizes that differ, labels outside the list.
     """
 
-    pictures: int
+    images: int
     pixels: np.ndarray
     read: int = 0
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -39,7 +39,7 @@ def inspect(dataset: FileDataset, indices: Iterable[int] | None = None) -> Inspe
         dataset: What to look at.
         indices: Which images; None: all.
     """
-    result = Inspection(pictures=len(dataset), pixels=np.zeros(len(dataset.classes), dtype=np.int64))
+    result = Inspection(images=len(dataset), pixels=np.zeros(len(dataset.classes), dtype=np.int64))
     for index in range(len(dataset)) if indices is None else indices:
         pair = dataset.pairs[index]
         size = _size(dataset, index, result.problems)
@@ -49,7 +49,7 @@ def inspect(dataset: FileDataset, indices: Iterable[int] | None = None) -> Inspe
             result.problems.append(str(error))
             continue
         labels = look_up(dataset.table, codes)
-        wrong = np.unique(codes[labels == ILLEGAL])
+        wrong = np.unique(codes[labels == INVALID])
         if len(wrong):
             values = ", ".join(map(str, wrong[:8]))
             result.problems.append(f"mask '{pair.labels}' holds labels outside the list: {values}")

@@ -49,7 +49,7 @@ def open_folder(
     void = void_label(vocabulary.classes)
     files = sorted(path for path in image_folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not files:
-        raise InputError(f"pictures ({', '.join(SUFFIXES)}) expected in '{image_folder}'; {found_in(image_folder)}")
+        raise InputError(f"images ({', '.join(SUFFIXES)}) expected in '{image_folder}'; {found_in(image_folder)}")
     stems = [path.stem for path in files]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice is not None:

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from PIL import Image
 
-from ovss.datasets.base import READING, Dataset, Sample, class_names
+from ovss.datasets.base import READER_VERSION, Dataset, Sample, class_names
 from ovss.errors import InputError
 from ovss.files import digest
 from ovss.scenes.scenes import scene
@@ -68,4 +68,4 @@ class GeneratedDataset(Dataset):
     def fingerprint(self) -> str:
         """SHA-256 over the generator's code, variant, split and length."""
         code = [files("ovss.scenes").joinpath(name).read_text(encoding="utf-8") for name in SOURCES]
-        return digest([READING, self.name, self.split, self.length, code])
+        return digest([READER_VERSION, self.name, self.split, self.length, code])

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from ovss.evaluation.results import Evaluation
     from ovss.evaluation.run import SHARD_SIZE, evaluate
 
-_HOMES = {
+_SUBMODULES = {
     "Evaluation": "results",
     "SHARD_SIZE": "run",
     "evaluate": "run",
@@ -17,6 +17,6 @@ __all__ = ["SHARD_SIZE", "Evaluation", "evaluate"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _SUBMODULES:
         raise AttributeError(f"module 'ovss.evaluation' has no attribute '{name}'")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_SUBMODULES[name]}"), name)

@@ -19,7 +19,8 @@ import torch
 
 from ovss.backbone import Backbone, load_backbone
 from ovss.errors import InputError
-from ovss.evaluation.pipeline import Job, Pipeline
+from ovss.evaluation.job import Job
+from ovss.evaluation.pipeline import Pipeline
 from ovss.evaluation.records import Record, Shard
 
 try:

@@ -12,57 +12,20 @@ import torch
 from PIL import Image
 
 from ovss.backbone import Backbone
-from ovss.datasets import Dataset
 from ovss.errors import InputError
+from ovss.evaluation.job import Job
 from ovss.evaluation.records import Record, Shard
-from ovss.evaluation.scores import keep_fields
-from ovss.methods import Method
+from ovss.evaluation.scores import save_scores
 from ovss.metrics import count_labels
-from ovss.protocols import Geometry, Protocol
-from ovss.segment.labels import LabelRule, ScoreField
-from ovss.segment.scorer import Prepared, Scorer
-from ovss.segment.stitching import PatchField
+from ovss.protocols import Geometry
+from ovss.segment.labels import LabelRule, ScoreMap
+from ovss.segment.scorer import Scorer, WindowedImage
+from ovss.segment.stitching import PatchScores
 from ovss.segment.windows import resized_size
-from ovss.vocabulary import Vocabulary
 
 THREADS = 2
 LOOKAHEAD = 6
 """Images decoded ahead of the backbone, beyond the ones it has; bounds memory whatever the data set's length."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that decides the counts of a run, apart from the weights; goes to other processes as it is.
-
-    Attributes:
-        methods: Methods by label.
-        vocabulary: Classes and words that pixels are judged with.
-        protocol: Resolved for the data set and the model.
-        dataset: Images and ground truth.
-        batch_size: Windows per backbone pass.
-        shard_size: Images per record.
-        extra_queries: Further words whose scores are kept beside the vocabulary's, for later judgement.
-        keep: Number format of kept scores, "float32" or "float16"; None keeps none.
-    """
-
-    methods: dict[str, Method]
-    vocabulary: Vocabulary
-    protocol: Protocol
-    dataset: Dataset
-    batch_size: int
-    shard_size: int
-    extra_queries: tuple[str, ...] = ()
-    keep: str | None = None
-
-    @property
-    def scored(self) -> Vocabulary:
-        """The vocabulary with the extra words appended; whom they belong to does not matter for scores."""
-        extra = self.extra_queries
-        return replace(
-            self.vocabulary,
-            queries=(*self.vocabulary.queries, *extra),
-            query_class=(*self.vocabulary.query_class, *[0] * len(extra)),
-        )
 
 
 @dataclass
@@ -82,7 +45,7 @@ class Stopwatch:
 class _Loaded:
     index: int
     id: str
-    prepared: Prepared
+    image: WindowedImage
     truth: np.ndarray
 
 
@@ -99,7 +62,7 @@ class Pipeline:
         job: What to evaluate.
         backbone: The model.
         skip_bad: Whether an unreadable image or mask is recorded and left out instead of raised.
-        scores_folder: Where kept scores go, one file per image, when the job keeps any.
+        scores_folder: Where saved scores go, one file per image, when the job saves any.
         stopwatch: Collects seconds per stage.
     """
 
@@ -171,11 +134,11 @@ class Pipeline:
                 on_image()
                 continue
             if group and _windows([*group, item]) > self.job.batch_size:
-                counted += self._judge(group, pool, on_image)
+                counted += self._label_and_count(group, pool, on_image)
                 group = []
             group.append(item)
         if group:
-            counted += self._judge(group, pool, on_image)
+            counted += self._label_and_count(group, pool, on_image)
         since = time.perf_counter()
         images = [(name, counts.result()) for name, counts in counted]
         self.stopwatch.time("waiting for counts", since)
@@ -185,38 +148,38 @@ class Pipeline:
         job = self.job
         try:
             sample = job.dataset[index]
-            prepared = self.scorer.prepare(sample.image)
+            image = self.scorer.prepare(sample.image)
             truth = crop_truth(sample.labels, self.scorer.geometry)
-            if truth.shape != prepared.size:
+            if truth.shape != image.size:
                 raise InputError(
                     f"mask of '{sample.id}' is {sample.labels.shape[1]}x{sample.labels.shape[0]} pixels, but its image "
                     f"is {sample.image.width}x{sample.image.height}"
                 )
         except InputError as error:
             return _Bad(job.dataset.ids[index], error)
-        return _Loaded(index, sample.id, prepared, truth)
+        return _Loaded(index, sample.id, image, truth)
 
     @torch.inference_mode()
-    def _judge(
+    def _label_and_count(
         self, group: list[_Loaded], pool: ThreadPoolExecutor, on_image: Callable[[], object]
     ) -> "list[tuple[str, Future[dict[str, np.ndarray]]]]":
         since = time.perf_counter()
-        fields = self.scorer.score([item.prepared for item in group])
+        score_maps = self.scorer.score([item.image for item in group])
         since = self.stopwatch.time("backbone and methods", since)
         counted = []
-        for item, found in zip(group, fields, strict=True):
-            if self.scores_folder is not None and self.job.keep is not None:
-                keep_fields(self.scores_folder, item.index, item.id, found, self.job.keep)
-                since = self.stopwatch.time("keeping scores", since)
-            labels = {label: self._own(scores).labels() for label, scores in found.items()}
+        for item, found in zip(group, score_maps, strict=True):
+            if self.scores_folder is not None and self.job.save_format is not None:
+                save_scores(self.scores_folder, item.index, item.id, found, self.job.save_format)
+                since = self.stopwatch.time("saving scores", since)
+            labels = {label: self._without_extra_queries(scores).labels() for label, scores in found.items()}
             counted.append((item.id, pool.submit(self._count, labels, item)))
             since = self.stopwatch.time("labels", since)
             on_image()
         return counted
 
-    def _own(self, scores: ScoreField) -> ScoreField:
-        """Without the words that are only kept; a run that keeps scores has them at patch resolution."""
-        if not self.job.extra_queries or not isinstance(scores, PatchField):
+    def _without_extra_queries(self, scores: ScoreMap) -> ScoreMap:
+        """Without the words that are only saved; a run that saves scores has them at patch resolution."""
+        if not self.job.extra_queries or not isinstance(scores, PatchScores):
             return scores
         return replace(scores, cells=scores.cells[: len(self.job.vocabulary.queries)], rule=self._rule)
 
@@ -255,10 +218,10 @@ def crop_truth(labels: np.ndarray, geometry: Geometry) -> np.ndarray:
 
 
 def _nearest(old: int, new: int) -> np.ndarray:
-    """Where PIL's nearest-pixel resize takes its pixels along one axis; asked of PIL, for it rounds in its own way."""
+    """Where PIL's nearest-pixel resize takes its pixels along one axis; PIL is asked because it rounds its own way."""
     line = Image.fromarray(np.arange(old, dtype=np.int32)[None])
     return np.asarray(line.resize((new, 1), Image.Resampling.NEAREST))[0]
 
 
 def _windows(group: list[_Loaded]) -> int:
-    return sum(len(item.prepared.rows.starts) * len(item.prepared.columns.starts) for item in group)
+    return sum(len(item.image.rows.starts) * len(item.image.columns.starts) for item in group)

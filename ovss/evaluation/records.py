@@ -228,5 +228,5 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
-            f"cannot write '{path}': {reason}; what was finished before is safe, the same command goes on from there"
+            f"cannot write '{path}': {reason}; what was finished before is safe, the same command resumes there"
         ) from error

@@ -1,4 +1,4 @@
-"""Kept scores judged again: other thresholds, scales, background rules and words, without another backbone pass."""
+"""Saved scores labelled again: other thresholds, scales, background rules and words, without another backbone pass."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -15,10 +15,11 @@ from tqdm import tqdm
 from ovss.backbone import Backbone
 from ovss.datasets import Dataset
 from ovss.errors import InputError
-from ovss.evaluation.pipeline import Job, crop_truth
+from ovss.evaluation.job import Job
+from ovss.evaluation.pipeline import crop_truth
 from ovss.evaluation.records import Record, Store, write_bytes
 from ovss.evaluation.results import Evaluation
-from ovss.evaluation.scores import read_kept, scores_path
+from ovss.evaluation.scores import read_scores, scores_path
 from ovss.files import digest, read_sealed_json, sealed_json
 from ovss.images import to_rgb
 from ovss.metrics import count_labels
@@ -26,11 +27,11 @@ from ovss.protocols import Protocol, load_protocol
 from ovss.segment.labels import LabelRule
 from ovss.segment.pamr import input_guide
 from ovss.segment.scorer import seen_image
-from ovss.segment.stitching import PatchField
+from ovss.segment.stitching import PatchScores
 from ovss.vocabulary import Vocabulary
 
 NOTE_FILE = "kept.json"
-JUDGING = (
+LABEL_FIELDS = (
     "variant",
     "logit_scale",
     "background",
@@ -39,14 +40,16 @@ JUDGING = (
     "pamr_iterations",
     "pamr_dilations",
     "pamr_guide",
+    "tlp_iterations",
+    "tlp_grid",
     "metric",
 )
 """Fields of a protocol that act on scores; all others act before, and cannot be changed afterwards."""
 
 
 @dataclass
-class KeptModel:
-    """What rules need to know of the model; see `Backbone`."""
+class SavedModel:
+    """What labelling needs to know of the model; see `Backbone`."""
 
     name: str
     image_size: int
@@ -57,13 +60,13 @@ class KeptModel:
 
 
 @dataclass(frozen=True)
-class KeptRun:
-    """What must be known of a run to judge its scores again.
+class SavedRun:
+    """What labelling the scores of a run again needs to know of it.
 
     Attributes:
         folder: Where the scores are.
         protocol: The protocol they were made under.
-        vocabulary: The vocabulary they were judged with.
+        vocabulary: The vocabulary that the run labelled them with.
         queries: All words that have scores, in order.
         model: Name, sizes, pixel statistics and logit scale of the model.
     """
@@ -72,10 +75,10 @@ class KeptRun:
     protocol: Protocol
     vocabulary: Vocabulary
     queries: tuple[str, ...]
-    model: KeptModel
+    model: SavedModel
 
     @classmethod
-    def open(cls, folder: Path) -> "KeptRun":
+    def open(cls, folder: Path) -> "SavedRun":
         """Read the note that `describe` wrote.
 
         Raises:
@@ -85,7 +88,7 @@ class KeptRun:
         try:
             note = read_sealed_json(path)
         except FileNotFoundError as error:
-            raise InputError(f"no kept scores in '{folder}' ({error}); evaluate with --keep-scores float32") from error
+            raise InputError(f"no saved scores in '{folder}' ({error}); evaluate with --keep-scores float32") from error
         except (OSError, ValueError) as error:
             raise InputError(f"'{path}' is damaged: {error}; evaluate again with --keep-scores") from error
         try:
@@ -97,7 +100,7 @@ class KeptRun:
                 protocol=Protocol(**note["protocol"]),
                 vocabulary=Vocabulary(**words),
                 queries=tuple(note["queries"]),
-                model=KeptModel(**note["model"]),
+                model=SavedModel(**note["model"]),
             )
         except (TypeError, KeyError, AttributeError) as error:
             raise InputError(
@@ -106,7 +109,7 @@ class KeptRun:
 
 
 def describe(folder: Path, job: Job, backbone: Backbone) -> None:
-    """Write beside kept scores what `KeptRun.open` reads.
+    """Write beside saved scores what `SavedRun.open` reads.
 
     Raises:
         InputError: The file cannot be written.
@@ -116,12 +119,12 @@ def describe(folder: Path, job: Job, backbone: Backbone) -> None:
         "protocol": protocol.fields | {"name": protocol.name, "dataset": protocol.dataset, "model": protocol.model},
         "vocabulary": asdict(job.vocabulary),
         "queries": job.scored.queries,
-        "model": {item.name: getattr(backbone, item.name) for item in fields(KeptModel)},
+        "model": {item.name: getattr(backbone, item.name) for item in fields(SavedModel)},
     }
     write_bytes(folder / NOTE_FILE, sealed_json(note))
 
 
-def rescore(
+def relabel(
     run: str | Path,
     dataset: Dataset,
     *,
@@ -129,9 +132,9 @@ def rescore(
     vocabulary: Vocabulary | None = None,
     methods: Sequence[str] | None = None,
     progress: bool = False,
-    **judging: Any,
+    **changes: Any,
 ) -> Evaluation:
-    """Judge the kept scores of a run by other rules.
+    """Label the saved scores of a run by other rules.
 
     Args:
         run: Folder of a finished run that was made with `keep_scores`.
@@ -140,33 +143,33 @@ def rescore(
         vocabulary: Other words; all of them must have scores (see `keep_variants` of `ovss.evaluate`).
         methods: Labels of the run's methods; None: all.
         progress: Whether to show a progress bar.
-        **judging: Fields of the protocol to change: variant, logit_scale, background, threshold, area_rule,
-            pamr_iterations, pamr_dilations, pamr_guide, metric.
+        **changes: Fields of the protocol to change: variant, logit_scale, background, threshold, area_rule,
+            pamr_iterations, pamr_dilations, pamr_guide, metric; tlp_iterations to 0 only.
 
     Returns:
         An evaluation whose rows carry the new protocol's and vocabulary's hashes and the key of the run they come from.
 
     Raises:
-        InputError: No kept scores, another data set than the run's, a rule that acts before the scores, words without
+        InputError: No saved scores, another data set than the run's, a rule that acts before the scores, words without
             scores.
     """
     origin = Evaluation.load(run)
     if dataset.fingerprint != origin.facts["dataset_fingerprint"]:
         raise InputError(f"the data set is not the one of run '{run}' ({origin.facts['dataset']}); fingerprints differ")
     key = origin.facts["key"]
-    kept = KeptRun.open(Path(run) / "scores" / key[:16])
-    rules = _rules(kept, dataset, protocol, judging)
-    words = _words(kept, dataset, rules, vocabulary)
+    saved = SavedRun.open(Path(run) / "scores" / key[:16])
+    rules = _rules(saved, dataset, protocol, changes)
+    words = _words(saved, dataset, rules, vocabulary)
     chosen = {label: origin.method(label) for label in methods or origin.methods}
-    judge = _Judge(kept, dataset, rules, words, tuple(chosen))
+    relabeller = _Relabeller(saved, dataset, rules, words, tuple(chosen))
     new_key = digest([key, rules.hash, words.hash, list(chosen)])
     store = Store(new_key)
     indices = {name: index for index, name in enumerate(dataset.ids)}
-    with tqdm(total=len(origin.ids), desc="rescore", unit="image", disable=not progress) as bar:
+    with tqdm(total=len(origin.ids), desc="relabel", unit="image", disable=not progress) as bar:
         for shard, record in origin.records():
             images = []
             for name in record.ids:
-                images.append((name, judge.counts(indices[name])))
+                images.append((name, relabeller.counts(indices[name])))
                 bar.update()
             store.put(shard, Record.collect(images, chosen, len(words.classes), record.skipped))
     facts = {
@@ -189,8 +192,8 @@ def rescore(
 
 
 @dataclass(frozen=True)
-class _Judge:
-    kept: KeptRun
+class _Relabeller:
+    saved: SavedRun
     dataset: Dataset
     protocol: Protocol
     vocabulary: Vocabulary
@@ -199,18 +202,18 @@ class _Judge:
     @torch.inference_mode()
     def counts(self, index: int) -> dict[str, np.ndarray]:
         """Counts (3, C) of one image per method."""
-        scores = read_kept(scores_path(self.kept.folder, index))
+        scores = read_scores(scores_path(self.saved.folder, index))
         sample = self.dataset[index]
         if sample.id != scores.id:
             raise InputError(f"scores {index} are of '{scores.id}', but the data set has '{sample.id}' there")
-        truth = crop_truth(sample.labels, self.protocol.geometry(self.kept.model))
-        rule = LabelRule.of(self.vocabulary, self.protocol, self.kept.model.logit_scale)
-        rows = [self.kept.queries.index(query) for query in self.vocabulary.queries]
+        truth = crop_truth(sample.labels, self.protocol.geometry(self.saved.model))
+        rule = LabelRule.of(self.vocabulary, self.protocol, self.saved.model.logit_scale)
+        rows = [self.saved.queries.index(query) for query in self.vocabulary.queries]
         guide = self._guide(sample.image) if self.protocol.pamr_iterations else None
         void_class = self.vocabulary.background if self.protocol.metric == "cliptrase" else None
         found = {}
         for label in self.methods:
-            field = PatchField(
+            score_map = PatchScores(
                 cells=scores.cells[label][rows],
                 rows=scores.rows,
                 columns=scores.columns,
@@ -220,52 +223,60 @@ class _Judge:
                 guide=guide,
             )
             classes = len(self.vocabulary.classes)
-            found[label] = count_labels(field.labels(), truth, classes, void=self.dataset.void, void_class=void_class)
+            found[label] = count_labels(
+                score_map.labels(), truth, classes, void=self.dataset.void, void_class=void_class
+            )
         return found
 
     def _guide(self, image: Image.Image) -> Float[Tensor, "3 H W"]:
         """The image that PAMR follows, normalised."""
-        picture = to_rgb(image)
-        shown = picture
+        upright = shown = to_rgb(image)
         if self.protocol.pamr_guide == "input":
-            geometry = self.protocol.geometry(self.kept.model)
-            shown = seen_image(picture, geometry, self.protocol.resize_filter)
+            geometry = self.protocol.geometry(self.saved.model)
+            shown = seen_image(upright, geometry, self.protocol.resize_filter)
         pixels = torch.from_numpy(np.array(shown, dtype=np.float32)).permute(2, 0, 1) / 255  # (3, H, W)
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.kept.model.mean, self.kept.model.std))
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.saved.model.mean, self.saved.model.std))
         normalised = (pixels - mean) / std
-        return normalised if shown is picture else input_guide(normalised, (picture.height, picture.width))
+        return normalised if shown is upright else input_guide(normalised, (upright.height, upright.width))
 
 
-def _rules(kept: KeptRun, dataset: Dataset, protocol: str | Protocol | None, judging: dict[str, Any]) -> Protocol:
-    for name in judging:
-        if name not in JUDGING:
-            raise InputError(f"'{name}' acts before the scores or is unknown; can be changed: {', '.join(JUDGING)}")
+def _rules(saved: SavedRun, dataset: Dataset, protocol: str | Protocol | None, changes: dict[str, Any]) -> Protocol:
+    for name in changes:
+        if name not in LABEL_FIELDS:
+            raise InputError(
+                f"'{name}' acts before the scores or is unknown; can be changed: {', '.join(LABEL_FIELDS)}"
+            )
     if protocol is None:
-        rules = kept.protocol
+        rules = saved.protocol
     else:
         loaded = load_protocol(protocol) if isinstance(protocol, str) else protocol
-        rules = loaded.for_dataset(dataset.benchmark, kept.model.name)
-    # Set together, for some fields are only valid in company.
-    rules = replace(rules, **judging)
-    for name, value in kept.protocol.fields.items():
-        if name not in JUDGING and rules.fields[name] != value:
+        rules = loaded.for_dataset(dataset.benchmark, saved.model.name)
+    # Set together, because some fields are only valid together.
+    rules = replace(rules, **changes)
+    for name, value in saved.protocol.fields.items():
+        if name not in LABEL_FIELDS and rules.fields[name] != value:
             raise InputError(
                 f"protocol '{rules.name}' has {name} = {rules.fields[name]!r}, but the scores were made with "
                 f"{value!r}; evaluate again for that"
             )
     if rules.crop is not None and rules.pamr_iterations:
-        raise InputError(f"protocol '{rules.name}' crops; kept scores of crops cannot be refined by PAMR")
+        raise InputError(f"protocol '{rules.name}' crops; saved scores of crops cannot be refined by PAMR")
+    if rules.tlp_iterations:
+        raise InputError(
+            f"protocol '{rules.name}' propagates scores by the embeddings of the words, which are not saved; set "
+            "tlp_iterations = 0 or evaluate again"
+        )
     return rules
 
 
-def _words(kept: KeptRun, dataset: Dataset, rules: Protocol, vocabulary: Vocabulary | None) -> Vocabulary:
-    own = kept.vocabulary if rules.variant == kept.protocol.variant else dataset.vocabulary_name
+def _words(saved: SavedRun, dataset: Dataset, rules: Protocol, vocabulary: Vocabulary | None) -> Vocabulary:
+    own = saved.vocabulary if rules.variant == saved.protocol.variant else dataset.vocabulary_name
     words = rules.vocabulary(vocabulary or own)
     if len(words.classes) != len(dataset.classes):
         raise InputError(f"vocabulary '{words.name}' has {len(words.classes)} classes, the data {len(dataset.classes)}")
-    missing = [query for query in words.queries if query not in kept.queries]
+    missing = [query for query in words.queries if query not in saved.queries]
     if missing:
         raise InputError(
-            f"{len(missing)} words have no kept scores ('{missing[0]}', ...); evaluate with --keep-variants for them"
+            f"{len(missing)} words have no saved scores ('{missing[0]}', ...); evaluate with --keep-variants for them"
         )
     return words

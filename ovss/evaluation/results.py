@@ -20,7 +20,7 @@ from ovss.provenance import as_columns
 
 RUN_FILE = "run.json"
 FORMAT = 2
-"""Of run folders; those without one were made when protocol `sclip` had other values, see `ovss.evaluation.older`."""
+"""Of run folders; those without one are from when protocol `sclip` had other values, see `evaluation.continuing`."""
 
 
 class Evaluation:

@@ -1,4 +1,4 @@
-"""Scores of a run kept on disk, one file per image, so that rules and words can be compared without another pass."""
+"""Scores of a run saved on disk, one file per image, so that rules and words can be compared without another pass."""
 
 import json
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ from torch import Tensor
 from ovss.errors import InputError
 from ovss.evaluation.records import write_bytes
 from ovss.files import EMPTY_SEAL, check_seal, seal
-from ovss.segment.labels import ScoreField
-from ovss.segment.stitching import PatchField
-from ovss.segment.windows import Axis
+from ovss.segment.labels import ScoreMap
+from ovss.segment.stitching import PatchScores
+from ovss.segment.windows import Windows1D
 
 FORMATS = {"float32": torch.float32, "float16": torch.float16}
 
 
-class Kept(NamedTuple):
+class SavedScores(NamedTuple):
     """Scores of one image.
 
     Attributes:
@@ -33,8 +33,8 @@ class Kept(NamedTuple):
 
     id: str
     cells: dict[str, Tensor]
-    rows: Axis
-    columns: Axis
+    rows: Windows1D
+    columns: Windows1D
     size: tuple[int, int]
 
 
@@ -43,27 +43,27 @@ def scores_path(folder: Path, index: int) -> Path:
     return folder / f"{index:06d}.safetensors"
 
 
-def keep_fields(folder: Path, index: int, id: str, fields: Mapping[str, ScoreField], number_format: str) -> None:
+def save_scores(folder: Path, index: int, id: str, score_maps: Mapping[str, ScoreMap], number_format: str) -> None:
     """Write the scores of one image.
 
     Args:
         folder: Where to.
         index: Position in the data set.
         id: Name of the image.
-        fields: Scores per method label.
-        number_format: "float32" (judging again gives the same labels) or "float16" (half the size, other labels at
+        score_maps: Scores per method label.
+        number_format: "float32" (relabelling gives the same labels) or "float16" (half the size, other labels at
             near ties).
 
     Raises:
         InputError: The file cannot be written.
     """
-    patches = {label: field for label, field in fields.items() if isinstance(field, PatchField)}
-    assert len(patches) == len(fields), "a run that keeps scores has none at pixels"
+    patches = {label: scores for label, scores in score_maps.items() if isinstance(scores, PatchScores)}
+    assert len(patches) == len(score_maps), "a run that saves scores has none at pixels"
     first = next(iter(patches.values()))
     path = scores_path(folder, index)
     note = {"id": id, "rows": first.rows, "columns": first.columns, "size": first.size}
     note |= {"place": _place(path), "checksum": EMPTY_SEAL}
-    tensors = {label: field.cells.to("cpu", FORMATS[number_format]).contiguous() for label, field in patches.items()}
+    tensors = {label: scores.cells.to("cpu", FORMATS[number_format]).contiguous() for label, scores in patches.items()}
     write_bytes(path, seal(save(tensors, metadata={"picture": json.dumps(note)})))
 
 
@@ -72,14 +72,14 @@ def _place(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
-def read_kept(path: Path) -> Kept:
+def read_scores(path: Path) -> SavedScores:
     """Read the scores of one image, in float32.
 
     Raises:
         InputError: No such file, or a damaged one.
     """
     if not path.is_file():
-        raise InputError(f"no scores at '{path}'; the run must be made with kept scores (--keep-scores)")
+        raise InputError(f"no scores at '{path}'; the run must be made with saved scores (--keep-scores)")
     try:
         content = path.read_bytes()
         check_seal(content)
@@ -91,7 +91,7 @@ def read_kept(path: Path) -> Kept:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"scores '{path}' are damaged ({error}); remove the file and evaluate again") from error
     rows, columns = (
-        Axis(size, window, tuple(starts), tuple(padding))
+        Windows1D(size, window, tuple(starts), tuple(padding))
         for size, window, starts, padding in (note["rows"], note["columns"])
     )
-    return Kept(note["id"], cells, rows, columns, (note["size"][0], note["size"][1]))
+    return SavedScores(note["id"], cells, rows, columns, (note["size"][0], note["size"][1]))

@@ -16,10 +16,10 @@ def compact_png(data: bytes) -> bytes:
     Args:
         data: Bytes of a PNG; one that has a palette already comes back as it is.
     """
-    with Image.open(io.BytesIO(data)) as picture:
-        if picture.mode == "P":
+    with Image.open(io.BytesIO(data)) as image:
+        if image.mode == "P":
             return data
-        small = picture.convert("RGB").quantize(
+        small = image.convert("RGB").quantize(
             COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
         )
     buffer = io.BytesIO()

@@ -32,17 +32,21 @@ def aggregation_weights(similarity: Float[Tensor, "B N N"], beta: float) -> Floa
     return kept / (kept.sum(-1, keepdim=True) + 1e-6)
 
 
-def similarity_attention(similarity: Float[Tensor, "B N N"]) -> Float[Tensor, "B N N"]:
-    """Attention from similarities alone: softmax(3 (M - mean(M))) over the entries above the mean (SC-CLIP).
+def similarity_attention(
+    similarity: Float[Tensor, "B N N"], sharpness: float = SHARPNESS, share: float = 1.0
+) -> Float[Tensor, "B N N"]:
+    """Attention from similarities alone: softmax(sharpness (M - share mean(M))) over the entries that are not negative.
 
     Args:
         similarity: Cosines M; the mean is that of each image.
+        sharpness: Factor of what exceeds the mean; 3 in ProxyCLIP and SC-CLIP.
+        share: How much of the mean is taken off: 1.2 in ProxyCLIP, 1 in SC-CLIP.
 
     Returns:
         Rows that sum to 1. A token always attends to itself.
     """
-    excess = similarity - similarity.mean(dim=(1, 2), keepdim=True)
+    excess = similarity - share * similarity.mean(dim=(1, 2), keepdim=True)
     below = excess < 0
-    # Where all tokens agree, rounding can put the diagonal below the mean and would leave a row without any entry.
+    # Where all tokens agree, all of a row can be below zero, which would leave it without any entry.
     below.diagonal(dim1=1, dim2=2).fill_(False)
-    return torch.softmax((SHARPNESS * excess).masked_fill(below, -torch.inf), dim=-1)
+    return torch.softmax((sharpness * excess).masked_fill(below, -torch.inf), dim=-1)

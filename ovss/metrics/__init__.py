@@ -4,11 +4,47 @@ A record holds the intersection, the ground-truth area and the predicted area, i
 sums of records; nothing is ever averaged over images or batches.
 """
 
-from typing import NamedTuple
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ovss.errors import InputError
+
+if TYPE_CHECKING:
+    from ovss.metrics.boundary import boundary_counts, trimap_counts
+    from ovss.metrics.calibration import area_under_risk_coverage, confidence_record, expected_calibration_error
+    from ovss.metrics.errors import ERROR_COLUMNS, error_counts
+
+_HOMES = {
+    "ERROR_COLUMNS": "errors",
+    "area_under_risk_coverage": "calibration",
+    "boundary_counts": "boundary",
+    "confidence_record": "calibration",
+    "error_counts": "errors",
+    "expected_calibration_error": "calibration",
+    "trimap_counts": "boundary",
+}
+"""Names that are imported on first use: the split of errors needs scipy, which records and their hashes do without."""
+
+__all__ = [
+    "CLIPTRASE_MARGIN",
+    "ERROR_COLUMNS",
+    "INTERSECTION",
+    "MEASURES",
+    "PREDICTION",
+    "RULES",
+    "TRUTH",
+    "Measures",
+    "area_under_risk_coverage",
+    "boundary_counts",
+    "confidence_record",
+    "count_labels",
+    "error_counts",
+    "expected_calibration_error",
+    "measure",
+    "trimap_counts",
+]
 
 MEASURES = ("mIoU", "mAcc", "pAcc", "fwIoU")
 RULES = ("standard", "cliptrase")
@@ -120,3 +156,9 @@ def measure(counts: np.ndarray, rule: str = "standard") -> Measures:
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     denominator = np.asarray(denominator, dtype=np.float64)
     return np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator > 0)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ovss.metrics' has no attribute '{name}'")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -16,7 +16,7 @@ from typing import Protocol as Interface
 from ovss.errors import InputError
 from ovss.files import digest
 from ovss.protocols.reading import Tables, find_protocol, list_protocols, read_protocol
-from ovss.protocols.schema import FIELDS, check_fields, check_together
+from ovss.protocols.schema import DEFAULTS, FIELDS, LATER, check_fields, check_together
 from ovss.vocabulary.tables import list_vocabularies
 
 if TYPE_CHECKING:
@@ -86,8 +86,10 @@ class Protocol:
         area_rule: Foreground classes that cover at most this part of the foreground are struck out; None: off.
         pamr_iterations: Refinement steps; 0: off.
         pamr_dilations: Distances of the neighbours in refinement, pixels.
-        pamr_guide: Image that refinement follows: "input", the resized one brought back to the original size, or
-            "original", the sharper one.
+        pamr_guide: Image that refinement and propagation follow: "input", the resized one brought back to the original
+            size, or "original", the sharper one.
+        tlp_iterations: Steps of text-aware label propagation on the stitched scores, before PAMR; 0: off.
+        tlp_grid: About how many cells each side of the image is cut into for it.
         class_prior: Whether patch scores are multiplied by the image's class scores.
         methods: Parameters that the authors tuned for this protocol, by method; see `ovss.methods.tuned`.
         metric: "standard", or "cliptrase": void counts as background, classes absent from the ground truth are dropped.
@@ -115,6 +117,8 @@ class Protocol:
     pamr_iterations: int
     pamr_dilations: tuple[int, ...]
     pamr_guide: str
+    tlp_iterations: int
+    tlp_grid: int | None
     class_prior: bool
     methods: dict[str, dict[str, Any]] = field(hash=False)
     metric: str
@@ -154,7 +158,8 @@ class Protocol:
         The name is left out: two files that say the same are one protocol.
         """
         tables = {} if self.dataset else self.overrides
-        return digest({"fields": self.fields, "overrides": tables})
+        fields = {key: value for key, value in self.fields.items() if key not in LATER or value != DEFAULTS[key]}
+        return digest({"fields": fields, "overrides": tables})
 
     def for_dataset(self, name: str, model: str | None = None) -> "Protocol":
         """This protocol with the overrides of a data set and of an architecture applied; what a caller set stays.

@@ -121,6 +121,8 @@ FIELDS: dict[str, Convert] = {
     "pamr_iterations": _number(-1, 1000, "a whole number from 0 to 1000", whole=True),
     "pamr_dilations": _dilations,
     "pamr_guide": _choice(PAMR_GUIDES),
+    "tlp_iterations": _number(-1, 1000, "a whole number from 0 to 1000", whole=True),
+    "tlp_grid": _optional(_number(0, 10_000, "a whole number of cells above 0", whole=True)),
     "class_prior": _switch,
     "methods": _methods,
     "metric": _choice(METRICS),
@@ -140,11 +142,15 @@ DEFAULTS: dict[str, Any] = {
     "pamr_iterations": 0,
     "pamr_dilations": (),
     "pamr_guide": "input",
+    "tlp_iterations": 0,
+    "tlp_grid": None,
     "class_prior": False,
     "methods": {},
     "metric": "standard",
 }
 """What a file need not say: each is the absence of something, none is a tuned number."""
+LATER = ("tlp_iterations", "tlp_grid")
+"""Fields that came after the first records: left out of a protocol's hash while they say nothing, so that it stays."""
 REQUIRED = tuple(key for key in FIELDS if key not in DEFAULTS)
 
 
@@ -194,3 +200,5 @@ def check_together(values: Mapping[str, Any], where: str) -> None:
         raise InputError(f"{where}: background = '{values['background']}' needs a threshold between 0 and 1")
     if values["pamr_iterations"] and not values["pamr_dilations"]:
         raise InputError(f"{where}: pamr_iterations = {values['pamr_iterations']} needs pamr_dilations")
+    if values["tlp_iterations"] and values["tlp_grid"] is None:
+        raise InputError(f"{where}: tlp_iterations = {values['tlp_iterations']} needs tlp_grid")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ovss.protocols import Protocol
 from ovss.segment.pamr import Pamr
+from ovss.segment.propagation import Propagation
 from ovss.vocabulary import Vocabulary
 
 STRIP = 16
@@ -30,8 +31,8 @@ class LabelRule:
         scale: Factor of the cosines in the softmax over queries.
         background: Class that uncertain pixels get.
         threshold: Pixels whose best probability is below it become background; None switches the rule off.
-        area: A foreground class that covers at most this fraction of the foreground is struck out; None switches it
-            off.
+        area: A foreground class that covers at most this fraction of the foreground gets no pixel; None switches the
+            rule off.
     """
 
     query_class: tuple[int, ...]
@@ -46,7 +47,7 @@ class LabelRule:
         """The rule that a protocol and a vocabulary make.
 
         Args:
-            vocabulary: Classes and whom each query belongs to.
+            vocabulary: Classes, and the class that each query belongs to.
             protocol: Scale, background rule and area rule.
             model_scale: Factor of the cosines where the protocol leaves it to the model.
         """
@@ -82,8 +83,8 @@ class LabelRule:
         total = ((scores - best.unsqueeze(-2)) * self.scale).exp_().sum(dim=-2)
         return owner[query], 1 / total
 
-    def struck(self, areas: Float[Tensor, " C"]) -> Tensor:
-        """Classes (C,) that the area rule strikes out, from their argmax areas in pixels."""
+    def small_classes(self, areas: Float[Tensor, " C"]) -> Tensor:
+        """Foreground classes (C,) that the area rule leaves out, from their argmax areas in pixels."""
         assert self.area is not None
         foreground = torch.ones_like(areas, dtype=torch.bool)
         foreground[self.background] = False
@@ -91,7 +92,7 @@ class LabelRule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreField(ABC):
+class ScoreMap(ABC):
     """Query scores of one image under one method, stitched when labels or probabilities are asked for.
 
     Attributes:
@@ -99,12 +100,14 @@ class ScoreField(ABC):
         rule: How scores become labels.
         protocol: For PAMR's settings.
         guide: Normalised image (3, H, W) of that size that PAMR follows; None without PAMR.
+        propagation: Coarse grid over which the stitched scores are propagated, before PAMR; None: they are not.
     """
 
     size: tuple[int, int]
     rule: LabelRule
     protocol: Protocol
     guide: Float[Tensor, "3 H W"] | None = field(default=None, repr=False)
+    propagation: Propagation | None = field(default=None, repr=False)
 
     @property
     @abstractmethod
@@ -112,13 +115,26 @@ class ScoreField(ABC):
         """Where the scores are."""
 
     @abstractmethod
-    def strip(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+    def stitched(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
         """Stitched scores of `STRIP` rows of the label map (fewer at its end).
 
         Args:
             top: First row.
             queries: Which queries.
         """
+
+    def strip(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+        """As `stitched`, propagated where the protocol asks for it."""
+        if self.propagation is None:
+            return self.stitched(top, queries)
+        rows = slice(top, min(top + STRIP, self.size[0]))
+        return self.propagation.enlarge(self._propagated[queries], rows)
+
+    @cached_property
+    def _propagated(self) -> Float[Tensor, "Q h w"]:
+        """Maps of the coarse grid, of all queries: they are solved for together."""
+        assert self.propagation is not None
+        return self.propagation.propagate(self.stitched(top) for top in range(0, self.size[0], STRIP))
 
     @cached_property
     def _refiner(self) -> Pamr:
@@ -127,7 +143,7 @@ class ScoreField(ABC):
         return Pamr(self.guide.to(self.device), self.protocol.pamr_dilations)
 
     def cosines(self, queries: slice = slice(None)) -> Float[Tensor, "Q H W"]:
-        """Stitched scores of some queries at the size of the label map, refined where the protocol asks for it.
+        """Stitched scores of some queries at the size of the label map, propagated and refined as the protocol says.
 
         Args:
             queries: Which queries.
@@ -144,7 +160,7 @@ class ScoreField(ABC):
         classes, probability = self._decide(None)
         if self.rule.area is not None:
             areas = torch.bincount(classes.flatten(), minlength=self.rule.classes).double()
-            banned = self.rule.struck(areas)
+            banned = self.rule.small_classes(areas)
             if banned.any():
                 classes, probability = self._decide(banned)
         if probability is not None and self.rule.threshold is not None:
@@ -161,7 +177,7 @@ class ScoreField(ABC):
         return classes, torch.cat([part[1] for part in parts if part[1] is not None])
 
     def _decide_refined(self, banned: Tensor | None) -> tuple[Tensor, Tensor]:
-        """As `_decide`, but a chunk of queries at a time over the whole image, for PAMR needs whole maps."""
+        """As `_decide`, but a chunk of queries at a time over the whole image, because PAMR needs whole maps."""
         chunk = max(1, PAMR_CHUNK // (4 * self.size[0] * self.size[1]))
         owner = torch.tensor(self.rule.query_class, device=self.device)
         best = torch.full(self.size, float("-inf"), device=self.device)

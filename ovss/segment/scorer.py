@@ -20,15 +20,16 @@ from ovss.images import to_rgb
 from ovss.ingredients import WindowScores
 from ovss.methods import Method
 from ovss.protocols import Geometry, Protocol
-from ovss.segment.labels import LabelRule, ScoreField
+from ovss.segment.labels import LabelRule, ScoreMap
 from ovss.segment.pamr import input_guide
-from ovss.segment.stitching import PatchField, PixelField
-from ovss.segment.windows import Axis, axis_windows, centre_crop, resize_image, resized_size
+from ovss.segment.propagation import Propagation
+from ovss.segment.stitching import PatchScores, PixelScores
+from ovss.segment.windows import Windows1D, axis_windows, centre_crop, resize_image, resized_size
 from ovss.vocabulary import Vocabulary, embed_vocabulary
 
 
 @dataclass(frozen=True)
-class Prepared:
+class WindowedImage:
     """An image ready for the backbone.
 
     Attributes:
@@ -40,8 +41,8 @@ class Prepared:
 
     image: Image.Image
     pixels: Float[Tensor, "3 H W"]
-    rows: Axis
-    columns: Axis
+    rows: Windows1D
+    columns: Windows1D
 
     @property
     def size(self) -> tuple[int, int]:
@@ -101,52 +102,52 @@ class Scorer:
         """How query scores become labels."""
         return LabelRule.of(self.vocabulary, self.protocol, self.backbone.logit_scale)
 
-    def prepare(self, image: Image.Image | np.ndarray) -> Prepared:
+    def prepare(self, image: Image.Image | np.ndarray) -> WindowedImage:
         """Resize, crop and normalise an image and lay out its windows.
 
         Raises:
             InputError: The resized image is smaller than one patch.
         """
-        picture = to_rgb(image)
-        seen = seen_image(picture, self.geometry, self.protocol.resize_filter)
+        upright = to_rgb(image)
+        seen = seen_image(upright, self.geometry, self.protocol.resize_filter)
         if min(seen.size) < self.backbone.patch_size:
             raise InputError(
-                f"an image of {picture.width}x{picture.height} pixels becomes {seen.width}x{seen.height} under "
+                f"an image of {upright.width}x{upright.height} pixels becomes {seen.width}x{seen.height} under "
                 f"protocol '{self.protocol.name}', less than one patch of {self.backbone.patch_size} pixels"
             )
         pixels = self.backbone.preprocess(seen)
         window, stride = self.geometry.window, self.geometry.stride
         patch = self.backbone.patch_size if self.protocol.window_remainder == "pad" else None
-        return Prepared(
-            image=picture if self.geometry.crop is None else seen,
+        return WindowedImage(
+            image=upright if self.geometry.crop is None else seen,
             pixels=pixels,
             rows=axis_windows(pixels.shape[1], window, stride, patch),
             columns=axis_windows(pixels.shape[2], window, stride, patch),
         )
 
-    def score(self, pictures: Sequence[Prepared]) -> list[dict[str, ScoreField]]:
+    def score(self, images: Sequence[WindowedImage]) -> list[dict[str, ScoreMap]]:
         """Score images; windows of equal size share backbone passes, whichever image they come from.
 
         Returns:
-            For each image a `ScoreField` per method label.
+            For each image a `ScoreMap` per method label.
         """
         groups: dict[tuple[int, int, bool], list[tuple[int, int]]] = {}
-        for number, picture in enumerate(pictures):
-            kind = (picture.rows.window, picture.columns.window, picture.overlapping)
-            windows = len(picture.rows.starts) * len(picture.columns.starts)
+        for number, image in enumerate(images):
+            kind = (image.rows.window, image.columns.window, image.overlapping)
+            windows = len(image.rows.starts) * len(image.columns.starts)
             groups.setdefault(kind, []).extend((number, window) for window in range(windows))
         found: list[dict[str, dict[int, Tensor | WindowScores]]]
-        found = [{label: {} for label in self.methods} for _ in pictures]
+        found = [{label: {} for label in self.methods} for _ in images]
         for (_, _, overlapping), members in groups.items():
             for start in range(0, len(members), self.batch_size):
                 chosen = members[start : start + self.batch_size]
-                crops = [pictures[number].crop(window) for number, window in chosen]
+                crops = [images[number].crop(window) for number, window in chosen]
                 for label, scores in self._score_windows(torch.stack(crops), overlapping).items():
                     for (number, window), one in zip(chosen, scores, strict=True):
                         found[number][label][window] = one
         return [
-            {label: self._field(picture, windows[label]) for label in self.methods}
-            for picture, windows in zip(pictures, found, strict=True)
+            {label: self._score_map(image, windows[label]) for label in self.methods}
+            for image, windows in zip(images, found, strict=True)
         ]
 
     def _score_windows(
@@ -179,28 +180,34 @@ class Scorer:
             scores = scores * method.class_scores(tokens, self.text)[:, :, None, None]
         return scores
 
-    def _guide(self, picture: Prepared) -> Float[Tensor, "3 H W"]:
+    def _guide(self, image: WindowedImage) -> Float[Tensor, "3 H W"]:
         if self.protocol.pamr_guide == "original":
-            return self.backbone.preprocess(picture.image)
-        return input_guide(picture.pixels, picture.size)
+            return self.backbone.preprocess(image.image)
+        return input_guide(image.pixels, image.size)
 
-    def _field(self, picture: Prepared, windows: dict[int, Tensor | WindowScores]) -> ScoreField:
+    def _score_map(self, image: WindowedImage, windows: dict[int, Tensor | WindowScores]) -> ScoreMap:
+        steps, grid = self.protocol.tlp_iterations, self.protocol.tlp_grid
+        guide = self._guide(image) if self.protocol.pamr_iterations or steps else None
+        propagation = None
+        if steps and guide is not None and grid is not None:
+            propagation = Propagation.of(guide.to(self.text.device), self.text, grid, steps)
         shared: dict[str, Any] = {
-            "rows": picture.rows,
-            "columns": picture.columns,
-            "size": picture.size,
+            "rows": image.rows,
+            "columns": image.columns,
+            "size": image.size,
             "rule": self.rule,
             "protocol": self.protocol,
-            "guide": self._guide(picture) if self.protocol.pamr_iterations else None,
+            "guide": guide if self.protocol.pamr_iterations else None,
+            "propagation": propagation,
         }
-        rows, columns = len(picture.rows.starts), len(picture.columns.starts)
+        rows, columns = len(image.rows.starts), len(image.columns.starts)
         ordered = [windows[number] for number in range(rows * columns)]
         refined = tuple(window for window in ordered if isinstance(window, WindowScores))
         if refined:
-            return PixelField(windows=refined, **shared)
+            return PixelScores(windows=refined, **shared)
         stacked = torch.stack([window for window in ordered if isinstance(window, Tensor)])  # (rows * columns, Q, h, w)
         cells = stacked.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
-        return PatchField(cells=cells, **shared)
+        return PatchScores(cells=cells, **shared)
 
 
 def seen_image(image: Image.Image, geometry: Geometry, resize_filter: str) -> Image.Image:

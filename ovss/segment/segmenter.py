@@ -13,12 +13,11 @@ from PIL import Image
 from ovss.backbone import Backbone
 from ovss.errors import InputError
 from ovss.files import atomic_write
-from ovss.images import to_rgb
 from ovss.images.colours import class_colours, overlay
 from ovss.methods import Method, create_method
 from ovss.methods.tuned import under_protocol
 from ovss.protocols import Protocol, default_protocol, load_protocol
-from ovss.segment.labels import ScoreField
+from ovss.segment.labels import ScoreMap
 from ovss.segment.scorer import Scorer
 from ovss.vocabulary import Vocabulary
 
@@ -41,7 +40,7 @@ class Segmentation:
     classes: tuple[str, ...]
     image: Image.Image
     method: str
-    _field: ScoreField
+    _score_map: ScoreMap
 
     @cached_property
     def scores(self) -> np.ndarray:
@@ -49,7 +48,7 @@ class Segmentation:
 
         Computed when first asked for; needs C * H * W floats.
         """
-        return self._field.probabilities().cpu().numpy()
+        return self._score_map.probabilities().cpu().numpy()
 
     @property
     def shares(self) -> dict[str, float]:
@@ -179,10 +178,10 @@ class Segmenter:
         """
         from ovss.images import load_image
 
-        picture = load_image(image) if isinstance(image, str | Path) else to_rgb(image)
-        prepared = self._scorer.prepare(picture)
-        field = self._scorer.score([prepared])[0][self.method.label]
-        return Segmentation(field.labels(), self.classes, prepared.image, self.method.label, field)
+        pixels = load_image(image) if isinstance(image, str | Path) else image
+        windowed = self._scorer.prepare(pixels)
+        scores = self._scorer.score([windowed])[0][self.method.label]
+        return Segmentation(scores.labels(), self.classes, windowed.image, self.method.label, scores)
 
 
 def resolve_protocol(protocol: str | Protocol | None, backbone: Backbone) -> Protocol:

@@ -8,13 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovss.ingredients import WindowScores, WindowStitcher
-from ovss.segment.labels import STRIP, ScoreField
-from ovss.segment.windows import Axis, stitch_matrix
+from ovss.segment.labels import STRIP, ScoreMap
+from ovss.segment.windows import Windows1D, stitch_matrix
 
 
 @dataclass(frozen=True, kw_only=True)
-class PatchField(ScoreField):
-    """Scores at patch resolution; see `ScoreField`.
+class PatchScores(ScoreMap):
+    """Scores at patch resolution; see `ScoreMap`.
 
     Attributes:
         cells: Scores of all windows side by side, (Q, rows * cells, columns * cells).
@@ -23,8 +23,8 @@ class PatchField(ScoreField):
     """
 
     cells: Float[Tensor, "Q h w"]
-    rows: Axis
-    columns: Axis
+    rows: Windows1D
+    columns: Windows1D
 
     @property
     def device(self) -> torch.device:
@@ -41,7 +41,7 @@ class PatchField(ScoreField):
         cells = self.cells.shape[2] // len(self.columns.starts)
         return stitch_matrix(self.columns, cells, self.size[1]).to(self.device)
 
-    def strip(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+    def stitched(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
         """Stitched scores of some rows of the label map."""
         weights = self._row_matrix[top : top + STRIP]
         used = weights.any(dim=0).nonzero().squeeze(1)
@@ -51,8 +51,8 @@ class PatchField(ScoreField):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelField(ScoreField):
-    """Scores at the pixels of the windows, made row by row as the label map needs them; see `ScoreField`.
+class PixelScores(ScoreMap):
+    """Scores at the pixels of the windows, made row by row as the label map needs them; see `ScoreMap`.
 
     Attributes:
         windows: Scores of each window, row by row of windows.
@@ -61,8 +61,8 @@ class PixelField(ScoreField):
     """
 
     windows: tuple[WindowScores, ...]
-    rows: Axis
-    columns: Axis
+    rows: Windows1D
+    columns: Windows1D
 
     @property
     def device(self) -> torch.device:
@@ -74,6 +74,6 @@ class PixelField(ScoreField):
         rows = stitch_matrix(self.rows, self.rows.padded, self.size[0])
         return WindowStitcher(self.windows, rows, stitch_matrix(self.columns, self.columns.padded, self.size[1]))
 
-    def strip(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+    def stitched(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
         """Stitched scores of some rows of the label map."""
         return self._stitcher.strip(top, min(STRIP, self.size[0] - top), queries)

@@ -22,7 +22,7 @@ from ovss.images.resizing import opencv_bilinear
 from ovss.ingredients.interpolation import bilinear_matrix
 
 
-class Axis(NamedTuple):
+class Windows1D(NamedTuple):
     """Windows along one axis of an image."""
 
     size: int
@@ -101,7 +101,7 @@ def centre_crop(image: Image.Image, side: int) -> Image.Image:
     return image.crop((left, top, left + side, top + side))
 
 
-def axis_windows(size: int, window: int | None, stride: int | None, patch: int | None = None) -> Axis:
+def axis_windows(size: int, window: int | None, stride: int | None, patch: int | None = None) -> Windows1D:
     """Windows along an axis of `size` pixels: ceil((size - window) / stride) + 1 of them, the last one moved back
     inside.
 
@@ -112,11 +112,11 @@ def axis_windows(size: int, window: int | None, stride: int | None, patch: int |
         patch: Side of a patch that windows are padded to whole numbers of, the odd pixel behind; None: no padding.
     """
     if window is None or size <= window:
-        return Axis(size, size, (0,), _padding(size, patch))
+        return Windows1D(size, size, (0,), _padding(size, patch))
     if stride is None or stride < 1:
         raise InputError(f"stride must be a positive number of pixels for windows of {window} pixels, not {stride}")
     count = math.ceil((size - window) / stride) + 1
-    return Axis(size, window, tuple(min(i * stride, size - window) for i in range(count)), _padding(window, patch))
+    return Windows1D(size, window, tuple(min(i * stride, size - window) for i in range(count)), _padding(window, patch))
 
 
 def _padding(window: int, patch: int | None) -> tuple[int, int]:
@@ -124,7 +124,7 @@ def _padding(window: int, patch: int | None) -> tuple[int, int]:
     return missing // 2, missing - missing // 2
 
 
-def stitch_matrix(axis: Axis, cells: int, target: int) -> Float[Tensor, "target windows_cells"]:
+def stitch_matrix(axis: Windows1D, cells: int, target: int) -> Float[Tensor, "target windows_cells"]:
     """One axis of the stitching: from the cells of all windows, side by side, to the pixels of the final image.
 
     Args:

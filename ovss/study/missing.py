@@ -133,8 +133,9 @@ def _shape(spec: ModelSpec) -> Shape:
     import open_clip
 
     from ovss import tiny
+    from ovss.backbone.loading import register_tiny
 
-    tiny.register()
+    register_tiny()
     settings = open_clip.get_model_config(tiny.ARCHITECTURE if spec.model == "tiny" else spec.model.replace("/", "-"))
     vision = (settings or {}).get("vision_cfg", {})
     if not {"width", "layers", "patch_size", "image_size"} <= set(vision):

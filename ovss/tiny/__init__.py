@@ -1,6 +1,7 @@
-"""The embedded default: the procedural `scenes` data set and a small CLIP trained on it from scratch."""
+"""The embedded default model, a small CLIP trained from scratch on `scenes`: where its files are and what it is called.
 
-from __future__ import annotations
+`ovss.backbone.loading.register_tiny` makes the architecture known to open_clip.
+"""
 
 from pathlib import Path
 
@@ -9,13 +10,3 @@ CONFIGS = Path(__file__).parent / "model_configs"
 WEIGHTS = Path(__file__).parent / "tiny.safetensors"
 RECORD = Path(__file__).parent / "tiny.json"
 CURVE = Path(__file__).parent / "training_curve.csv"
-
-
-def register() -> str:
-    """Make `ovss-tiny` known to open_clip and return that name; calling it again changes nothing."""
-    # Here, so that the words of `scenes` can be had without a model library.
-    import open_clip
-
-    if ARCHITECTURE not in open_clip.list_models():
-        open_clip.add_model_config(CONFIGS)
-    return ARCHITECTURE

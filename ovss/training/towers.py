@@ -13,8 +13,8 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from ovss.backbone import Backbone
+from ovss.backbone.loading import register_tiny
 from ovss.files import atomic_write
-from ovss.tiny import register
 from ovss.training.data import Batch, CaptionTokens
 
 
@@ -23,7 +23,7 @@ def create_silently() -> nn.Module:
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:
-        return open_clip.create_model(register())
+        return open_clip.create_model(register_tiny())
     finally:
         logging.root.setLevel(level)
 
@@ -40,7 +40,7 @@ class Trainee(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.clip: Any = create_silently()
-        self.tokens = CaptionTokens(open_clip.get_tokenizer(register()))
+        self.tokens = CaptionTokens(open_clip.get_tokenizer(register_tiny()))
         table = self.clip.token_embedding.weight.detach()
         self.vocabulary_size = len(table)
         small = nn.Embedding(len(self.tokens.ids), table.shape[1])
@@ -111,7 +111,7 @@ class Trainee(nn.Module):
             whole,
             name="tiny",
             pretrained="in training",
-            tokenizer=open_clip.get_tokenizer(register()),
+            tokenizer=open_clip.get_tokenizer(register_tiny()),
             mean=open_clip.OPENAI_DATASET_MEAN,
             std=open_clip.OPENAI_DATASET_STD,
         )

@@ -24,7 +24,7 @@ import ovss
 from ovss.backbone import Backbone
 from ovss.datasets import Dataset
 from ovss.errors import InputError
-from ovss.evaluation.relabel import rescore
+from ovss.evaluation.relabel import relabel
 from ovss.evaluation.results import Evaluation
 
 KINDS = {
@@ -102,7 +102,7 @@ def evaluate(backbone: Backbone, data: Dataset, out: Path) -> Evaluation:
 
 
 def _outcome(kind: str, path: Path, backbone: Backbone, data: Dataset, out: Path) -> str:
-    refused = {"kept scores": rescore, "kept.json": rescore, "run.json": lambda run, _: Evaluation.load(run)}
+    refused = {"kept scores": relabel, "kept.json": relabel, "run.json": lambda run, _: Evaluation.load(run)}
     if kind in refused:
         with pytest.raises(InputError) as caught:
             refused[kind](out, data)

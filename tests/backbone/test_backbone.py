@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ovss.backbone import Backbone, load_backbone
-from ovss.backbone.loading import read_checkpoint
+from ovss.backbone.checkpoints import read_checkpoint
 from ovss.errors import InputError
 
 
@@ -140,7 +140,7 @@ def test_a_batch_gives_what_each_image_gives(base):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda b: b.encode_tokens(torch.zeros(1, 3, 100, 224)), "100x224 is no multiple of the patch size 32"),
+        (lambda b: b.encode_tokens(torch.zeros(1, 3, 100, 224)), "100x224 is not a multiple of the patch size 32"),
         (lambda b: b.encode_tokens(torch.zeros(3, 224, 224)), "must be"),
         (lambda b: b.encode_tokens(torch.zeros(1, 3, 64, 64), layers=[13]), r"part of 0\.\.12"),
         (lambda b: b.encode_tokens(torch.zeros(1, 3, 64, 64), position="cubic"), "position rule 'cubic'"),

@@ -137,7 +137,7 @@ def test_no_more_pictures_are_held_than_a_bound_whatever_the_length(backbone, da
 
 
 def run_job(backbone, data):
-    from ovss.evaluation.pipeline import Job
+    from ovss.evaluation.job import Job
 
     protocol = quick_protocol().for_dataset("folder", "tiny")
     words = ovss.load_vocabulary(data.vocabulary_name).with_templates(protocol.templates)

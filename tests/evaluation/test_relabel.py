@@ -12,8 +12,8 @@ from evaluation_helpers import METHODS, quick_protocol
 import ovss
 from ovss.cli import main
 from ovss.errors import InputError
-from ovss.evaluation.relabel import rescore
-from ovss.evaluation.scores import read_kept
+from ovss.evaluation.relabel import relabel
+from ovss.evaluation.scores import read_scores
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def fresh(backbone, data, **overrides):
 
 
 def test_the_same_rules_give_the_same_counts(kept, data):
-    again, first = rescore(kept, data), ovss.evaluation.results.Evaluation.load(kept)
+    again, first = relabel(kept, data), ovss.evaluation.results.Evaluation.load(kept)
     for label in METHODS:
         assert np.array_equal(again.counts(label), first.counts(label))
     assert again.facts["rescored_from"] == first.facts["key"]
@@ -49,7 +49,7 @@ def test_the_same_rules_give_the_same_counts(kept, data):
     ids=lambda change: "+".join(change),
 )
 def test_other_rules_give_what_a_fresh_run_gives(kept, backbone, data, change):
-    expected, found = fresh(backbone, data, **change), rescore(kept, data, **change)
+    expected, found = fresh(backbone, data, **change), relabel(kept, data, **change)
     for label in METHODS:
         assert np.array_equal(found.counts(label), expected.counts(label))
     assert found.facts["protocol_hash"] == expected.facts["protocol_hash"]
@@ -57,7 +57,7 @@ def test_other_rules_give_what_a_fresh_run_gives(kept, backbone, data, change):
 
 
 def test_a_rule_moves_the_result(kept, data):
-    plain, strict = rescore(kept, data), rescore(kept, data, background="threshold", threshold=0.9)
+    plain, strict = relabel(kept, data), relabel(kept, data, background="threshold", threshold=0.9)
     assert strict.counts("clip")[:, 2, 0].sum() > plain.counts("clip")[:, 2, 0].sum()
 
 
@@ -66,8 +66,8 @@ def test_half_precision_takes_half_the_room_and_differs_at_ties_only(backbone, d
     ovss.evaluate(backbone, METHODS, data, protocol=quick_protocol(), out=run, shard_size=4, keep_scores="float16")
     sizes = [sum(path.stat().st_size for path in folder.rglob("*.safetensors")) for folder in (run, kept)]
     assert sizes[0] < 0.7 * sizes[1]
-    difference = np.abs(rescore(run, data).counts("clip") - rescore(kept, data).counts("clip")).sum()
-    assert difference < 0.02 * rescore(kept, data).counts("clip").sum()
+    difference = np.abs(relabel(run, data).counts("clip") - relabel(kept, data).counts("clip")).sum()
+    assert difference < 0.02 * relabel(kept, data).counts("clip").sum()
 
 
 def test_words_kept_beside_are_judged_without_another_pass(backbone, tmp_path):
@@ -76,49 +76,49 @@ def test_words_kept_beside_are_judged_without_another_pass(backbone, tmp_path):
     run = tmp_path / "run"
     ovss.evaluate(backbone, "clip", scenes, protocol=protocol, out=run, keep_scores="float32", keep_variants=["plain"])
     expected = ovss.evaluate(backbone, "clip", scenes, protocol=quick_protocol(variant="plain"))
-    found = rescore(run, scenes, variant="plain")
+    found = relabel(run, scenes, variant="plain")
     assert np.abs(found.counts("clip") - expected.counts("clip")).sum() <= 1e-3 * expected.counts("clip").sum()
     assert found.facts["vocabulary_hash"] == expected.facts["vocabulary_hash"]
     assert found.facts["vocabulary_hash"] != ovss.evaluation.results.Evaluation.load(run).facts["vocabulary_hash"]
 
 
 def test_a_subset_of_the_words_can_be_judged(kept, data, backbone):
-    with pytest.raises(InputError, match="1 words have no kept scores"):
-        rescore(kept, data, vocabulary=ovss.load_vocabulary("background; cat, kitten; sofa; wall"))
+    with pytest.raises(InputError, match="1 words have no saved scores"):
+        relabel(kept, data, vocabulary=ovss.load_vocabulary("background; cat, kitten; sofa; wall"))
     words = ovss.load_vocabulary([["background"], ["wall"], ["cat"], ["sofa"]])
-    found = rescore(kept, data, vocabulary=words)
+    found = relabel(kept, data, vocabulary=words)
     expected = ovss.evaluate(backbone, METHODS, data, protocol=quick_protocol(), vocabulary=words)
     assert np.abs(found.counts("clip") - expected.counts("clip")).sum() <= 4
 
 
 def test_what_acts_before_the_scores_cannot_be_changed(kept, data):
     with pytest.raises(InputError, match="'window' acts before the scores"):
-        rescore(kept, data, window=2.0)
+        relabel(kept, data, window=2.0)
     with pytest.raises(InputError, match=r"short_side = 3, but the scores were made with 1\.5; evaluate again"):
-        rescore(kept, data, protocol=quick_protocol(short_side=3.0))
-    assert rescore(kept, data, protocol=quick_protocol(logit_scale=9.0)).facts["protocol"] == "study"
+        relabel(kept, data, protocol=quick_protocol(short_side=3.0))
+    assert relabel(kept, data, protocol=quick_protocol(logit_scale=9.0)).facts["protocol"] == "study"
 
 
 def test_wrong_runs_and_data_are_refused(kept, backbone, data, tmp_path):
     ovss.evaluate(backbone, "clip", data, protocol=quick_protocol(), out=tmp_path / "plain", limit=2)
-    with pytest.raises(InputError, match="no kept scores"):
-        rescore(tmp_path / "plain", data)
+    with pytest.raises(InputError, match="no saved scores"):
+        relabel(tmp_path / "plain", data)
     with pytest.raises(InputError, match="fingerprints differ"):
-        rescore(kept, ovss.load_dataset("scenes", length=2))
+        relabel(kept, ovss.load_dataset("scenes", length=2))
     with pytest.raises(InputError, match="no method 'naclip'"):
-        rescore(kept, data, methods=["naclip"])
+        relabel(kept, data, methods=["naclip"])
 
 
 def test_damaged_or_missing_scores_are_named_and_evaluation_makes_them_again(kept, backbone, data):
     path = sorted(kept.rglob("*.safetensors"))[2]
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(InputError, match=f"{path.name}' are damaged"):
-        rescore(kept, data)
+        relabel(kept, data)
     path.unlink()
     with pytest.raises(InputError, match=f"no scores at .*{path.name}"):
-        rescore(kept, data)
+        relabel(kept, data)
     ovss.evaluate(backbone, METHODS, data, protocol=quick_protocol(), out=kept, shard_size=4, keep_scores="float32")
-    assert len(rescore(kept, data).ids) == 10
+    assert len(relabel(kept, data).ids) == 10
 
 
 def test_scores_of_another_version_are_refused_by_name(kept, data):
@@ -127,7 +127,7 @@ def test_scores_of_another_version_are_refused_by_name(kept, data):
     del content["protocol"]["methods"]
     note.write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"kept.json' was written by another version of ovss .*evaluate again"):
-        rescore(kept, data)
+        relabel(kept, data)
 
 
 def test_scores_that_cannot_be_kept_are_refused_before_any_work(backbone, data, tmp_path):
@@ -157,16 +157,16 @@ def test_torch_threads_do_not_matter_to_kept_scores(kept, data):
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        one = rescore(kept, data)
+        one = relabel(kept, data)
     finally:
         torch.set_num_threads(threads)
-    assert np.array_equal(one.counts("clip"), rescore(kept, data).counts("clip"))
+    assert np.array_equal(one.counts("clip"), relabel(kept, data).counts("clip"))
 
 
 def test_no_flip_of_a_bit_no_cut_and_no_swap_of_kept_scores_is_used(kept):
     first, second = sorted(kept.rglob("*.safetensors"))[:2]
     content = first.read_bytes()
-    whole = read_kept(first)
+    whole = read_scores(first)
     assert whole.id == "p00"
     positions = range(0, len(content), max(1, len(content) // 400))
     damaged = [content[:position] for position in positions] + [content + b"\0", second.read_bytes()]
@@ -177,7 +177,7 @@ def test_no_flip_of_a_bit_no_cut_and_no_swap_of_kept_scores_is_used(kept):
     for version in damaged:
         first.write_bytes(version)
         with pytest.raises(InputError, match=r"000000\.safetensors' are damaged"):
-            read_kept(first)
+            read_scores(first)
 
 
 @pytest.mark.parametrize("name", ["kept.json", "run.json"])
@@ -187,9 +187,9 @@ def test_a_damaged_note_of_a_run_is_refused_and_names_the_file(kept, data, name)
     for position in range(0, len(content), 11):
         path.write_bytes(content[:position] + bytes([content[position] ^ 1 << position % 8]) + content[position + 1 :])
         with pytest.raises(InputError, match=f"'{path}' is damaged"):
-            rescore(kept, data)
+            relabel(kept, data)
     for text in ("[" * 100_000, '{"facts": 1}', "", "\udcff".encode("utf-8", "surrogatepass").decode("latin-1")):
         path.write_text(text)
         with pytest.raises(InputError, match=f"'{path}' is damaged"):
-            rescore(kept, data)
+            relabel(kept, data)
     assert main(["rescore", str(kept)]) == 2

@@ -19,10 +19,10 @@ import ovss
 from ovss.backbone import load_backbone
 from ovss.cli import main
 from ovss.errors import InputError
-from ovss.evaluation.pipeline import Job
+from ovss.evaluation.identity import identity
+from ovss.evaluation.job import Job
 from ovss.evaluation.records import Record, Shard, Store, make_shards, write_bytes
 from ovss.evaluation.results import Evaluation
-from ovss.evaluation.run import _identity
 from ovss.files import _HOST, atomic_write, digest, sweep
 from ovss.methods import resolve_methods
 from ovss.vocabulary import load_vocabulary
@@ -126,7 +126,7 @@ def test_sigterm_says_what_is_safe_and_how_to_go_on(command, tmp_path):
     (line,) = [line for line in errors.splitlines() if "SIGTERM" in line]
     finished = len(records(out))
     assert f"ovss: ended by SIGTERM; {finished} of 10 images are safe in '{out}/records/" in line
-    assert line.endswith("the same command goes on from there")
+    assert line.endswith("the same command resumes there")
     assert "Traceback" not in errors
     assert not list(out.rglob("*.part"))
 
@@ -244,7 +244,7 @@ def test_changed_data_weights_and_code_start_anew(backbone, checkpoint, folder, 
     weights["visual.proj"] = weights["visual.proj"] * 1.01
     save_file(weights, tmp_path / "other.safetensors")
     keys.add(key(ovss.load_backbone("tiny", str(tmp_path / "other.safetensors"), device="cpu", dtype="float32")))
-    monkeypatch.setattr("ovss.evaluation.run.code_hash", lambda *makers: "another version")
+    monkeypatch.setattr("ovss.evaluation.identity.code_hash", lambda *makers: "another version")
     keys.add(key())
     assert len(keys) == 3
 
@@ -270,7 +270,7 @@ def test_a_run_on_data_that_changed_in_place_is_refused(backbone, folder, tmp_pa
 def _identity_of(backbone, data, device="cpu", judged=None, text="text"):
     words = load_vocabulary("background: floor; cat; sofa, couch; wall").with_templates(["a {}."])
     job = Job(resolve_methods(METHODS), judged or words, quick_protocol(), data, 16, 3)
-    return digest(_identity(job, backbone, device, text))
+    return digest(identity(job, backbone, device, text))
 
 
 def test_judged_words_libraries_pixel_statistics_arithmetic_and_text_are_part_of_a_runs_key(
@@ -289,7 +289,7 @@ def test_judged_words_libraries_pixel_statistics_arithmetic_and_text_are_part_of
     assert half.weights_hash == backbone.weights_hash
     keys.append(_identity_of(half, data))
     with monkeypatch.context() as patch:
-        patch.setattr("ovss.evaluation.run.library_versions", lambda: {"torch": "0"})
+        patch.setattr("ovss.evaluation.identity.library_versions", lambda: {"torch": "0"})
         keys.append(_identity_of(backbone, data))
     assert len(set(keys)) == len(keys)
     assert _identity_of(backbone, data) == keys[0]

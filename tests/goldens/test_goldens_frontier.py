@@ -146,3 +146,28 @@ def test_rfclip_blurs_the_same_patches(case):
         plain = own.block(number).forward(own.hidden(number - 1))
         changed.append((own.hidden(number) != plain)[0, 1:].any(-1))
     assert torch.equal(torch.stack(changed), torch.from_numpy(arrays["distracted"]))
+
+
+def test_proxyclip_on_the_grid_of_the_companion():
+    arrays, method, tokens = load("proxyclip_tiny_astronaut_square_28x28")
+    companion = torch.from_numpy(arrays["companion"]).float()[None]
+    got = method.patch_embeddings(tokens, companion)[0]
+    assert got.shape == (784, 48)
+    assert (got - unit_rows(arrays["features"])).abs().max() < 1e-4
+    maps = method.attention(companion)[0, 0]
+    assert relative_difference(maps[torch.from_numpy(arrays["rows"])], arrays["attention_rows"]) < 1e-4
+    assert relative_difference(method.stream(tokens, companion)[0], arrays["attention_out"]) < 1e-4
+
+
+def test_windows_of_glaclip_share_keys_and_values():
+    arrays, method, _ = load("glaclip_tiny_chelsea_wide-full")
+    offsets, backbone = torch.from_numpy(arrays["offsets"]), golden_backbone("tiny")
+    pixels = golden_pixels(backbone, "chelsea_wide")[0]
+    tokens = backbone.encode_tokens(torch.stack([pixels[:, y : y + 224, x : x + 224] for y, x in offsets.tolist()]))
+    apart = (method.patch_embeddings(tokens, offsets) - unit_rows(arrays["features"])).abs().amax(-1).flatten()
+    # A similarity on the threshold moves a single row, which is what the reference allows.
+    assert (apart < 1e-4).float().mean() >= 0.99
+    assert apart.max() < 1e-2
+    eye = torch.eye(1176).view(1, 6, 196, 1176).transpose(0, 1).expand(6, 4, 196, 1176)
+    rows = method.mix(tokens, eye, offsets)[1, 0][torch.from_numpy(arrays["rows"])]
+    assert relative_difference(rows, arrays["attention_rows_window1"]) < 1e-4

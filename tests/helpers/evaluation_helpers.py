@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from ovss import tiny
 from ovss.backbone import Backbone, load_backbone
+from ovss.backbone.loading import register_tiny
 from ovss.datasets import Dataset, load_dataset
 from ovss.protocols import Protocol, load_protocol
 
@@ -21,7 +21,7 @@ METHODS = ["clip", "maskclip"]
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights for the architecture of the embedded model."""
-    architecture = tiny.register()
+    architecture = register_tiny()
     config = open_clip.get_model_config(architecture)
     assert config is not None
     with torch.random.fork_rng():

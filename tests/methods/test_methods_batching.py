@@ -23,6 +23,8 @@ VARIANTS = [
     ("dihclip", {"heads": 1}),
     ("pearl", {"steps": 12, "alpha": 0.3}),
     ("cliper", {"normalise": "once", "layer": 3}),
+    ("glaclip", {"size_gamma": False, "rounds": 0}),
+    ("proxyclip", {"own_block": 4, "beta": 1.0}),
 ]
 
 

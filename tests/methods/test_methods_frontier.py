@@ -6,8 +6,9 @@ import torch
 from method_helpers import random_backbone
 
 from ovss.errors import InputError
-from ovss.ingredients import Blur, balanced_attention, cls_outliers, sharpest_heads
+from ovss.ingredients import Blur, balanced_attention, cls_outliers, sharpest_heads, similarity_attention
 from ovss.methods import create_method, resolve_methods
+from ovss.methods.glaclip import surroundings
 
 
 @pytest.fixture(scope="module")
@@ -223,4 +224,105 @@ class TestOwnPass:
     def test_all_stands_for_methods_that_run_on_any_weights(self):
         chosen = resolve_methods("all")
         assert {"sfp", "dihclip", "pearl", "cliper"} <= set(chosen)
-        assert not {"rfclip", "compose"} & set(chosen)
+        assert not {"rfclip", "glaclip", "proxyclip", "compose"} & set(chosen)
+
+
+class TestWindowsThatShare:
+    """Three windows of one image, of which two overlap by whole patches."""
+
+    OFFSETS = torch.tensor([[0, 0], [0, 24], [5, 40]])
+
+    def windows(self):
+        backbone = random_backbone()
+        image = torch.randn(3, 45, 96, generator=torch.Generator().manual_seed(5))
+        crops = [image[:, y : y + 40, x : x + 56] for y, x in self.OFFSETS.tolist()]
+        return backbone.encode_tokens(torch.stack(crops))
+
+    def formula(self, tokens, offsets, window_beta=False, size_gamma=True):
+        """Attention (B N, B N) of the formula, row by row in double precision."""
+        q = tokens.qkv(12)[0][:, :, 1:].numpy().astype(np.float64)
+        windows, height, width = len(offsets), *tokens.grid
+        u = q.transpose(0, 2, 1, 3).reshape(windows * height * width, -1)
+        n = u / np.linalg.norm(u, axis=1, keepdims=True)
+        spots = [(b, y, x) for b in range(windows) for y in range(height) for x in range(width)]
+        place = [(int(offsets[b][0]) + 8 * y, int(offsets[b][1]) + 8 * x) for b, y, x in spots]
+        result = np.zeros((len(u), len(u)))
+        for i, (b, y, x) in enumerate(spots):
+            near = [
+                j
+                for j, (c, v, w) in enumerate(spots)
+                if place[j] == place[i] or (c == b and max(abs(v - y), abs(w - x)) <= 1)
+            ]
+            start = u[near].mean(0)
+            for _ in range(2):
+                s = n @ start / np.linalg.norm(start)
+                alike = [j for j in range(len(u)) if s[j] > 0.55] or [i]
+                start = n[alike].sum(0)
+            s = n @ start / np.linalg.norm(start)
+            g = 1 + 30 / len(alike) if size_gamma else 3.0
+            share = 1 + 0.3 * np.log(1 + windows) if window_beta else 1.2
+            t = g * (s - share * max(s.mean(), 0))
+            weights = np.where(t < min(t.max(), 0), 0, np.exp(t - t.max()))
+            result[i] = weights / weights.sum()
+        return result
+
+    @pytest.mark.parametrize("switches", [{}, {"window_beta": True}, {"size_gamma": False}], ids=str)
+    def test_attention_is_that_of_the_formula_in_chunks_of_any_size(self, switches, monkeypatch):
+        tokens = self.windows()
+        eye = torch.eye(105).view(3, 1, 35, 105).expand(3, 4, 35, 105)
+        expected = self.formula(tokens, self.OFFSETS, **switches).reshape(3, 35, 105)
+        for entries in (2**23, 800):
+            monkeypatch.setattr("ovss.methods.glaclip.ENTRIES", entries)
+            got = create_method("glaclip", **switches).mix(tokens, eye, self.OFFSETS)
+            np.testing.assert_allclose(got[:, 2], expected, atol=2e-5)
+
+    def test_with_one_window_sharing_changes_nothing(self, tokens):
+        method = create_method("glaclip")
+        apart = method.patch_embeddings(tokens)
+        first = tokens.backbone.encode_tokens(torch.randn(2, 3, 40, 56, generator=torch.Generator().manual_seed(0))[:1])
+        got = method.patch_embeddings(first, torch.tensor([[0, 0]]))
+        torch.testing.assert_close(got, apart[:1], atol=1e-5, rtol=0)
+
+    def test_what_one_window_shows_reaches_the_others(self):
+        tokens, method = self.windows(), create_method("glaclip")
+        shared = method.patch_embeddings(tokens, self.OFFSETS)
+        assert (shared - method.patch_embeddings(tokens)).abs().max() > 1e-2
+
+    def test_patches_at_one_place_are_averaged_over_the_windows(self):
+        queries = torch.arange(12.0).view(2, 6, 1)
+        got = surroundings(queries, (1, 6), torch.tensor([[0, 0], [0, 8]]), 4).flatten()
+        assert got[0] == pytest.approx((0 + 1) / 2)
+        assert got[2] == pytest.approx((2 + 6 + 1 + 3) / 4)
+        apart = surroundings(queries, (1, 6), torch.tensor([[0, 0], [0, 7]]), 4).flatten()
+        assert apart[2] == pytest.approx((1 + 2 + 3) / 3)
+
+    def test_another_number_of_offsets_is_refused(self, tokens):
+        with pytest.raises(InputError, match=r"glaclip: offsets must be \(2, 2\), not \(3, 2\)"):
+            create_method("glaclip").patch_embeddings(tokens, self.OFFSETS)
+
+
+class TestProxy:
+    def test_attention_is_that_of_the_formula(self):
+        features = torch.randn(2, 6, 3, 4, generator=torch.Generator().manual_seed(6))
+        for image, maps in zip(features, create_method("proxyclip").attention(features), strict=True):
+            rows = image.flatten(1).T.double().numpy()
+            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+            similar = rows @ rows.T
+            logits = 3 * (similar - 1.2 * similar.mean())
+            weights = np.where(logits < 0, 0, np.exp(logits))
+            np.testing.assert_allclose(maps[0], weights / weights.sum(1, keepdims=True), atol=1e-6)
+
+    def test_a_uniform_image_leaves_each_token_itself(self):
+        maps = similarity_attention(torch.ones(1, 4, 4), share=1.2)
+        assert torch.equal(maps, torch.eye(4)[None])
+
+    def test_clip_is_its_own_companion_where_none_is_given(self, tokens):
+        method = create_method("proxyclip")
+        expected = method.patch_embeddings(tokens, tokens.hidden(9)[:, 1:].mT.unflatten(-1, (5, 7)))
+        torch.testing.assert_close(method.patch_embeddings(tokens), expected)
+        assert not torch.allclose(create_method("proxyclip", own_block=4).patch_embeddings(tokens), expected)
+
+    @pytest.mark.parametrize("shape", [(3, 6, 5, 7), (2, 35, 6)])
+    def test_features_that_are_no_maps_of_these_images_are_refused(self, tokens, shape):
+        with pytest.raises(InputError, match=r"features must be \(2, channels, rows, columns\) for 2 images"):
+            create_method("proxyclip").patch_embeddings(tokens, torch.zeros(shape))

@@ -32,7 +32,7 @@ def pictures(batch=2, rows=5, columns=7, seed=0):
 def test_all_methods_are_listed():
     assert NAMES == [
         "clip", "maskclip", "clip_surgery", "sclip", "gem", "clearclip", "resclip", "naclip", "cliptrase", "scclip",
-        "clipseg_aaai25", "cliper", "dihclip", "pearl", "rfclip", "sfp", "compose",
+        "clipseg_aaai25", "cliper", "dihclip", "glaclip", "pearl", "proxyclip", "rfclip", "sfp", "compose",
     ]  # fmt: skip
 
 
@@ -87,6 +87,8 @@ def test_depths_follow_the_papers():
     assert create_method("sfp").layers(24) == {7, 17, 22, 23, *range(9, 20)}
     assert create_method("dihclip").layers(12) == {11, 8, *range(4, 11)}
     assert create_method("pearl").layers(32) == {31}
+    assert create_method("proxyclip").layers(12) == {9, 11}
+    assert create_method("glaclip").layers(24) == {23}
     assert [create_method("cliper").chosen(depth) for depth in (12, 24)] == [12, 23]
 
 
@@ -175,6 +177,8 @@ def test_constant_pictures_give_finite_embeddings(backbone, name):
         ("clipseg_aaai25", {"attention": ()}, "attention=() is empty"),
         ("gem", {"blocks": 0}, "gem: blocks=0 is outside [1, inf)"),
         ("sfp", {"detector": "lof"}, "sfp: detector='lof' is none of som, norm, kdist"),
+        ("glaclip", {"positive": 1.5}, "glaclip: positive=1.5 is outside [-1, 1]"),
+        ("proxyclip", {"own_block": 13}, "proxyclip: own_block=13 is outside [1, 12]"),
         ("dihclip", {"heads": 0}, "dihclip: heads=0 is outside [1, inf)"),
         ("pearl", {"alpha": -0.1}, "pearl: alpha=-0.1 is outside [0, inf)"),
         ("cliper", {"normalise": "twice"}, "cliper: normalise='twice' is none of each, once"),

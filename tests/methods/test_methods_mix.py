@@ -23,6 +23,7 @@ VARIANTS = [
     ("dihclip", {"heads": 2}),
     ("pearl", {"arch": "vanilla", "solver": "svd"}),
     ("cliper", {"layer": 4}),
+    ("glaclip", {"window_beta": True, "size_gamma": False}),
 ]
 VARIANT_IDS = [f"{name}{number}" for number, (name, _) in enumerate(VARIANTS)]
 AUTHORS_MAPS = {

@@ -46,7 +46,7 @@ def written(folder, text, name="mine.toml"):
 
 def test_all_documented_protocols_are_shipped():
     documented = {"window224", "sclip", "naclip", "naclip-v1", "naclip+pamr", "scclip", "clearclip", "resclip"}
-    documented |= {"clip_surgery", "tcl", "tcl+pamr", "cliptrase-224", "cliptrase-336", "study"}
+    documented |= {"clip_surgery", "tcl", "tcl+pamr", "cliptrase-224", "cliptrase-336", "study", "pearl"}
     assert documented <= set(list_protocols())
 
 
@@ -71,6 +71,10 @@ def test_all_documented_protocols_are_shipped():
         ("naclip+pamr", "voc20", {"window": None, "pamr_dilations": (8, 16)}),
         ("naclip+pamr", "ade150", {"window": 224, "pamr_iterations": 10}),
         ("naclip+pamr", "cityscapes", {"short_side": 560, "window": 224}),
+        ("pearl", "voc21", {"window": None, "threshold": 0.1, "logit_scale": 40, "tlp_iterations": 25, "tlp_grid": 80}),
+        ("pearl", "cityscapes", {"short_side": 560, "window": 224, "stride": 112, "tlp_grid": 224}),
+        ("pearl", "ade150", {"tlp_grid": 80, "methods": {"pearl": {"alpha": 0.3}}, "pamr_iterations": 0}),
+        ("naclip", "voc21", {"tlp_iterations": 0}),
         ("scclip", "voc21", {"logit_scale": 50, "threshold": 0.15, "area_rule": 0.1}),
         ("scclip", "context60", {"logit_scale": 40, "threshold": 0.15, "area_rule": None}),
         ("scclip", "coco_object", {"logit_scale": 55, "threshold": 0.35}),
@@ -221,6 +225,8 @@ def test_the_default_is_study_for_the_embedded_model_only():
         (MINIMAL + "max_long_side = 300", "max_long_side = 300 must be at least short_side = 336"),
         (MINIMAL + "crop = 400", "crop = 400 must be at most short_side = 336"),
         (MINIMAL + "pamr_iterations = 3", "pamr_iterations = 3 needs pamr_dilations"),
+        (MINIMAL + "tlp_iterations = 25", "tlp_iterations = 25 needs tlp_grid"),
+        (MINIMAL + "tlp_grid = 2.5", "tlp_grid = 2.5 must be a whole number of cells"),
         (MINIMAL + "pamr_iterations = 1.5", "pamr_iterations = 1.5 must be a whole number"),
         (MINIMAL + "class_prior = 1", "class_prior = 1 must be true or false"),
         (MINIMAL + "methods = 3", "methods = 3 must be a table for each method"),

@@ -12,7 +12,7 @@ import pytest
 from paths import ROOT
 
 import ovss
-from ovss.evaluation.run import MAKERS
+from ovss.evaluation.identity import MAKERS
 from ovss.methods import list_methods, method_class
 from ovss.provenance.sources import HOME, files_digest, modules_used, reached_files, read_source
 from ovss.study.digests import notebook_sources

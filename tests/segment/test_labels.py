@@ -10,18 +10,18 @@ from paths import shared_path
 
 from ovss.protocols import load_protocol
 from ovss.segment.labels import LabelRule
-from ovss.segment.stitching import PatchField
-from ovss.segment.windows import Axis
+from ovss.segment.stitching import PatchScores
+from ovss.segment.windows import Windows1D
 
 PLAIN = LabelRule(query_class=(0, 1, 2), classes=3, scale=10.0, background=0, threshold=None, area=None)
 
 
-def field_of(scores: torch.Tensor, rule: LabelRule, size: tuple[int, int] | None = None, **options) -> PatchField:
+def field_of(scores: torch.Tensor, rule: LabelRule, size: tuple[int, int] | None = None, **options) -> PatchScores:
     """A field of one window whose cells are the given scores (Q, h, w)."""
     height, width = scores.shape[1:]
-    rows, columns = Axis(height, height, (0,)), Axis(width, width, (0,))
+    rows, columns = Windows1D(height, height, (0,)), Windows1D(width, width, (0,))
     options = {"size": size or (height, width), "protocol": load_protocol("window224"), **options}
-    return PatchField(cells=scores, rows=rows, columns=columns, rule=rule, **options)
+    return PatchScores(cells=scores, rows=rows, columns=columns, rule=rule, **options)
 
 
 def random_scores(queries: int, height: int, width: int, seed: int = 0) -> torch.Tensor:

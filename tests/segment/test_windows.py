@@ -16,7 +16,7 @@ from ovss.evaluation.pipeline import crop_truth
 from ovss.ingredients.interpolation import bilinear_matrix
 from ovss.protocols import Geometry, list_protocols, load_protocol
 from ovss.segment.scorer import seen_image
-from ovss.segment.windows import Axis, axis_windows, resize_image, resized_size, stitch_matrix
+from ovss.segment.windows import Windows1D, axis_windows, resize_image, resized_size, stitch_matrix
 
 
 @given(size=st.integers(1, 600), window=st.integers(1, 300), stride=st.integers(1, 300))
@@ -30,7 +30,7 @@ def test_windows_follow_the_published_count_and_cover_every_pixel_their_stride_a
 
 def test_the_last_window_is_moved_back_inside():
     assert axis_windows(500, 224, 112).starts == (0, 112, 224, 276)
-    assert axis_windows(100, 224, 112) == Axis(100, 100, (0,))
+    assert axis_windows(100, 224, 112) == Windows1D(100, 100, (0,))
     assert axis_windows(500, None, None).starts == (0,)
     assert not axis_windows(448, 224, 224).overlapping
     assert axis_windows(449, 224, 224).overlapping

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 import ovss.tiny as tiny
 from ovss import create_method, load_backbone
+from ovss.backbone.loading import register_tiny
 from ovss.cli import main
 from ovss.errors import InputError
 from ovss.files import file_digest
@@ -122,7 +123,7 @@ def test_a_run_leaves_record_and_curve(uninterrupted):
 
 
 def test_exported_weights_load_in_plain_open_clip(uninterrupted):
-    tiny.register()
+    register_tiny()
     model: Any = open_clip.create_model("ovss-tiny", pretrained=str(uninterrupted / "tiny.safetensors"))
     saved = weights(uninterrupted)
     assert saved["token_embedding.weight"].shape == (49408, 64)
@@ -144,7 +145,7 @@ def test_the_trained_towers_are_those_of_open_clip(pool):
 
 
 def test_fast_tokens_are_those_of_the_standard_tokenizer():
-    standard = open_clip.get_tokenizer(tiny.register())
+    standard = open_clip.get_tokenizer(register_tiny())
     tokens = CaptionTokens(standard)
     for i in range(200):
         caption = scene("train", i, size=(16, 16)).caption

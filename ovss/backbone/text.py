@@ -1,0 +1,49 @@
+"""The text tower: words into the joint space, and which words the embedded model has never seen."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ovss.errors import InputError
+
+if TYPE_CHECKING:
+    from ovss.backbone.backbone import Backbone
+
+
+def encode_text(backbone: "Backbone", texts: Sequence[str], batch_size: int) -> Tensor:
+    """Text embeddings (T, E), not normalised; see `Backbone.encode_text`."""
+    tokenizer = backbone.tokenizer
+    for text in texts:
+        length = len(tokenizer.encode(text)) + 2 if hasattr(tokenizer, "encode") else 0
+        if length > tokenizer.context_length:
+            raise InputError(
+                f"text '{text[:60]}...' has {length} tokens; {backbone.name} reads {tokenizer.context_length}"
+            )
+    if not texts:
+        return torch.empty(0, backbone.embed_dim, device=backbone.device, dtype=backbone.dtype)
+    tokens = tokenizer(list(texts)).to(backbone.device)  # (T, context)
+    order = (tokens != 0).sum(dim=1).argsort(stable=True)
+    parts = [_encode(backbone.model, tokens[chosen]) for chosen in order.split(batch_size)]
+    return torch.cat(parts)[order.argsort()]
+
+
+def _encode(model: Any, tokens: Tensor) -> Tensor:
+    """open_clip's text embedding, without the padding where attention is causal and so cannot see it."""
+    if getattr(model, "text_pool_type", None) != "argmax" or getattr(model, "attn_mask", None) is None:
+        return model.encode_text(tokens)
+    end = tokens.argmax(dim=1)  # the end token has the highest number
+    length = int(end.max()) + 1
+    x = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]  # (T, length, width)
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    x = x[torch.arange(len(x), device=x.device), end]
+    projection = model.text_projection
+    return projection(x) if isinstance(projection, nn.Module) else x @ projection
+
+
+def unseen_words(backbone: "Backbone", texts: Iterable[str]) -> list[str]:
+    """Words with a token that never occurred in training, whose embedding is a zero vector."""
+    unseen = ~backbone.model.token_embedding.weight.any(dim=1).cpu()
+    words = dict.fromkeys(word for text in texts for word in text.split())
+    return [word for word in words if unseen[torch.tensor(backbone.tokenizer.encode(word), dtype=torch.long)].any()]

@@ -1,0 +1,118 @@
+"""Hidden states of one pass through the image tower: what every method is a function of."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ovss.backbone.block import Block
+from ovss.errors import InputError
+
+if TYPE_CHECKING:
+    from ovss.backbone.backbone import Backbone
+
+Intervention = Callable[[Tensor, tuple[int, int]], Tensor]
+"""Change of a block's output (B, 1 + N, D) before the next block sees it, given the grid (h, w)."""
+
+
+class Tokens:
+    """Hidden states of one backbone pass, shared by all methods.
+
+    Hidden states are numbered 0 (input of block 1) to L (output of block L); token 0 of each is CLS, the others are
+    patches in row-major order. States above the highest one held are computed from it when asked for, once.
+
+    Example:
+        >>> import torch, ovss
+        >>> backbone = ovss.load_backbone("tiny", device="cpu", dtype="float32")
+        >>> tokens = backbone.encode_tokens(torch.zeros(1, 3, 32, 48))
+        >>> tokens.grid, tuple(tokens.hidden(0).shape)
+        ((4, 6), (1, 25, 128))
+        >>> [tuple(part.shape) for part in tokens.qkv(backbone.depth)]
+        [(1, 4, 25, 32), (1, 4, 25, 32), (1, 4, 25, 32)]
+
+    Args:
+        backbone: The backbone that made them.
+        grid: Patch rows and columns (h, w).
+        states: Hidden states held, by number, each (B, 1 + N, D) with N = h * w.
+        intervene: What was done to the output of each block before the next one saw it; None: nothing.
+    """
+
+    def __init__(
+        self,
+        backbone: "Backbone",
+        grid: tuple[int, int],
+        states: dict[int, Tensor],
+        intervene: Intervention | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.grid = grid
+        self.intervene = intervene
+        self._states = states
+        self._passes: dict[Intervention, Tokens] = {}
+        self._qkv: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks L."""
+        return self.backbone.depth
+
+    @property
+    def batch(self) -> int:
+        """Number of windows B."""
+        return next(iter(self._states.values())).shape[0]
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Numbers of the hidden states held at the moment, ascending."""
+        return tuple(sorted(self._states))
+
+    def hidden(self, layer: int) -> Float[Tensor, "B T D"]:
+        """Hidden state `layer`: 0 is the input of block 1, L the output of the last block.
+
+        Raises:
+            InputError: `layer` is outside 0..L, or lies below every state that was kept.
+        """
+        if not 0 <= layer <= self.depth:
+            raise InputError(f"layer {layer} is outside 0..{self.depth}, the hidden states of {self.backbone.name}")
+        if layer not in self._states:
+            below = [kept for kept in self._states if kept < layer]
+            if not below:
+                raise InputError(f"hidden state {layer} was not kept; name it in encode_tokens(layers=...)")
+            start = max(below)
+            x = self._states[start]
+            for number in range(start + 1, layer + 1):
+                x = self.backbone.run_block(number, x, self.grid, self.intervene)
+            self._states[layer] = x
+        return self._states[layer]
+
+    def qkv(self, layer: int) -> tuple[Float[Tensor, "B H T d"], Float[Tensor, "B H T d"], Float[Tensor, "B H T d"]]:
+        """Queries, keys and values of block `layer` (1-based) on its own input; computed once, then kept."""
+        if not 1 <= layer <= self.depth:
+            raise InputError(f"block {layer} is outside 1..{self.depth}, the blocks of {self.backbone.name}")
+        if layer not in self._qkv:
+            self._qkv[layer] = self.block(layer).qkv(self.hidden(layer - 1))
+        return self._qkv[layer]
+
+    def intervened(self, intervene: Intervention) -> "Tokens":
+        """Another pass over the same images, from the input of block 1 on, with a change between the blocks.
+
+        Blocks are run when their states are asked for. Equal interventions share one pass, which is kept.
+
+        Args:
+            intervene: Change of each block's output; compared by value where it is a frozen dataclass.
+
+        Raises:
+            InputError: Hidden state 0 was not kept.
+        """
+        if intervene not in self._passes:
+            self._passes[intervene] = Tokens(self.backbone, self.grid, {0: self.hidden(0)}, intervene)
+        return self._passes[intervene]
+
+    def block(self, layer: int) -> Block:
+        """Block `layer` (1-based) of the backbone."""
+        return self.backbone.block(layer)
+
+    def read_out(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T E"]:
+        """Residual-stream tokens into the joint image-text space; not normalised."""
+        return self.backbone.read_out(x)
