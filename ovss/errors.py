@@ -6,7 +6,16 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong; the message is one line that names it and says what would be right."""
+    """Something the user gave is wrong; the message is one line that names it and says what would be right.
+
+    Example:
+        >>> from ovss import InputError, load_protocol
+        >>> try:
+        ...     load_protocol("sclp")
+        ... except InputError as error:
+        ...     print(error)
+        protocol 'sclp' is unknown. Did you mean 'sclip'? A protocol of your own is given by its .toml file.
+    """
 
 
 class Terminated(KeyboardInterrupt):
@@ -22,6 +31,12 @@ def suggest(name: str, options: Iterable[str]) -> str:
 
     Returns:
         A sentence with a leading blank, to be appended to an error message; empty when there are no options.
+
+    Example:
+        >>> suggest("naklip", ["clip", "naclip"])
+        " Did you mean 'naclip'?"
+        >>> suggest("attention", ["clip", "naclip"])
+        ' Available: clip, naclip.'
     """
     options = list(options)
     near = difflib.get_close_matches(name.lower(), [option.lower() for option in options], n=1, cutoff=0.6)
@@ -32,10 +47,10 @@ def suggest(name: str, options: Iterable[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """Text that a terminal shows and does not obey.
+    """Text that a terminal shows without obeying it.
 
     Control characters (an escape sequence in a file name can clear the screen or rewrite what stands above), marks that
-    turn the direction of writing, and bytes of file names that are no text appear as Python writes them; a line break
+    turn the direction of writing, and bytes of file names that are not text appear as Python writes them; a line break
     stays.
     """
     if text.isascii() and text.isprintable():

@@ -102,7 +102,7 @@ def load_companion(name: str, weights: str | Path, *, device: str | torch.device
     except (RuntimeError, AttributeError) as error:
         detail = " ".join(str(error).split())[:160]
         raise InputError(f"weights '{path}' do not fit companion '{name}': {detail}") from error
-    statistics = model.pretrained_cfg
+    statistics: Any = model.pretrained_cfg
     return Companion(model.to(device), name=name, weights=str(path), mean=statistics["mean"], std=statistics["std"])
 
 

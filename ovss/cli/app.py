@@ -9,15 +9,15 @@ import tempfile
 import webbrowser
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from ovss.cli.common import add_model_arguments, backbone_from, say
+from ovss.cli.common import add_model_arguments, backbone_from, described, note_to_stderr
 from ovss.errors import InputError
-from ovss.segment import resolve_protocol
 
-HOST = "127.0.0.1"
-MESSAGE_BYTES = 64 * 2**20
+_HOST = "127.0.0.1"
+_MAX_MESSAGE_BYTES = 64 * 2**20
 """Largest message from the page in bytes; an upload is one message."""
-TEMPLATE = """{%- extends "voila/templates/lab/index.html.j2" -%}
+_TEMPLATE = """{%- extends "voila/templates/lab/index.html.j2" -%}
 {%- block notebook_css -%}
 {%- set links %}{{ super() }}{% endset -%}
 {%- for line in links.splitlines() if 'href="https:' not in line %}{{ line | safe }}
@@ -27,12 +27,14 @@ TEMPLATE = """{%- extends "voila/templates/lab/index.html.j2" -%}
 """Voila's page without the style sheets that it asks other hosts for."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    parser.add_argument("--protocol", help="see 'ovss protocols' (default: window224; study for tiny)")
+def add_command(commands: Any) -> None:
+    """Add `app`."""
+    parser = commands.add_parser("app", **described("try your image and words on a local page"))
+    parser.add_argument("--protocol", help="see 'ovss list protocols' (default: window224; study for tiny)")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
     parser.add_argument("--no-browser", action="store_true", help="print the address only")
     add_model_arguments(parser)
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     if find_spec("voila") is None:
         raise InputError("the playground needs Voila: pip install 'ovss[app]'")
     port = _port(arguments.port)
+    from ovss.segment import resolve_protocol
+
     resolve_protocol(arguments.protocol, backbone_from(arguments))
     with tempfile.TemporaryDirectory(prefix="ovss-app-") as folder:
         _serve(Path(folder), arguments, port)
@@ -48,13 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _port(wanted: int) -> int:
     if not 0 <= wanted <= 65535:
-        raise InputError(f"--port {wanted} is no port; give 1 to 65535, or 0 for a free one")
+        raise InputError(f"--port {wanted} is not a port; give 1 to 65535, or 0 for a free one")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, wanted))
+            probe.bind((_HOST, wanted))
         except OSError as error:
-            raise InputError(f"port {wanted} on {HOST} cannot be used: {error.strerror}; leave out --port") from error
+            raise InputError(f"port {wanted} on {_HOST} cannot be used: {error.strerror}; leave out --port") from error
         return probe.getsockname()[1]
 
 
@@ -74,7 +78,7 @@ def _serve(folder: Path, arguments: argparse.Namespace, port: int) -> None:
             shutil.rmtree(self.connection_dir, ignore_errors=True)
 
     for name in ("access", "general", "application"):
-        logging.getLogger(f"tornado.{name}").setLevel(logging.ERROR)  # refusals are no news, and would show addresses
+        logging.getLogger(f"tornado.{name}").setLevel(logging.ERROR)  # its lines on refusals show addresses
     model = (arguments.model, arguments.pretrained)
     source = (
         "from ovss import load_backbone\nfrom ovss.app.playground import Playground\n"
@@ -85,20 +89,20 @@ def _serve(folder: Path, arguments: argparse.Namespace, port: int) -> None:
     page = folder / "playground.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell(source)], metadata={"kernelspec": kernel}), page)
     token = secrets.token_urlsafe(32)
-    (folder / "index.html.j2").write_text(TEMPLATE, encoding="utf-8")
+    (folder / "index.html.j2").write_text(_TEMPLATE, encoding="utf-8")
     app = Server(notebook_path=str(page), log_level="ERROR")
     app.initialize([])
     # Set after the configuration files were read, so that none of them binds elsewhere or drops the token.
-    app.ip, app.port, app.port_retries, app.open_browser = HOST, port, 0, False
+    app.ip, app.port, app.port_retries, app.open_browser = _HOST, port, 0, False
     app.token, app.connection_dir_root = token, str(folder)
     app.template_paths.insert(0, str(folder))
-    app.tornado_settings = {"websocket_max_message_size": MESSAGE_BYTES, "static_path": DEFAULT_STATIC_FILES_PATH}
-    IOLoop.current().add_callback(_announce, f"http://{HOST}:{port}/?token={token}", folder, arguments.no_browser)
+    app.tornado_settings = {"websocket_max_message_size": _MAX_MESSAGE_BYTES, "static_path": DEFAULT_STATIC_FILES_PATH}
+    IOLoop.current().add_callback(_announce, f"http://{_HOST}:{port}/?token={token}", folder, arguments.no_browser)
     app.start()
 
 
 def _announce(address: str, folder: Path, quiet: bool) -> None:
-    say("the playground runs until Ctrl-C at")
+    note_to_stderr("the playground runs until Ctrl-C at")
     print(address, flush=True)
     if not quiet:
         # A page that leads there keeps the token out of the browser's arguments.

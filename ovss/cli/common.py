@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""What several commands share: the options of a model and of a data set, and how lines reach the terminal."""
 
 import argparse
 import contextlib
@@ -6,15 +6,24 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ovss.backbone import Backbone, load_backbone
-from ovss.errors import Terminated, printable
+from ovss.errors import InputError, Terminated, printable
+
+if TYPE_CHECKING:
+    from ovss.backbone import Backbone
+    from ovss.datasets import Dataset
 
 TINY_NOTE = (
     "note: 'tiny' was trained on drawn scenes only; on photographs its labels mean nothing. "
     "Give --model ViT-B-16 --pretrained openai (or a checkpoint file) for real CLIP."
 )
+
+
+def described(text: str) -> dict[str, str]:
+    """The line of a command in the list of all, and the sentence above its options, for `add_parser`."""
+    return {"help": text, "description": f"{text[0].upper()}{text[1:]}."}
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,23 +32,65 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default="tiny", help="'tiny', an open_clip architecture, or hf-hub:... (default: tiny)"
     )
     parser.add_argument("--pretrained", help="open_clip tag (openai, ...), checkpoint file, or TAG=FILE")
+    add_device_arguments(parser)
+
+
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that choose where the model runs, and in which number format."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument("--dtype", default="auto", help="auto, float32, float16, bfloat16 (default: auto)")
 
 
-def backbone_from(arguments: argparse.Namespace) -> Backbone:
+def backbone_from(arguments: argparse.Namespace) -> "Backbone":
     """The model that the options of `add_model_arguments` name."""
+    from ovss.backbone import load_backbone
+
     return load_backbone(arguments.model, arguments.pretrained, device=arguments.device, dtype=arguments.dtype)
 
 
-def say(text: str) -> None:
+def open_dataset(arguments: argparse.Namespace, name: str, split: str) -> "Dataset":
+    """A data set at the folder, with the class file and the mask encoding that options name, where there are such."""
+    from ovss.datasets import load_dataset
+
+    given = {key: getattr(arguments, key, None) for key in ("images", "masks", "classes", "encoding")}
+    return load_dataset(name, arguments.root, split, **{key: value for key, value in given.items() if value})
+
+
+def require_positive(arguments: argparse.Namespace, *names: str) -> None:
+    """Make sure that options which were given are at least 1.
+
+    Raises:
+        InputError: Names the first that is not.
+    """
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} {value} must be at least 1")
+
+
+def note_to_stderr(text: str) -> None:
     """A line for the person at the terminal, apart from results."""
     print(printable(text), file=sys.stderr, flush=True)
 
 
 def show(text: str) -> None:
-    """A result on standard output; what stands in names is shown, never obeyed by the terminal."""
+    """A result on standard output; control characters in names are shown, so the terminal does not obey them."""
     print(printable(text))
+
+
+def write_table(path: Path, text: str) -> None:
+    """A table as a file that appears whole or not at all.
+
+    Raises:
+        InputError: The file cannot be written; an earlier one of that name is untouched.
+    """
+    from ovss.files import atomic_write
+
+    try:
+        with atomic_write(path, "w", newline="") as file:
+            file.write(text)
+    except OSError as error:
+        raise InputError(f"cannot write '{path}': {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

@@ -6,13 +6,16 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
+from typing import Any
 
+from ovss.cli.common import described
 from ovss.errors import InputError
-from ovss.files import atomic_write, cache_dir
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """No options beyond the common ones."""
+def add_command(commands: Any) -> None:
+    """Add `doctor`."""
+    parser = commands.add_parser("doctor", **described("check this installation"))
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,6 +55,8 @@ def _device() -> str:
 
 
 def _cache() -> str:
+    from ovss.files import atomic_write, cache_dir
+
     probe = cache_dir() / ".doctor"
     with atomic_write(probe) as file:
         file.write(b"ovss")

@@ -2,18 +2,18 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from ovss.cli.common import described, write_table
+from ovss.files.tables import text_table, to_csv
 
-from ovss.cli.protocols import aligned
-from ovss.files import atomic_write
-from ovss.files.tables import to_csv
-from ovss.ledger import KEY, join, load_results, recompute, states, unexplained
-from ovss.ledger.averages import OUTCOMES
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
+def add_command(commands: Any) -> None:
+    """Add `ledger`."""
+    parser = commands.add_parser("ledger", **described("compare published with measured numbers"))
     parser.add_argument(
         "--results", nargs="+", default=[], metavar="PATH", help="summary.csv files, or folders of runs"
     )
@@ -23,23 +23,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--averages", action="store_true", help="show printed averages beside the mean of their cells instead"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the whole table as CSV")
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the ledger; with --check returns 1 when a cell is off without a recorded reason."""
+    from ovss.ledger import join, load_results, recompute, states, unexplained
+
     ledger = join(load_results(arguments.results))
     if arguments.averages:
         averages = recompute()
-        print(averages_as_text(averages))
-        print(conflicts_as_text(averages))
+        print(_averages_as_text(averages))
+        print(_conflicts_as_text(averages))
     else:
         shown = ledger.loc[ledger["measured"].notna()] if arguments.measured or arguments.check else ledger
         if len(shown):
-            print(as_text(shown))
+            print(_as_text(shown))
         print("; ".join(f"{count} {state}" for state, count in states(ledger).items()))
     if arguments.out is not None:
-        with atomic_write(arguments.out, "w", newline="") as file:
-            file.write(to_csv(averages if arguments.averages else ledger))
+        write_table(arguments.out, to_csv(averages if arguments.averages else ledger))
     failing = unexplained(ledger)
     if arguments.check and len(failing):
         print(f"off without a recorded reason: {len(failing)}")
@@ -47,8 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def as_text(ledger: pd.DataFrame) -> str:
+def _as_text(ledger: "pd.DataFrame") -> str:
     """A line per cell."""
+    from ovss.ledger import KEY
+
     rows: list[tuple[str, ...]] = [
         (*KEY, "support", "towers", "published", "measured", "difference", "verdict", "reason")
     ]
@@ -56,10 +60,10 @@ def as_text(ledger: pd.DataFrame) -> str:
         numbers = (_number(cell["published"]), _number(cell["measured"]), _number(cell["difference"], "+.2f"))
         names = (str(cell[name]) for name in (*KEY, "support", "towers"))
         rows.append((*names, *numbers, cell["verdict"], cell["reason"]))
-    return aligned(rows)
+    return text_table(rows)
 
 
-def averages_as_text(averages: pd.DataFrame) -> str:
+def _averages_as_text(averages: "pd.DataFrame") -> str:
     """A line per printed average."""
     rows: list[tuple[str, ...]] = [
         ("method", "arch", "parameters", "quantity", "printed", "recomputed", "cells", "outcome", "source", "note")
@@ -74,11 +78,13 @@ def averages_as_text(averages: pd.DataFrame) -> str:
                 *(str(row[name]) for name in ("outcome", "source", "note")),
             )
         )
-    return aligned(rows)
+    return text_table(rows)
 
 
-def conflicts_as_text(averages: pd.DataFrame) -> str:
+def _conflicts_as_text(averages: "pd.DataFrame") -> str:
     """How many printed averages agree with their cells, and a line per conflict."""
+    from ovss.ledger.averages import OUTCOMES
+
     outcomes = averages["outcome"].tolist()
     lines = ["; ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in OUTCOMES)]
     for row in averages.loc[averages["outcome"] == "conflict"].to_dict("records"):
@@ -90,4 +96,4 @@ def conflicts_as_text(averages: pd.DataFrame) -> str:
 
 
 def _number(value: float, form: str = ".2f") -> str:
-    return "" if pd.isna(value) else format(value, form)
+    return "" if value != value else format(value, form)

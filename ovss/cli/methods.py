@@ -1,15 +1,15 @@
-"""`ovss methods`: the list of methods, or what one computes, from where, with which parameters."""
+"""`ovss list methods [NAME]`: all methods, or what one computes, from where, with which parameters."""
 
 import argparse
 import textwrap
-from dataclasses import fields
 from typing import Any, NamedTuple
 
-from ovss.cli.protocols import aligned
-from ovss.methods.parameters import type_name
-from ovss.methods.registry import list_methods, method_class
+from ovss.cli.catalogue import Description, Hyperparameter, describe_methods
+from ovss.cli.common import described
+from ovss.errors import InputError, suggest
+from ovss.files.tables import text_table
 
-WIDTH = 110
+_WIDTH = 110
 
 
 class ParameterRow(NamedTuple):
@@ -22,9 +22,11 @@ class ParameterRow(NamedTuple):
     source: str
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    parser.add_argument("name", nargs="?", help="a method; without it all are listed")
+def add_command(commands: Any) -> None:
+    """Add `methods`."""
+    parser = commands.add_parser("methods", **described("list the methods, or one method's parameters and source"))
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a method; without it all are listed")
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,26 +41,16 @@ def describe(name: str) -> list[ParameterRow]:
     Raises:
         InputError: No method has this name.
     """
-    return [
-        ParameterRow(
-            parameter=item.name,
-            default=_said(item.default),
-            values=_values(item.metadata["domain"], item.type),
-            help=item.metadata["help"],
-            source=item.metadata["source"],
-        )
-        for item in fields(method_class(name))
-    ]
+    return [_row(parameter) for parameter in _described(name).parameters]
 
 
 def overview() -> str:
     """A table with a line per method."""
     rows = [("method", "passes", "venue", "arXiv", "title")]
-    for name in list_methods():
-        cls = method_class(name)
-        paper = cls.paper
-        rows.append((name, str(1 + cls.own_pass), paper.venue, paper.arxiv or "-", paper.title))
-    return aligned(rows)
+    for name, method in describe_methods().items():
+        paper = method.paper
+        rows.append((name, str(1 + method.own_pass), paper["venue"], paper["arxiv"] or "-", paper["title"]))
+    return text_table(rows)
 
 
 def details(name: str) -> str:
@@ -67,36 +59,43 @@ def details(name: str) -> str:
     Raises:
         InputError: No method has this name.
     """
-    cls = method_class(name)
-    paper = cls.paper
-    origin = ", ".join(filter(None, [paper.venue, f"arXiv {paper.arxiv}" if paper.arxiv else ""]))
-    lines = textwrap.wrap(f"{name}: {paper.title}", WIDTH)
-    lines += [*textwrap.wrap(paper.authors, WIDTH), origin, ""]
-    lines += textwrap.wrap((cls.__doc__ or "").strip(), WIDTH)
-    lines += textwrap.wrap(f"Blocks: {paper.layers}.", WIDTH)
-    if cls.own_pass:
+    method = _described(name)
+    paper = method.paper
+    origin = ", ".join(filter(None, [paper["venue"], f"arXiv {paper['arxiv']}" if paper["arxiv"] else ""]))
+    lines = textwrap.wrap(f"{name}: {paper['title']}", _WIDTH)
+    lines += [*textwrap.wrap(paper["authors"], _WIDTH), origin, ""]
+    lines += textwrap.wrap(method.summary, _WIDTH)
+    lines += textwrap.wrap(f"Blocks: {paper['layers']}.", _WIDTH)
+    if method.own_pass:
         lines += ["Cost: one backbone pass of its own beside the shared one, since states change between the blocks."]
     rows = describe(name)
     if rows:
         head = ("parameter", "default", "values")
-        lines += ["", aligned([head, *((row.parameter, row.default, row.values) for row in rows)]), ""]
+        lines += ["", text_table([head, *((row.parameter, row.default, row.values) for row in rows)]), ""]
         for row in rows:
             text = f"{row.parameter}: {row.help} [{row.source}]"
-            lines += textwrap.wrap(text, WIDTH, subsequent_indent="    ")
-    if paper.deviations:
+            lines += textwrap.wrap(text, _WIDTH, subsequent_indent="    ")
+    if paper["deviations"]:
         lines += ["", "Deviations from the paper:"]
-        for deviation in paper.deviations:
-            lines += textwrap.wrap(deviation, WIDTH, initial_indent="- ", subsequent_indent="  ")
+        for deviation in paper["deviations"]:
+            lines += textwrap.wrap(deviation, _WIDTH, initial_indent="- ", subsequent_indent="  ")
     return "\n".join(lines)
 
 
-def _said(value: Any) -> str:
+def _described(name: str) -> Description:
+    known = describe_methods()
+    if name not in known:
+        raise InputError(f"method '{name}' is unknown.{suggest(name, known)}")
+    return known[name]
+
+
+def _row(item: Hyperparameter) -> ParameterRow:
+    words = ", ".join(item.domain) if isinstance(item.domain, tuple) else item.domain
+    values = f"{item.type}: {words}" if words else item.type
+    return ParameterRow(item.name, _as_text(item.default), values, item.help, item.source)
+
+
+def _as_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _values(domain: str | tuple[str, ...] | None, kind: Any) -> str:
-    words = ", ".join(domain) if isinstance(domain, tuple) else domain
-    named = type_name(kind)
-    return f"{named}: {words}" if words else named

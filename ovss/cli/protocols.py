@@ -1,22 +1,28 @@
-"""`ovss protocols`: what the protocols say."""
+"""`ovss list protocols [NAME]`: the settings a number can be measured under."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ovss.errors import printable
-from ovss.protocols import Protocol, list_protocols, load_protocol
-from ovss.vocabulary.templates import TEMPLATE_SETS
+from ovss.cli.common import described
+from ovss.files.tables import text_table
+
+if TYPE_CHECKING:
+    from ovss.protocols import Protocol
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    parser.add_argument("name", nargs="?", help="a protocol, or a .toml file of your own")
+def add_command(commands: Any) -> None:
+    """Add `protocols`."""
+    parser = commands.add_parser("protocols", **described("list the evaluation protocols, or show one"))
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a protocol, or a .toml file of your own")
     parser.add_argument("--dataset", help="show the values for this data set")
     parser.add_argument("--model", help="and for this architecture")
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the list, or one protocol; returns 0."""
+    from ovss.protocols import list_protocols, load_protocol
+
     if arguments.name is None:
         print(overview([load_protocol(name) for name in list_protocols()]))
         return 0
@@ -27,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def overview(protocols: list[Protocol]) -> str:
+def overview(protocols: list["Protocol"]) -> str:
     """A table with a line per protocol."""
     rows = [("name", "short side", "window/stride", "templates", "names", "scale", "hash")]
     for protocol in protocols:
@@ -36,36 +42,30 @@ def overview(protocols: list[Protocol]) -> str:
         scale = "model" if protocol.logit_scale is None else f"{protocol.logit_scale:g}"
         short, templates = f"{protocol.short_side}{unit}", str(len(protocol.templates))
         rows.append((protocol.name, short, window, templates, protocol.variant, scale, protocol.hash[:12]))
-    lines = aligned(rows).splitlines()
+    lines = text_table(rows).splitlines()
     notes = [f"{protocol.name}: {protocol.description}" for protocol in protocols]
     return "\n".join([*lines, "", *notes])
 
 
-def details(protocol: Protocol) -> str:
+def details(protocol: "Protocol") -> str:
     """All fields, what changes for which data set, and the hash."""
     lines = [f"{protocol.name}: {protocol.description}", f"hash {protocol.hash}"]
     if protocol.dataset is not None:
         lines.append(f"resolved for {protocol.dataset or 'any data set'}, {protocol.model or 'any model'}")
-    lines += ["", aligned([(key, _said(key, value)) for key, value in protocol.fields.items()])]
+    lines += ["", text_table([(key, _as_text(key, value)) for key, value in protocol.fields.items()])]
     if protocol.dataset is None and protocol.overrides:
         changes = [
-            (table, ", ".join(f"{key} = {_said(key, value)}" for key, value in values.items()))
+            (table, ", ".join(f"{key} = {_as_text(key, value)}" for key, value in values.items()))
             for table, values in protocol.overrides.items()
         ]
-        lines += ["", "changes for", aligned(changes)]
+        lines += ["", "changes for", text_table(changes)]
     return "\n".join(lines)
 
 
-def aligned(rows: list[tuple[str, ...]]) -> str:
-    """Rows as text with aligned columns; control characters of names are shown."""
-    rows = [tuple(map(printable, row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    padded = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in padded)
-
-
-def _said(key: str, value: Any) -> str:
+def _as_text(key: str, value: Any) -> str:
     if key == "templates":
+        from ovss.vocabulary.templates import TEMPLATE_SETS
+
         name = next((name for name, texts in TEMPLATE_SETS.items() if texts == value), None)
         return f"{name} ({len(value)})" if name else "; ".join(value)
     if value is None:

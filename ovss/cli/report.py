@@ -3,13 +3,14 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
-from ovss.report.readme import render_readme
-from ovss.report.site import rebuild_site
+from ovss.cli.common import described
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
+def add_command(commands: Any) -> None:
+    """Add `report`."""
+    parser = commands.add_parser("report", **described("build the report, or the README's table, from results"))
     parser.add_argument(
         "folder", nargs="?", type=Path, default=Path("reports/run/tiny"), help="folder of a run (default: %(default)s)"
     )
@@ -20,10 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the results between the markers of this Markdown file instead",
     )
     parser.add_argument("--check", action="store_true", help="with --readme: write nothing, exit 1 when it is outdated")
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Render; returns 1 when --check finds an outdated file."""
+    from ovss.report.readme import render_readme
+    from ovss.report.site import rebuild_site
+
     if arguments.readme is None:
         if arguments.check:
             print("ovss report: --check goes with --readme", file=sys.stderr)

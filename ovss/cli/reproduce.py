@@ -4,25 +4,23 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+from ovss.cli.common import described
 from ovss.errors import InputError
-from ovss.study.collect import RECORD
-from ovss.study.compare import compare_tables
-from ovss.study.config import DEFAULT, list_configs, load_config
-from ovss.study.missing import describe_plan
-from ovss.study.plan import find_templates, plan_study
-from ovss.study.run import INDEX, run_study
+from ovss.study.config import DEFAULT, list_configs
 
 REFERENCES = Path("reports")
 """Committed reference runs, one folder per study."""
 RUNS = REFERENCES / "run"
-"""Where a run writes unless told otherwise; git ignores it."""
-SHOWN = 20
+"""Where a run writes by default; git ignores it."""
+_SHOWN = 20
 """Differences that are printed."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
+def add_command(commands: Any) -> None:
+    """Add `reproduce`."""
+    parser = commands.add_parser("reproduce", **described("run the study's notebooks and build its report"))
     parser.add_argument(
         "config",
         nargs="?",
@@ -50,14 +48,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="largest difference of a number in points (default: what another processor can cause)",
     )
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the study; returns 0, or 1 when a notebook failed, a dry run found something missing, or a number drifted.
 
     A whole study of which the folder holds a reference (`reports/NAME`) is compared with it even without `--compare`;
-    that only tells.
+    that only informs.
     """
+    from ovss.study.compare import compare_tables
+    from ovss.study.config import load_config
+    from ovss.study.missing import describe_plan
+    from ovss.study.plan import find_templates, plan_study
+    from ovss.study.run import INDEX, run_study
+
     if arguments.compare is not None and arguments.only:
         raise InputError("--compare needs the tables of all notebooks; leave out --only")
     config = load_config(arguments.config)
@@ -79,10 +84,10 @@ def run(arguments: argparse.Namespace) -> int:
     if reference is None or arguments.only:
         return 0
     drifted = compare_tables(reference, out, arguments.tolerance)
-    for line in drifted[:SHOWN]:
+    for line in drifted[:_SHOWN]:
         print(f"DRIFT {line}", file=sys.stderr)
-    if len(drifted) > SHOWN:
-        print(f"DRIFT and {len(drifted) - SHOWN} more", file=sys.stderr)
+    if len(drifted) > _SHOWN:
+        print(f"DRIFT and {len(drifted) - _SHOWN} more", file=sys.stderr)
     bound = "what another processor can cause" if arguments.tolerance is None else str(arguments.tolerance)
     print(f"{len(drifted) or 'no'} numbers differ from {reference} by more than {bound}")
     return 1 if drifted and arguments.compare else 0
@@ -90,6 +95,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _reference(name: str, out: Path) -> Path | None:
     """The committed run of a study, where there is one and it is not the one just written."""
+    from ovss.study.collect import RECORD
+
     folder = REFERENCES / name
     return folder if (folder / RECORD).is_file() and folder.resolve() != out.resolve() else None
 

@@ -1,17 +1,22 @@
-"""`ovss vocabularies`: which names stand for which classes."""
+"""`ovss list vocabularies [NAME]`: which words stand for which classes."""
 
 import argparse
+from typing import Any
 
-from ovss.cli.protocols import aligned
+from ovss.cli.common import described
 from ovss.errors import printable
-from ovss.vocabulary import load_vocabulary
+from ovss.files.tables import text_table
 from ovss.vocabulary.tables import describe_vocabulary, list_variants, list_vocabularies, read_table
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    parser.add_argument("dataset", nargs="?", help="a data set, a class file, or words as in 'cat; sofa, couch'")
+def add_command(commands: Any) -> None:
+    """Add `vocabularies`."""
+    parser = commands.add_parser("vocabularies", **described("list the class vocabularies, or show one"))
+    parser.add_argument(
+        "dataset", nargs="?", metavar="NAME", help="a data set, a class file, or words as in 'cat; sofa, couch'"
+    )
     parser.add_argument("--variant", help="one variant's classes with their words")
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -19,27 +24,31 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dataset is None:
         rows = [("data set", "variants", "")]
         rows += [(n, " ".join(list_variants(n)), describe_vocabulary(n)) for n in list_vocabularies()]
-        print(aligned(rows))
+        print(text_table(rows))
     elif arguments.variant is None and arguments.dataset in list_vocabularies():
-        print(variants(arguments.dataset))
+        print(_variants_as_text(arguments.dataset))
     else:
-        print(words(arguments.dataset, arguments.variant or "sclip"))
+        print(_words_as_text(arguments.dataset, arguments.variant or "sclip"))
     return 0
 
 
-def variants(dataset: str) -> str:
+def _variants_as_text(dataset: str) -> str:
     """A line per variant of a data set's class list."""
+    from ovss.vocabulary import load_vocabulary
+
     rows = [("variant", "classes", "words", "background words", "hash", "")]
     for variant in list_variants(dataset):
         vocabulary = load_vocabulary(dataset, variant)
         background = "no such class" if vocabulary.background is None else len(vocabulary.words[vocabulary.background])
         counts = (str(len(vocabulary.classes)), str(len(vocabulary.queries)), str(background))
         rows.append((variant, *counts, vocabulary.hash[:12], read_table(dataset, variant)["note"]))
-    return f"{dataset}: {describe_vocabulary(dataset)}\n\n{aligned(rows)}"
+    return f"{dataset}: {describe_vocabulary(dataset)}\n\n{text_table(rows)}"
 
 
-def words(dataset: str, variant: str) -> str:
+def _words_as_text(dataset: str, variant: str) -> str:
     """A line per class of one vocabulary."""
+    from ovss.vocabulary import load_vocabulary
+
     vocabulary = load_vocabulary(dataset, variant)
     title = " ".join(filter(None, (vocabulary.name, vocabulary.variant)))
     counts = f"{len(vocabulary.classes)} classes, {len(vocabulary.queries)} words"
@@ -48,4 +57,4 @@ def words(dataset: str, variant: str) -> str:
     for number, (name, texts) in enumerate(zip(vocabulary.classes, vocabulary.words, strict=True)):
         shown = "" if texts == (name,) else "; ".join(texts) or "(no words)"
         rows.append((str(number), name, shown))
-    return f"{head}\n\n{aligned(rows)}"
+    return f"{head}\n\n{text_table(rows)}"

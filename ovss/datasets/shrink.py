@@ -13,8 +13,6 @@ import numpy as np
 from jaxtyping import Int64
 from PIL import Image
 
-from ovss.images.resizing import opencv_bilinear
-
 SHORT_SIDE = 512
 QUALITY = 75
 """Pillow's default, which the preparation saves with."""
@@ -33,6 +31,8 @@ def shrink_image(image: Image.Image) -> Image.Image:
     """An RGB image as the preparation leaves it; images that are small enough are compressed again, too."""
     size = published_size(image.width, image.height)
     if size != image.size:
+        from ovss.images.resizing import opencv_bilinear  # imports torch, which listing data sets does without
+
         image = Image.fromarray(opencv_bilinear(np.asarray(image), size))
     compressed = io.BytesIO()
     image.save(compressed, "JPEG", quality=QUALITY)

@@ -1,4 +1,8 @@
-"""Atomic files, checksums inside files, content digests and the cache folder."""
+"""Atomic files, checksums inside files, content digests and the cache folder.
+
+Atomic: a file appears whole under its name, or not at all. Digest: the SHA-256 of a value or of a file's bytes. Seal: a
+checksum that a file holds of itself. Sweep: to remove temporary files whose writer has died.
+"""
 
 import contextlib
 import hashlib
@@ -28,7 +32,7 @@ EMPTY_SEAL = _SEAL.decode() + "0" * 64
 _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 _TEMPORARY = re.compile(r"\..+?\.(?:(?P<pid>\d+)-(?P<host>[0-9a-f]{8})\.)?[a-z0-9_]{8}\.part")
 _ABANDONED = 24 * 3600
-"""Age in seconds from which a temporary file counts as abandoned where its writer cannot be asked for."""
+"""Age in seconds from which a temporary file counts as abandoned, if its writer cannot be looked up."""
 
 
 @contextlib.contextmanager
@@ -68,8 +72,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb", **options: Any)
 def sweep(folder: Path) -> list[Path]:
     """Remove temporary files of `atomic_write` whose writer has died; other files of the folder are left alone.
 
-    A file of a process that runs on this machine is never touched. One whose writer cannot be asked for, for it ran on
-    another machine, goes when it is a day old.
+    A file of a process that runs on this machine is never touched. One whose writer cannot be looked up, because it ran
+    on another machine, is removed when it is a day old.
 
     Args:
         folder: Searched without its subfolders; need not exist.
@@ -107,11 +111,11 @@ def _abandoned(changed: float, pid: str | None, host: str | None) -> bool:
 def only_run(folder: Path, lock_file: Path) -> Iterator[None]:
     """Keep a second run out of an output folder, and remove what a killed one left there half written.
 
-    The lock is the operating system's, so a process that is killed holds it no longer.
+    The operating system holds the lock, so the end of a process, even by a kill, releases it.
 
     Args:
         folder: Exists and can be written.
-        lock_file: What is locked; stays, and is empty. Its folder exists, too.
+        lock_file: The empty file that is locked; it stays. Its folder exists, too.
 
     Raises:
         InputError: Another run works there.
@@ -133,7 +137,7 @@ def only_run(folder: Path, lock_file: Path) -> Iterator[None]:
 
 
 def seal(content: bytes) -> bytes:
-    """Enter the SHA-256 of a file's content into the content itself, so that no damage of any byte passes unseen.
+    """Enter the SHA-256 of a file's content into the content itself, so that damage to any byte is noticed.
 
     Args:
         content: Holds `EMPTY_SEAL` somewhere; the digits are replaced by the checksum of the content as given.

@@ -1,13 +1,18 @@
-"""Tables as people pass them on: CSV with stable diffs, Markdown, LaTeX, JSON."""
+"""Tables as people pass them on: CSV with stable diffs, Markdown, LaTeX, JSON, text for the terminal.
 
-import csv
-import io
+pandas is imported by those who have a table of it, so that `text_table` costs a command no time.
+"""
+
 import json
 import math
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from ovss.errors import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -16,50 +21,65 @@ _LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 
-TOO_FEW = "too few images for an interval"
+_TOO_FEW = "too few images for an interval"
 
 
-def to_csv(table: pd.DataFrame, decimals: int = 4) -> str:
+def to_csv(table: "pd.DataFrame", decimals: int = 4) -> str:
     """Comma-separated values with a fixed number of decimals, so that equal results are equal files.
 
     Args:
         table: Columns of any type; the index is left out.
         decimals: Of floating-point cells.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows([_cell(value, decimals, missing="") for value in row] for row in _rows(table))
-    return buffer.getvalue()
+    return _as_text(table, decimals, missing="").to_csv(index=False, lineterminator="\n")
 
 
-def to_markdown(table: pd.DataFrame, decimals: int = 2) -> str:
-    """A pipe table; numbers to the right, vertical bars in cells escaped."""
-    body = [[_cell(value, decimals).replace("|", r"\|").replace("\n", " ") for value in row] for row in _rows(table)]
+def to_markdown(table: "pd.DataFrame", decimals: int = 2) -> str:
+    """A pipe table; numbers to the right, vertical bars in cells escaped.
+
+    `DataFrame.to_markdown` pads every cell to the width of its column, so one new row would change all of them.
+    """
+    cells = _as_text(table, decimals).map(lambda cell: cell.replace("|", r"\|").replace("\n", " "))
     head = [str(column).replace("|", r"\|") for column in table.columns]
-    rule = ["---:" if pd.api.types.is_numeric_dtype(table[column]) else "---" for column in table.columns]
-    return "".join(f"| {' | '.join(row)} |\n" for row in (head, rule, *body))
+    rule = ["---:" if number else "---" for number in _are_numbers(table)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (head, rule, *cells.to_numpy()))
 
 
-def to_latex(table: pd.DataFrame, decimals: int = 2) -> str:
+def to_latex(table: "pd.DataFrame", decimals: int = 2) -> str:
     """A `tabular` in booktabs style, with every character that LaTeX reads as a command escaped."""
-    columns = "".join("r" if pd.api.types.is_numeric_dtype(table[column]) else "l" for column in table.columns)
-    lines = [r"\begin{tabular}{" + columns + "}", r"\toprule", _latex_row(map(str, table.columns)), r"\midrule"]
-    lines += [_latex_row(_cell(value, decimals) for value in row) for row in _rows(table)]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    cells = _as_text(table, decimals).map(_escape).rename(columns=lambda name: _escape(str(name)))
+    columns = "".join("r" if number else "l" for number in _are_numbers(table))
+    return cells.to_latex(index=False, escape=False, column_format=columns)
 
 
-def to_json(table: pd.DataFrame) -> str:
-    """A list of objects, one per row; numbers in full, missing ones as null."""
-    records = [dict(zip(map(str, table.columns), row, strict=True)) for row in _rows(table)]
-    plain = [{name: None if _is_missing(value) else value for name, value in record.items()} for record in records]
+def to_json(table: "pd.DataFrame") -> str:
+    """A list of objects, one per row; numbers in full, missing ones as null.
+
+    `DataFrame.to_json` rounds numbers to at most 15 decimals, so what is read back would differ.
+    """
+    rows = table.rename(columns=str).to_dict("records")
+    plain = [{name: None if _is_missing(value) else value for name, value in row.items()} for row in rows]
     return json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as text with aligned columns, for the terminal; control characters of names are shown.
+
+    Example:
+        >>> print(text_table([("method", "venue"), ("naclip", "WACV 2025")]))
+        method  venue
+        naclip  WACV 2025
+    """
+    shown = [list(map(printable, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in shown)
+    return "\n".join(line.rstrip() for line in padded)
 
 
 def with_interval(value: float, low: float, high: float, decimals: int = 1) -> str:
     """ "54.3 [52.1, 56.6]", the form in which no number stands without its interval; without ends it says why."""
     if math.isnan(low) or math.isnan(high):
-        return f"{value:.{decimals}f} [{TOO_FEW}]"
+        return f"{value:.{decimals}f} [{_TOO_FEW}]"
     return f"{value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
@@ -73,25 +93,30 @@ def interval_words(low: float, high: float, decimals: int = 1, sign: str = "") -
         sign: "+" to write the sign of differences.
     """
     if math.isnan(low) or math.isnan(high):
-        return TOO_FEW
+        return _TOO_FEW
     return f"{low:{sign}.{decimals}f} to {high:{sign}.{decimals}f}"
 
 
-def _rows(table: pd.DataFrame) -> list[tuple[Any, ...]]:
-    columns = [table[column].tolist() for column in table.columns]  # native Python numbers
-    return list(zip(*columns, strict=True))
+def _as_text(table: "pd.DataFrame", decimals: int, missing: str = "-") -> "pd.DataFrame":
+    def cell(value: Any) -> str:
+        if _is_missing(value):
+            return missing
+        return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
+
+    return table.astype(object).map(cell)
 
 
-def _cell(value: Any, decimals: int, missing: str = "-") -> str:
-    if _is_missing(value):
-        return missing
-    return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
+def _are_numbers(table: "pd.DataFrame") -> list[bool]:
+    from pandas.api.types import is_numeric_dtype
+
+    return [is_numeric_dtype(kind) for kind in table.dtypes]
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+    from pandas import NA
+
+    return value is None or value is NA or (isinstance(value, float) and math.isnan(value))
 
 
-def _latex_row(cells: Any) -> str:
-    escaped = (re.sub(r"[\\~^&%$#_{}]", lambda match: _LATEX[match.group()], cell) for cell in cells)
-    return " & ".join(escaped) + r" \\"
+def _escape(cell: str) -> str:
+    return re.sub(r"[\\~^&%$#_{}]", lambda match: _LATEX[match.group()], cell)

@@ -7,10 +7,10 @@ from typing import Any
 
 from ovss.errors import InputError
 
-DEEPEST = 20
+_MAX_DEPTH = 20
 """Tables or lists within each other; no file of this package needs more than four."""
-LARGEST = 2**63
-"""Whole numbers beyond are a slip, and printing one can take minutes."""
+_MAX_INTEGER = 2**63
+"""A whole number beyond it is a slip, and printing one can take minutes."""
 
 
 def read_text(path: Path, what: str) -> str:
@@ -21,11 +21,11 @@ def read_text(path: Path, what: str) -> str:
         what: What it is, for messages: "class file".
 
     Raises:
-        InputError: It is missing, no regular file, not UTF-8, or holds NUL characters.
+        InputError: It is missing, not a regular file, not UTF-8, or holds NUL characters.
     """
     try:
         if path.exists() and not path.is_file():
-            raise InputError(f"{what} '{path}' is no regular file")
+            raise InputError(f"{what} '{path}' is not a regular file")
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
@@ -61,25 +61,25 @@ def parse(text: str, language: str, where: str) -> Any:
         where: What to call it in messages: "class file 'words.toml'".
 
     Raises:
-        InputError: It is malformed, nested too deeply, or holds a number or a string that nothing can be made of.
+        InputError: It is malformed, nested too deeply, or holds a number or a string that cannot be used.
     """
     try:
         value = tomllib.loads(text) if language == "TOML" else json.loads(text)
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{where} is no valid {language}: {error}") from error
+        raise InputError(f"{where} is not valid {language}: {error}") from error
     except ValueError as error:
         reason = "a number has too many digits" if "digits" in str(error) else str(error)
-        raise InputError(f"{where} is no valid {language}: {reason}") from error
+        raise InputError(f"{where} is not valid {language}: {reason}") from error
     except RecursionError as error:
-        raise InputError(f"{where} nests tables or lists more than {DEEPEST} deep") from error
+        raise InputError(f"{where} nests tables or lists more than {_MAX_DEPTH} deep") from error
     _check(value, where)
     return value
 
 
 def _check(value: Any, where: str) -> None:
-    """Refuse what parsers let through and everything after them stumbles over."""
+    """Refuse what parsers accept but later steps cannot handle."""
     level = [value]
-    for _ in range(DEEPEST):
+    for _ in range(_MAX_DEPTH):
         below: list[Any] = []
         for entry in level:
             if isinstance(entry, dict):
@@ -88,16 +88,16 @@ def _check(value: Any, where: str) -> None:
                 below += entry
             elif isinstance(entry, str):
                 check_words([entry], where)
-            elif isinstance(entry, int) and abs(entry) >= LARGEST:
+            elif isinstance(entry, int) and abs(entry) >= _MAX_INTEGER:
                 raise InputError(f"{where} holds a whole number beyond 2**63")
         if not below:
             return
         level = below
-    raise InputError(f"{where} nests tables or lists more than {DEEPEST} deep")
+    raise InputError(f"{where} nests tables or lists more than {_MAX_DEPTH} deep")
 
 
 def check_words(words: list[str], where: str) -> None:
-    """Refuse strings that are no text: with a NUL character, or with bytes that are not UTF-8.
+    """Refuse strings that are not text: with a NUL character, or with bytes that are not UTF-8.
 
     Args:
         words: The strings.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ovss.evaluation import Evaluation
 
-TABLES, FIGURES, TIMINGS = "tables", "figures", "timings"
+TABLES, FIGURES, TIMINGS, DATA = "tables", "figures", "timings", "data"
 
 
 class Outputs:
@@ -55,8 +55,7 @@ class Outputs:
     def timing(self, name: str, frame: pd.DataFrame, caption: str) -> pd.DataFrame:
         """Write `timings/<name>.csv`: measurements of this machine, which no second run repeats exactly."""
         if self.folder is not None:
-            with atomic_write(self._file(TIMINGS, name, ".csv"), "w", newline="") as file:
-                frame.to_csv(file, index=False, lineterminator="\n")
+            write_csv(self._file(TIMINGS, name, ".csv"), frame)
             self._note(TIMINGS, name, {"caption": caption})
         return frame
 
@@ -83,9 +82,9 @@ class Outputs:
     def data(self, name: str, value: Any, caption: str) -> None:
         """Write `data/<name>.json`: what an interactive part of the report reads."""
         if self.folder is not None:
-            with atomic_write(self._file("data", name, ".json"), "w") as file:
+            with atomic_write(self._file(DATA, name, ".json"), "w") as file:
                 json.dump(value, file, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-            self._note("data", name, {"caption": caption})
+            self._note(DATA, name, {"caption": caption})
 
     def _file(self, kind: str, name: str, ending: str) -> Path:
         assert self.folder is not None
@@ -136,10 +135,15 @@ def write_table(stem: Path, frame: pd.DataFrame) -> None:
         stem: Path without suffix.
         frame: Rows; the index is not written.
     """
-    with atomic_write(stem.with_name(stem.name + ".csv"), "w", newline="") as file:
-        frame.to_csv(file, index=False, lineterminator="\n")
+    write_csv(stem.with_name(stem.name + ".csv"), frame)
     with atomic_write(stem.with_name(stem.name + ".parquet")) as file:
         frame.to_parquet(file, index=False, compression="zstd")
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Write a frame as CSV without its index; the same frame gives the same bytes."""
+    with atomic_write(path, "w", newline="") as file:
+        frame.to_csv(file, index=False, lineterminator="\n")
 
 
 def run_facts(evaluation: "Evaluation") -> pd.DataFrame:

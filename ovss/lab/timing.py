@@ -4,24 +4,17 @@ Rounds are interleaved and paired: in each round the plain model and every subje
 whatever slows the machine slows both, and the ratio of a round is what is reported.
 """
 
-import argparse
-import json
 import random
 import time
-import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ovss.backbone import Backbone, load_backbone
-from ovss.errors import InputError
-from ovss.files import atomic_write
-from ovss.methods import Method, create_method, default_methods
+from ovss.backbone import Backbone
+from ovss.methods import Method
 
 BASELINE = "encode_image"
 SHARED = ("clip", "maskclip", "sclip", "clearclip", "naclip", "scclip", "cliptrase", "clipseg_aaai25")
@@ -160,62 +153,6 @@ def bound(subject: str, backbone: Backbone, size: int) -> float | None:
     return BOUNDS.get(subject) if size == 224 else None
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's options."""
-    parser.add_argument("--model", default="ViT-B-16", help="architecture, with random weights (default: ViT-B-16)")
-    parser.add_argument("--size", type=int, help="pixels of a window's side (default: the model's native size)")
-    parser.add_argument("--windows", type=int, default=4, help="windows per run (default: 4)")
-    parser.add_argument("--rounds", type=int, default=15, help="paired rounds (default: 15)")
-    parser.add_argument("--methods", "--only", dest="methods", help="comma-separated methods (default: all)")
-    parser.add_argument("--no-shared", action="store_true", help="leave out the run of several methods on one pass")
-    parser.add_argument("--threads", type=int, help="threads of torch (default: torch's choice)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ... (default: auto)")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, float16, bfloat16 (default: auto)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of windows and order (default: 0)")
-    parser.add_argument("--json", type=Path, help="also write all timings to this file")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Measure and print the table; returns 1 when a bound that is set for this model is passed, else 0."""
-    for name in ("windows", "rounds", "threads", "size"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name} {value} must be at least 1")
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
-    methods = _methods(arguments.methods)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*random weights")
-        backbone = load_backbone(arguments.model, device=arguments.device, dtype=arguments.dtype)
-    size = arguments.size or backbone.image_size
-    windows = smooth_windows(arguments.windows, size, arguments.seed).to(backbone.device, backbone.dtype)
-    shared = () if arguments.no_shared or arguments.methods else tuple(create_method(name) for name in SHARED)
-    subjects = subjects_for(backbone, methods, windows, shared)
-    timings = measure(subjects, arguments.rounds, backbone.device, arguments.seed)
-    table = summarise(timings)
-    table["bound"] = [bound(str(subject), backbone, size) for subject in table["subject"]]
-    setting = {
-        "model": arguments.model,
-        "size": size,
-        "windows": arguments.windows,
-        "rounds": arguments.rounds,
-        "device": str(backbone.device),
-        "dtype": str(backbone.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "torch": str(torch.__version__),
-        "ovss": version("ovss"),
-    }
-    print(", ".join(f"{key} {value}" for key, value in setting.items()))
-    print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))
-    if arguments.json is not None:
-        _write(arguments.json, setting, table, timings)
-    over = table[table["ratio"] > table["bound"].astype(float)]
-    late = [f"{row['subject']} {row['ratio']:.3f} > {row['bound']}" for _, row in over.iterrows()]
-    if late:
-        print(f"over the bound: {'; '.join(late)}")
-    return 1 if late else 0
-
-
 def smooth_windows(count: int, size: int, seed: int) -> Tensor:
     """Random windows with structure at several scales (N, 3, size, size), so that clusters form as in photographs."""
     generator = torch.Generator().manual_seed(seed)
@@ -224,18 +161,3 @@ def smooth_windows(count: int, size: int, seed: int) -> Tensor:
         noise = torch.randn(count, 3, cells, cells, generator=generator)
         total += torch.nn.functional.interpolate(noise, size=(size, size), mode="bilinear") / cells**0.5
     return total
-
-
-def _methods(names: str | None) -> list[Method]:
-    chosen = names.split(",") if names else default_methods()
-    return [create_method(name.strip()) for name in chosen]
-
-
-def _write(path: Path, setting: dict[str, Any], table: pd.DataFrame, timings: Sequence[Timing]) -> None:
-    document = {
-        "setting": setting,
-        "summary": table.astype(object).where(table.notna(), None).to_dict(orient="records"),
-        "timings": [timing._asdict() for timing in timings],
-    }
-    with atomic_write(path, "w") as file:
-        json.dump(document, file, indent=1)

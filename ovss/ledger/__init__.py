@@ -1,4 +1,4 @@
-"""The ledger: what was published, beside what was measured here.
+"""The ledger: published numbers beside those measured here.
 
 A *cell* is one published number: a method with an architecture and weights, under a protocol, on a data set, in one
 measure. Its protocol is the one that its source really used, or "unknown" with the reason. The state of a cell is its
@@ -6,7 +6,7 @@ verdict:
 
 - "within", "off": measured here, and the difference is inside or outside the tolerance;
 - "not run": nothing was measured that is the same experiment;
-- "no value": known to be published, the number is not known here;
+- "no value": a number was published, but is not known here;
 - "not comparable": no named protocol here reproduces what the source did, so nothing measured can be right or wrong.
 
 `published.csv` holds the cells, `averages.csv` the averages that sources print and their ablations, `known.toml`

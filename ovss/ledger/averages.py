@@ -1,7 +1,8 @@
 """Averages as their sources print them, and the same averages from the cells.
 
 Papers compare methods by one number, the mean over eight data sets. Where a printed mean and its own cells disagree,
-one of them is wrong or the mean is over other data sets. Ablations are printed as such means, and are kept here too.
+one of them is wrong or the mean is over other data sets. Ablations are printed as such means, so they are listed here,
+too.
 """
 
 import math

@@ -16,7 +16,7 @@ from ovss.protocols import load_protocol
 
 VERDICTS = ("within", "off", "not run", "no value", "not comparable")
 """States of a cell, as the package's docstring explains them."""
-ROUNDING = 1e-6
+_ROUNDING = 1e-6
 _CARRIED = ("towers", "support", "source", "note", "protocol_reason")
 
 
@@ -85,7 +85,7 @@ def _settle(
         obstacle = _obstacle(row, cell)
         if not obstacle:
             value = float(row["value"])
-            within = abs(value - cell["value"]) <= tolerance + ROUNDING
+            within = abs(value - cell["value"]) <= tolerance + _ROUNDING
             return ("within", value, "") if within else ("off", value, _recorded(cell, known["reason"]))
     return "not run", None, obstacle
 

@@ -5,6 +5,11 @@ A protocol file is TOML. Its top level sets fields of `Protocol`; `[datasets.NAM
 these, holds parameters that the authors of a method tuned. `extends = "window224"` starts from another protocol (a
 shipped name or a file beside this one). `description` is one line for the list. "none" stands for an absent value:
 `window = "none"` means the whole image.
+
+Protocol: all settings under which a number is measured. Resolved: with the overrides of one data set and one
+architecture applied. Native size: the side in pixels of the images that a model was trained on. Window: the square that
+one backbone pass sees. Stride: the distance of neighbouring windows. Variant, template, background: see
+`ovss.vocabulary`.
 """
 
 from collections.abc import Sequence
@@ -24,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Geometry", "Protocol", "default_protocol", "list_protocols", "load_protocol"]
 
-FARTHEST = 2.5
-"""What is more than this many times larger or smaller than a model's native size makes no sense for it."""
+_MAX_SIZE_RATIO = 2.5
+"""Windows more than this many times larger or smaller than a model's native size make no sense for it."""
 
 
 class Model(Interface):
@@ -71,9 +76,9 @@ class Protocol:
         size_rule: How the resized image's size is made whole: "round" (mmsegmentation) or "cut" (torchvision).
         window: Side of the sliding window, in pixels or native sizes; None: the whole image at once.
         stride: Distance of windows, likewise.
-        window_remainder: What happens to windows that are no whole number of patches: "stretch": pixels beyond the last
-            whole patch go unseen and the scores are stretched over the window; "pad": zeros (the mean colour) on both
-            sides fill it up, and their scores are cut off.
+        window_remainder: What happens to windows that are not a whole number of patches: "stretch": pixels beyond the
+            last whole patch go unseen and the scores are stretched over the window; "pad": zeros (the mean colour) on
+            both sides fill it up, and their scores are cut off.
         relative: Whether `short_side`, `window` and `stride` are multiples of the model's native size.
         templates: Sentences with one {} each.
         variant: Vocabulary variant.
@@ -83,7 +88,7 @@ class Protocol:
             background class without words has the constant probability `threshold`; "queries": background has words of
             its own, nothing else.
         threshold: Probability in (0, 1].
-        area_rule: Foreground classes that cover at most this part of the foreground are struck out; None: off.
+        area_rule: Foreground classes that cover at most this part of the foreground are dropped; None: off.
         pamr_iterations: Refinement steps; 0: off.
         pamr_dilations: Distances of the neighbours in refinement, pixels.
         pamr_guide: Image that refinement and propagation follow: "input", the resized one brought back to the original
@@ -95,6 +100,14 @@ class Protocol:
         metric: "standard", or "cliptrase": void counts as background, classes absent from the ground truth are dropped.
         dataset: Data set it was resolved for; None: not yet.
         model: Architecture it was resolved for.
+
+    Example:
+        >>> from ovss import load_protocol
+        >>> protocol = load_protocol("scclip")
+        >>> protocol.window, protocol.stride, protocol.area_rule
+        (224, 112, None)
+        >>> protocol.for_dataset("voc21").area_rule
+        0.1
     """
 
     name: str
@@ -174,7 +187,7 @@ class Protocol:
         return Protocol(name=self.name, **values, dataset=name, model=model, _tables=self._tables)
 
     def for_words(self, dataset_or_words: "Words | Vocabulary", model: str | None = None) -> "Protocol":
-        """This protocol resolved for the data set that some words are of.
+        """This protocol resolved for the data set that some words belong to.
 
         Args:
             dataset_or_words: See `vocabulary`. Where a user's own words are given, a resolved protocol stays so.
@@ -192,8 +205,8 @@ class Protocol:
     ) -> "Vocabulary":
         """The words of a data set, or a user's own, as this protocol has them: the one way from protocol to words.
 
-        The protocol says the variant of a data set's list, the templates, and whether background has words at all. One
-        that is not resolved yet is resolved for the data set first (`for_words`); a resolved one is taken as it is.
+        The protocol decides the variant of a data set's list, the templates, and whether the background has words. If
+        it is not resolved yet, it is resolved for the data set first (`for_words`); a resolved one is taken as it is.
 
         Args:
             dataset_or_words: A data set's name, words in any form that `ovss.load_vocabulary` takes, or a vocabulary.
@@ -205,6 +218,12 @@ class Protocol:
 
         Raises:
             InputError: Unknown data set or variant, words that cannot be used, a second background.
+
+        Example:
+            >>> from ovss import load_protocol
+            >>> words = load_protocol("scclip").vocabulary("voc21")
+            >>> len(words.classes), len(words.queries), len(words.templates)
+            (21, 56, 80)
         """
         from ovss.vocabulary import load_vocabulary
 
@@ -226,7 +245,7 @@ class Protocol:
             return self._relative_geometry(backbone.image_size, backbone.patch_size)
         seen = self.window or self.crop or self.short_side
         ratio = seen / backbone.image_size
-        if not 1 / FARTHEST <= ratio <= FARTHEST:
+        if not 1 / _MAX_SIZE_RATIO <= ratio <= _MAX_SIZE_RATIO:
             part = "windows" if self.window else "images"
             raise InputError(
                 f"protocol '{self.name}' has {part} of {seen} pixels, which makes no sense for {backbone.name}, "
@@ -262,6 +281,11 @@ def load_protocol(name: str | Path, **overrides: Any) -> Protocol:
 
     Raises:
         InputError: Unknown protocol or field, a missing or malformed file, a value of wrong type or range.
+
+    Example:
+        >>> from ovss import load_protocol
+        >>> load_protocol("window224", stride=56).stride
+        56
     """
     path = find_protocol(name, Path())
     tables = read_protocol(path, ())

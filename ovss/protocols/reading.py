@@ -10,7 +10,7 @@ from ovss.files.text import read_toml
 from ovss.protocols.schema import DEFAULTS, REQUIRED, check_fields
 from ovss.vocabulary.tables import list_vocabularies
 
-FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,14 @@ class Tables:
 
 
 def list_protocols() -> list[str]:
-    """Names of the shipped protocols, sorted."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    """Names of the shipped protocols, sorted.
+
+    Example:
+        >>> from ovss import list_protocols
+        >>> list_protocols()[:3]
+        ['clearclip', 'clearclip-vanilla', 'clip_surgery']
+    """
+    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
 def _architecture(name: str) -> str:
@@ -50,9 +56,13 @@ def _architecture(name: str) -> str:
 
 
 def find_protocol(name: str | Path, folder: Path) -> Path:
-    """The file of a protocol: a name of ours, or a path (relative ones from `folder`)."""
+    """The file of a protocol: that of a shipped name, or a path (relative ones from `folder`).
+
+    Raises:
+        InputError: Neither a shipped name nor an existing .toml file.
+    """
     if str(name) in list_protocols():
-        return FOLDER / f"{name}.toml"
+        return _FOLDER / f"{name}.toml"
     path = folder / name
     if path.suffix == ".toml":
         if not path.is_file():

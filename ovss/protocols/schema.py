@@ -6,20 +6,20 @@ from typing import Any
 from ovss.errors import InputError, suggest
 from ovss.vocabulary.templates import TEMPLATE_SETS
 
-RESIZE_FILTERS = ("opencv-bilinear", "bilinear", "pil-bicubic")
-SIZE_RULES = ("round", "cut")
-WINDOW_REMAINDERS = ("stretch", "pad")
-PAMR_GUIDES = ("input", "original")
-BACKGROUND_RULES = ("none", "threshold", "channel", "queries")
-METRICS = ("standard", "cliptrase")
+_RESIZE_FILTERS = ("opencv-bilinear", "bilinear", "pil-bicubic")
+_SIZE_RULES = ("round", "cut")
+_WINDOW_REMAINDERS = ("stretch", "pad")
+_PAMR_GUIDES = ("input", "original")
+_BACKGROUND_RULES = ("none", "threshold", "channel", "queries")
+_METRICS = ("standard", "cliptrase")
 POSITION_RULES = ("scale", "antialias", "size")
-"""Those of `ovss.backbone`, stated again because importing the backbone takes seconds."""
+"""Those of `ovss.backbone`, stated again because importing the backbone takes seconds; a test compares them."""
 
-Convert = Callable[[Any], Any]
+_Convert = Callable[[Any], Any]
 """Returns the canonical value, or raises ValueError whose text completes "must be ..."."""
 
 
-def _number(low: float, high: float, says: str, *, whole: bool = False) -> Convert:
+def _number(low: float, high: float, says: str, *, whole: bool = False) -> _Convert:
     """Numbers in (low, high]; whole ones become int so that 336 and 336.0 are one protocol."""
 
     def convert(value: Any) -> int | float:
@@ -31,7 +31,7 @@ def _number(low: float, high: float, says: str, *, whole: bool = False) -> Conve
     return convert
 
 
-def _optional(convert: Convert, none: str = "none") -> Convert:
+def _optional(convert: _Convert, none: str = "none") -> _Convert:
     """TOML has no null, so a word stands for it."""
 
     def either(value: Any) -> Any:
@@ -45,7 +45,7 @@ def _optional(convert: Convert, none: str = "none") -> Convert:
     return either
 
 
-def _choice(options: tuple[str, ...]) -> Convert:
+def _choice(options: tuple[str, ...]) -> _Convert:
     def convert(value: Any) -> str:
         if value not in options:
             raise ValueError(f"one of {', '.join(options)}")
@@ -101,31 +101,31 @@ _PIXELS = _number(0, 100_000, "a whole number of pixels above 0", whole=True)
 _LENGTH = _number(0, 100_000, "a number above 0")
 _SHARE = _number(0, 1, "a number above 0 and at most 1")
 
-FIELDS: dict[str, Convert] = {
+FIELDS: dict[str, _Convert] = {
     "short_side": _LENGTH,
     "max_long_side": _optional(_PIXELS),
     "crop": _optional(_PIXELS),
-    "resize_filter": _choice(RESIZE_FILTERS),
-    "size_rule": _choice(SIZE_RULES),
+    "resize_filter": _choice(_RESIZE_FILTERS),
+    "size_rule": _choice(_SIZE_RULES),
     "window": _optional(_LENGTH),
     "stride": _optional(_LENGTH),
-    "window_remainder": _choice(WINDOW_REMAINDERS),
+    "window_remainder": _choice(_WINDOW_REMAINDERS),
     "relative": _switch,
     "templates": _templates,
     "variant": _word,
     "logit_scale": _optional(_number(0, 10_000, "a number above 0"), none="model"),
     "position": _choice(POSITION_RULES),
-    "background": _choice(BACKGROUND_RULES),
+    "background": _choice(_BACKGROUND_RULES),
     "threshold": _optional(_SHARE),
     "area_rule": _optional(_SHARE),
     "pamr_iterations": _number(-1, 1000, "a whole number from 0 to 1000", whole=True),
     "pamr_dilations": _dilations,
-    "pamr_guide": _choice(PAMR_GUIDES),
+    "pamr_guide": _choice(_PAMR_GUIDES),
     "tlp_iterations": _number(-1, 1000, "a whole number from 0 to 1000", whole=True),
     "tlp_grid": _optional(_number(0, 10_000, "a whole number of cells above 0", whole=True)),
     "class_prior": _switch,
     "methods": _methods,
-    "metric": _choice(METRICS),
+    "metric": _choice(_METRICS),
 }
 DEFAULTS: dict[str, Any] = {
     "max_long_side": None,

@@ -1,4 +1,10 @@
-"""What produced a number: identities of everything that can move it."""
+"""What produced a number: code, libraries and data files that can move it.
+
+Words of this room
+    maker: a module that computes counts or writes outputs; all that it imports counts as what makes the number.
+    code hash: SHA-256 over the sources and data files that makers reach by import.
+    facts: the columns of a result row that say where it comes from.
+"""
 
 import json
 import platform
@@ -7,7 +13,7 @@ from typing import Any
 
 from ovss.provenance.sources import source_digest
 
-_LIBRARIES = {
+_COUNTING = {
     "torch": "torch",
     "torchvision": "torchvision",
     "open_clip": "open_clip_torch",
@@ -15,6 +21,9 @@ _LIBRARIES = {
     "scikit_learn": "scikit-learn",
     "pillow": "pillow",
 }
+"""Libraries that can move a pixel's label, by their column."""
+_SHOWING = {name: name for name in ("scipy", "pandas", "matplotlib", "seaborn")}
+"""Libraries that make intervals, tables and figures of counts."""
 
 
 def code_hash(*makers: str) -> str:
@@ -26,9 +35,14 @@ def code_hash(*makers: str) -> str:
     return source_digest(*makers)
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of this package, Python and the libraries that compute."""
-    libraries = {name: metadata.version(package) for name, package in _LIBRARIES.items()}
+def library_versions(*, shown: bool = False) -> dict[str, str]:
+    """Versions of this package, of Python and of the libraries that a result depends on.
+
+    Args:
+        shown: Also those that can change how counts are shown, but not the counts.
+    """
+    packages = _COUNTING | _SHOWING if shown else _COUNTING
+    libraries = {name: metadata.version(package) for name, package in packages.items()}
     return {"ovss": metadata.version("ovss"), "python": platform.python_version(), **libraries}
 
 

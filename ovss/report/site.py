@@ -12,11 +12,10 @@ from ovss.errors import InputError
 from ovss.files import atomic_write
 from ovss.report.notebook_page import notebook_body
 from ovss.report.provenance import Provenance
-from ovss.report.sections import Section, explorer_images, explorer_maker, headline, sections
-from ovss.report.tables import TableView
+from ovss.report.sections import explorer_images, explorer_maker, headline, sections
 
-HERE = Path(__file__).parent
-ASSETS = ("style.css", "report.js", "explorer.js")
+_HERE = Path(__file__).parent
+_ASSETS = ("style.css", "report.js", "explorer.js")
 RECORD = "run.json"
 
 
@@ -32,14 +31,14 @@ def build_site(out: Path, record: dict[str, Any], failures: Sequence[str] = ()) 
         The files written.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        loader=jinja2.FileSystemLoader(_HERE / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     (out / "assets").mkdir(exist_ok=True)
-    written = [_copy(HERE / "templates" / name, out / "assets" / name) for name in ASSETS]
+    written = [copy_file(_HERE / "templates" / name, out / "assets" / name) for name in _ASSETS]
     provenance = Provenance()
     parts = sections(out, record, provenance)
     explorer = explorer_images(out, record)
@@ -79,10 +78,8 @@ def rebuild_site(out: Path) -> list[Path]:
     return build_site(out, json.loads(path.read_text(encoding="utf-8")))
 
 
-def _copy(source: Path, target: Path) -> Path:
+def copy_file(source: Path, target: Path) -> Path:
+    """Copy a file, whole or not at all, and return the copy."""
     with open(source, "rb") as reader, atomic_write(target) as writer:
         shutil.copyfileobj(reader, writer)
     return target
-
-
-__all__ = ["Section", "TableView", "build_site", "rebuild_site"]

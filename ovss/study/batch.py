@@ -1,29 +1,26 @@
 """Run the tasks that need it, several at a time, each in a process of its own."""
 
-import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, NamedTuple
 
-import psutil
-
-from ovss.errors import InputError
 from ovss.files import atomic_write
-from ovss.study.digests import task_digest
-from ovss.study.execute import FAILURE
+from ovss.study.execute import FAILURE, SENTINEL
 from ovss.study.plan import STATE, Task
 from ovss.study.progress import BLOCKED, CURRENT, DONE, FAILED, RUNNING, WAITING, Display, Status
-from ovss.study.sentinel import SENTINEL, read_sentinel
 
-LOG = "log.txt"
+_LOG = "log.txt"
+_SECONDS_TO_END = 10
+"""Time that a notebook's process gets to end its kernel before it is killed."""
 
 
 @dataclass(frozen=True)
@@ -51,153 +48,156 @@ class Failure:
         return f"{self.task}, {where}: {self.error}{code}\n    log: {self.log}"
 
 
-def task_digests(tasks: Sequence[Task]) -> dict[str, str]:
-    """Digest of each task, by id; `tasks` in the order of `plan_study`."""
-    digests: dict[str, str] = {}
-    for task in tasks:
-        digests[task.id] = task_digest(task, digests)
-    return digests
+class Batch(NamedTuple):
+    """What a batch did.
 
+    Attributes:
+        statuses: Final state of each task.
+        failures: Why tasks failed.
+        finished: What each finished task wrote last, by id; those of earlier runs included.
+    """
 
-def is_current(out: Path, task: Task, digests: dict[str, str]) -> bool:
-    """Whether the task's outputs are there, unchanged, and made from the present inputs."""
-    done = read_sentinel(out / STATE / task.id)
-    return done is not None and done["digest"] == digests[task.id]
+    statuses: list[Status]
+    failures: list[Failure]
+    finished: dict[str, dict[str, Any]]
 
 
 def run_tasks(
     out: Path,
     tasks: Sequence[Task],
-    digests: dict[str, str],
+    digests: Mapping[str, str],
+    finished: Mapping[str, dict[str, Any]],
     *,
     jobs: int,
     threads: int,
     display: Display,
-) -> tuple[list[Status], list[Failure]]:
-    """Run all tasks that are not current; a failing one stops only those that read from it.
+) -> Batch:
+    """Run all tasks that have not finished; a failing one stops only those that read from it.
 
     Args:
         out: Folder of the report.
-        tasks: What to run, in an order in which each follows those it reads from.
+        tasks: What to run, with all that they read from.
         digests: From `task_digests`.
+        finished: From `finished_tasks`: what earlier runs left and is current.
         jobs: How many notebooks run at once.
         threads: CPU threads of each.
         display: Shows what happens.
-
-    Returns:
-        Final state of each task, and the failures.
     """
-    states = {task.id: Status(task.id, CURRENT if is_current(out, task, digests) else WAITING) for task in tasks}
-    running: dict[str, _Running] = {}
-    failures: list[Failure] = []
-    try:
-        while True:
-            for task in tasks:
-                if _may_start(task, tasks, states, running, jobs):
-                    running[task.id] = _Running(out, task, digests[task.id], threads, states[task.id])
-            display.show(list(states.values()))
-            if not running:
-                break
-            time.sleep(0.05)
-            for name in [name for name, job in running.items() if job.process.poll() is not None]:
-                failure = running.pop(name).finish()
-                if failure is not None:
-                    failures.append(failure)
-                    _block(name, tasks, states)
-    finally:
-        for job in running.values():
-            job.stop()
-    display.show(list(states.values()), final=True)
-    return list(states.values()), failures
+    statuses = {task.id: Status(task.id, CURRENT if task.id in finished else WAITING) for task in tasks}
+    batch = Batch(list(statuses.values()), [], dict(finished))
+    named = {task.id: task for task in tasks}
+    order = TopologicalSorter({task.id: task.after for task in tasks})
+    order.prepare()
+    ready: list[Task] = []
+    running: dict[Future[Failure | None], _Notebook] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            while True:
+                ready += [named[name] for name in _ready(order, finished)]
+                for task in _startable(ready, [job.task for job in running.values()], jobs):
+                    ready.remove(task)
+                    job = _Notebook(out, task, digests[task.id], threads, statuses[task.id])
+                    running[pool.submit(job.follow)] = job
+                display.show(batch.statuses)
+                if not running:
+                    break
+                for future in wait(running, timeout=0.1, return_when=FIRST_COMPLETED).done:
+                    job, failure = running.pop(future), future.result()
+                    if failure is None:
+                        batch.finished[job.task.id] = job.read_sentinel()
+                        order.done(job.task.id)
+                    else:
+                        batch.failures.append(failure)
+        finally:
+            for job in running.values():
+                job.stop()
+    for status in batch.statuses:
+        if status.state == WAITING:
+            status.state = BLOCKED
+    display.show(batch.statuses, final=True)
+    return batch
 
 
-def _may_start(
-    task: Task, tasks: Sequence[Task], states: dict[str, Status], running: dict[str, "_Running"], jobs: int
-) -> bool:
-    if states[task.id].state != WAITING or len(running) >= jobs:
-        return False
-    if any(other.exclusive for other in tasks if other.id in running):
-        return False
-    if any(states[name].state not in (DONE, CURRENT) for name in task.after):
-        return False
-    # What measures time waits until nothing else is left that could run beside it.
-    others = [other for other in tasks if other.id != task.id and not other.exclusive]
-    return not task.exclusive or not any(
-        states[other.id].state in (WAITING, RUNNING) for other in others if task.id not in other.after
-    )
+def _ready(order: TopologicalSorter[str], finished: Mapping[str, object]) -> list[str]:
+    """Tasks that are not finished, but all that they read from is; each is returned once."""
+    ready: list[str] = []
+    while names := order.get_ready():
+        ready += [name for name in names if name not in finished]
+        order.done(*(name for name in names if name in finished))
+    return ready
 
 
-def _block(name: str, tasks: Sequence[Task], states: dict[str, Status]) -> None:
-    for task in tasks:
-        if name in task.after and states[task.id].state == WAITING:
-            states[task.id].state = BLOCKED
-            _block(task.id, tasks, states)
+def _startable(ready: Sequence[Task], running: Sequence[Task], jobs: int) -> Sequence[Task]:
+    """What starts now; a task that measures time waits until nothing else is left, and then runs alone."""
+    if any(task.exclusive for task in running):
+        return []
+    together = [task for task in ready if not task.exclusive]
+    if together or running:
+        return together[: jobs - len(running)]
+    return ready[:1]
 
 
-class _Running:
-    """A notebook's process, with the thread that listens to it."""
+class _Notebook:
+    """A notebook's process; it ends itself and its kernel when its input is closed, as it is when this one dies."""
 
     def __init__(self, out: Path, task: Task, digest: str, threads: int, status: Status) -> None:
-        self.folder = out / STATE / task.id
-        self.status = status
+        self.task, self.status, self.folder = task, status, out / STATE / task.id
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         content = {"template": str(task.template.resolve()), "parameters": task.parameters, "digest": digest}
-        with atomic_write(self.folder / "task.json", "w") as file:
-            json.dump(content, file, indent=1, sort_keys=True)
-        with open(self.folder / LOG, "wb") as log:
+        self._write("task.json", content)
+        status.state, status.started = RUNNING, time.monotonic()
+        with open(self.folder / _LOG, "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ovss.study.execute"],
+                [sys.executable, "-m", "ovss.study.process"],
                 cwd=self.folder,
                 env=_environment(out, threads),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
             )
-        status.state, status.started = RUNNING, time.monotonic()
-        self.listener = threading.Thread(target=self._listen, args=(self.process.stdout,), daemon=True)
-        self.listener.start()
 
-    def _listen(self, lines: IO[bytes]) -> None:
-        with lines:
+    def follow(self) -> Failure | None:
+        """Take note of each cell until the process has ended; success is its return code and its sentinel, both."""
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
             for line in lines:
                 message = json.loads(line)
                 self.status.cell, self.status.cells = message["cell"], message["cells"]
-
-    def finish(self) -> Failure | None:
-        """Success is the return of the call and its sentinel, both."""
-        self.listener.join()
+        code = self.process.wait()
         self.status.seconds = time.monotonic() - self.status.started
-        code = self.process.returncode
         self.status.state = DONE if code == 0 and (self.folder / SENTINEL).is_file() else FAILED
-        self._record()
-        if self.status.state == DONE:
-            return None
-        log = self.folder / LOG
-        if not (self.folder / FAILURE).is_file():
-            return Failure(self.status.id, self.status.cell or None, "", f"the process ended with code {code}", log)
-        told = json.loads((self.folder / FAILURE).read_text(encoding="utf-8"))
-        with open(log, "a", encoding="utf-8") as file:
-            file.write(told["traceback"] + "\n")
-        cell = None if told["cell"] is None else told["cell"] + 1
-        return Failure(self.status.id, cell, told["source"], f"{told['error']}: {told['message']}", log)
+        state = {"state": self.status.state, "seconds": round(self.status.seconds, 1), "cell": self.status.cell}
+        self._write("state.json", state)
+        return None if self.status.state == DONE else self._failure(code)
+
+    def read_sentinel(self) -> dict[str, Any]:
+        """What the process wrote last, a moment ago."""
+        return json.loads((self.folder / SENTINEL).read_text(encoding="utf-8"))
 
     def stop(self) -> None:
-        """End the process, give its kernel a moment to go with it."""
-        self.process.terminate()
+        """End the process and its kernel."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
         try:
-            self.process.wait(timeout=10)
+            self.process.wait(_SECONDS_TO_END)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
-        self.status.state = FAILED
-        self._record()
 
-    def _record(self) -> None:
-        state = {"state": self.status.state, "seconds": round(self.status.seconds, 1), "cell": self.status.cell}
-        with atomic_write(self.folder / "state.json", "w") as file:
-            json.dump(state, file)
+    def _failure(self, code: int) -> Failure:
+        log = self.folder / _LOG
+        if not (self.folder / FAILURE).is_file():
+            return Failure(self.task.id, self.status.cell or None, "", f"the process ended with code {code}", log)
+        failure = json.loads((self.folder / FAILURE).read_text(encoding="utf-8"))
+        with open(log, "a", encoding="utf-8") as file:
+            file.write(failure["traceback"] + "\n")
+        cell = None if failure["cell"] is None else failure["cell"] + 1
+        return Failure(self.task.id, cell, failure["source"], f"{failure['error']}: {failure['message']}", log)
+
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        with atomic_write(self.folder / name, "w") as file:
+            json.dump(content, file, indent=1, sort_keys=True)
 
 
 def _environment(out: Path, threads: int) -> dict[str, str]:
@@ -205,29 +205,3 @@ def _environment(out: Path, threads: int) -> dict[str, str]:
     fixed = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     fixed |= {"PYTHONHASHSEED": "0", "TQDM_DISABLE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     return os.environ | fixed | {"IPYTHONDIR": str((out / STATE / "ipython").resolve())}
-
-
-@contextlib.contextmanager
-def only_run(out: Path) -> Iterator[None]:
-    """Keep a second batch out of a report's folder.
-
-    Raises:
-        InputError: Another process works there.
-    """
-    path = out / STATE / "running.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_file() and _alive(json.loads(path.read_text(encoding="utf-8"))):
-        raise InputError(f"'{out}' is in use by another run; wait for it, or give --out another folder")
-    with atomic_write(path, "w") as file:
-        json.dump({"pid": os.getpid(), "started": psutil.Process().create_time()}, file)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _alive(holder: dict[str, Any]) -> bool:
-    try:
-        return abs(psutil.Process(holder["pid"]).create_time() - holder["started"]) < 1
-    except psutil.NoSuchProcess:
-        return False

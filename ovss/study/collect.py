@@ -3,71 +3,74 @@
 import json
 import os
 import platform
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ovss.files import atomic_write, digest
-from ovss.lab.outputs import FIGURES, TABLES, TIMINGS, write_table
+from ovss.lab.outputs import DATA, FIGURES, TABLES, TIMINGS, write_csv, write_table
+from ovss.provenance import library_versions
+from ovss.report.site import RECORD, copy_file
 from ovss.study.config import StudyConfig
-from ovss.study.digests import versions
 from ovss.study.execute import NOTEBOOK
 from ovss.study.plan import STATE, Task, heading
-from ovss.study.sentinel import read_sentinel
 
-RECORD = "run.json"
-NOTEBOOKS, DATA = "notebooks", "data"
-MANAGED = (TABLES, FIGURES, TIMINGS, DATA, NOTEBOOKS)
+_NOTEBOOKS = "notebooks"
+_REPORT_FOLDERS = (TABLES, FIGURES, TIMINGS, DATA, _NOTEBOOKS)
 """Folders of a report whose content belongs to the batch."""
-JOINED = 3
+_MAX_CAPTIONS = 3
 """Captions of a joined table that are written out one after the other."""
 
 
-def collect(out: Path, config: StudyConfig, plan: Sequence[Task], digests: dict[str, str]) -> dict[str, Any]:
-    """Bring together what the finished tasks wrote; files of earlier runs that no task wrote any more are removed.
+def collect(
+    out: Path,
+    config: StudyConfig,
+    plan: Sequence[Task],
+    digests: Mapping[str, str],
+    finished: Mapping[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """Bring together what the finished tasks wrote; files of earlier runs that no task writes any more are removed.
 
     Args:
         out: Folder of the report.
         config: The study.
         plan: All its tasks, including those that have not run.
         digests: From `task_digests`.
+        finished: What each finished task wrote last, from `run_tasks`.
 
     Returns:
         The record of the run, for `write_record`.
     """
-    finished = [task for task in plan if (done := _done(out, task)) and done["digest"] == digests[task.id]]
-    kept: dict[str, set[str]] = {kind: set() for kind in MANAGED}
+    tasks = [task for task in plan if task.id in finished]
+    notes = {task.id: _captions(out, task) for task in tasks}
     captions: dict[str, dict[str, Any]] = {kind: {} for kind in (TABLES, FIGURES, TIMINGS, DATA)}
-    for kind in MANAGED:
+    written: dict[str, set[str]] = {kind: set() for kind in _REPORT_FOLDERS}
+    for kind in _REPORT_FOLDERS:
         (out / kind).mkdir(parents=True, exist_ok=True)
-    for kind in (TABLES, TIMINGS):
-        for name, owners in _by_name(out, finished, kind).items():
-            kept[kind] |= _join(out, kind, name, owners)
-            told = list(dict.fromkeys(_captions(out, task)[kind][name]["caption"] for task in owners))
-            captions[kind][name] = {
-                "caption": " ".join(told) if len(told) <= JOINED else f"{told[0]} Likewise for {len(told) - 1} others.",
-                "captions": told,
-                "tasks": [task.id for task in owners],
-            }
-    for kind in (FIGURES, DATA):
-        for name, owners in _by_name(out, finished, kind).items():
+    for kind in captions:
+        for name in dict.fromkeys(name for task in tasks for name in notes[task.id].get(kind, ())):
+            owners = [task for task in tasks if name in notes[task.id].get(kind, ())]
+            if kind in (TABLES, TIMINGS):
+                written[kind] |= _join(out, kind, name, owners)
+                captions[kind][name] = _joined_caption([notes[task.id][kind][name]["caption"] for task in owners])
+                captions[kind][name]["tasks"] = [task.id for task in owners]
+                continue
             for task in owners:
                 unique = name + task.id.removeprefix(task.stem)
                 for source in (out / STATE / task.id / kind).glob(f"{name}.*"):
-                    _copy(source, out / kind / f"{unique}{source.suffix}")
-                    kept[kind].add(f"{unique}{source.suffix}")
-                captions[kind][unique] = _captions(out, task)[kind][name] | {"tasks": [task.id]}
-    for task in finished:
-        _copy(out / STATE / task.id / NOTEBOOK, out / NOTEBOOKS / f"{task.id}.ipynb")
-        kept[NOTEBOOKS].add(f"{task.id}.ipynb")
-    for kind in MANAGED:
-        _prune(out / kind, kept[kind] | {f"{Path(name).stem}.html" for name in kept[kind] if kind == NOTEBOOKS})
-    return _record(out, config, plan, digests, captions)
+                    written[kind].add(copy_file(source, out / kind / f"{unique}{source.suffix}").name)
+                captions[kind][unique] = notes[task.id][kind][name] | {"tasks": [task.id]}
+    for task in tasks:
+        copy_file(out / STATE / task.id / NOTEBOOK, out / _NOTEBOOKS / f"{task.id}.ipynb")
+        written[_NOTEBOOKS] |= {f"{task.id}.ipynb", f"{task.id}.html"}
+    for kind in _REPORT_FOLDERS:
+        for path in (out / kind).iterdir():
+            if path.is_file() and path.name not in written[kind]:
+                path.unlink()
+    return _record(config, plan, digests, finished, captions)
 
 
 def write_record(out: Path, record: dict[str, Any]) -> None:
@@ -77,69 +80,37 @@ def write_record(out: Path, record: dict[str, Any]) -> None:
         file.write("\n")
 
 
-def _done(out: Path, task: Task) -> dict[str, Any] | None:
-    return read_sentinel(out / STATE / task.id)
-
-
-def _by_name(out: Path, tasks: Sequence[Task], kind: str) -> dict[str, list[Task]]:
-    """Which tasks wrote an output of a name, in the order in which they wrote them."""
-    owners: dict[str, list[Task]] = {}
-    for task in tasks:
-        for name in _captions(out, task).get(kind, {}):
-            owners.setdefault(name, []).append(task)
-    return owners
-
-
 def _captions(out: Path, task: Task) -> dict[str, dict[str, Any]]:
     path = out / STATE / task.id / "captions.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
+def _joined_caption(captions: Sequence[str]) -> dict[str, Any]:
+    texts = list(dict.fromkeys(captions))
+    rest = f" Likewise for {len(texts) - 1} others."
+    return {"caption": " ".join(texts) if len(texts) <= _MAX_CAPTIONS else texts[0] + rest, "captions": texts}
+
+
 def _join(out: Path, kind: str, name: str, owners: Sequence[Task]) -> set[str]:
+    """One table from the rows of several tasks; returns the files written."""
+    folders = [out / STATE / task.id / kind for task in owners]
     if kind == TABLES:
-        frames = [pd.read_parquet(out / STATE / task.id / kind / f"{name}.parquet") for task in owners]
+        frames = [pd.read_parquet(folder / f"{name}.parquet") for folder in folders]
         write_table(out / kind / name, pd.concat(frames, ignore_index=True))
         return {f"{name}.csv", f"{name}.parquet"}
-    frames = [pd.read_csv(out / STATE / task.id / kind / f"{name}.csv") for task in owners]
-    with atomic_write(out / kind / f"{name}.csv", "w", newline="") as file:
-        pd.concat(frames, ignore_index=True).to_csv(file, index=False, lineterminator="\n")
+    frames = [pd.read_csv(folder / f"{name}.csv") for folder in folders]
+    write_csv(out / kind / f"{name}.csv", pd.concat(frames, ignore_index=True))
     return {f"{name}.csv"}
 
 
-def _copy(source: Path, target: Path) -> None:
-    with open(source, "rb") as reader, atomic_write(target) as writer:
-        shutil.copyfileobj(reader, writer)
-
-
-def _prune(folder: Path, keep: set[str]) -> None:
-    for path in folder.iterdir():
-        if path.is_file() and path.name not in keep:
-            path.unlink()
-
-
 def _record(
-    out: Path,
     config: StudyConfig,
     plan: Sequence[Task],
-    digests: dict[str, str],
+    digests: Mapping[str, str],
+    finished: Mapping[str, dict[str, Any]],
     captions: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    tasks = []
-    for task in plan:
-        done = _done(out, task)
-        current = done is not None and done["digest"] == digests[task.id]
-        tasks.append(
-            {
-                "id": task.id,
-                "title": heading(task.template),
-                "notebook": f"{NOTEBOOKS}/{task.id}.ipynb" if current else None,
-                "state": "done" if current else "not run",
-                "seconds": done["seconds"] if done and current else None,
-                "digest": digests[task.id],
-                "parameters": task.parameters,
-                "after": list(task.after),
-            }
-        )
+    versions = library_versions(shown=True)
     return {
         "study": config.name,
         "title": config.title,
@@ -149,11 +120,23 @@ def _record(
         "protocols": list(config.protocols),
         "methods": list(config.methods),
         "seeds": list(config.seeds),
-        "ovss": metadata.version("ovss"),
-        "versions": versions(),
+        "ovss": versions["ovss"],
+        "versions": versions,
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
         "threads": config.threads,
         "captions": captions,
-        "tasks": tasks,
+        "tasks": [
+            {
+                "id": task.id,
+                "title": heading(task.template),
+                "notebook": f"{_NOTEBOOKS}/{task.id}.ipynb" if task.id in finished else None,
+                "state": "done" if task.id in finished else "not run",
+                "seconds": finished[task.id]["seconds"] if task.id in finished else None,
+                "digest": digests[task.id],
+                "parameters": task.parameters,
+                "after": list(task.after),
+            }
+            for task in plan
+        ],
         "digest": digest([digests, captions]),
     }

@@ -1,17 +1,10 @@
-"""One notebook in a process of its own: `python -m ovss.study.execute`, started in the task's folder.
-
-Reads `task.json`, prints a line of JSON per cell, and writes `done.json` last, or `failed.json`.
-"""
+"""Execute one notebook: read `task.json`, print a line of JSON per cell, write `done.json` last, or `failed.json`."""
 
 import copy
 import json
 import logging
-import os
 import re
-import shutil
 import sys
-import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -23,22 +16,24 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from ovss.files import atomic_write, file_digest
-from ovss.lab.outputs import FIGURES, TABLES, TIMINGS
-from ovss.study.sentinel import SENTINEL
+from ovss.lab.outputs import DATA, FIGURES, TABLES, TIMINGS
 
 NOTEBOOK = "notebook.ipynb"
 FAILURE = "failed.json"
-TCP_ATTEMPTS = 3
+SENTINEL = "done.json"
+_TCP_ATTEMPTS = 3
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def main() -> int:
-    """Run the task of the current folder; 0 when its sentinel is written."""
+def run_task(sockets: Path) -> int:
+    """Run the task of the current folder; 0 when its sentinel is written.
+
+    Args:
+        sockets: Folder for the kernel's sockets; its path is short.
+    """
     task = json.loads(Path("task.json").read_text(encoding="utf-8"))
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("papermill.translators").setLevel(logging.ERROR)
-    sockets = Path(tempfile.mkdtemp(prefix="ovss-", dir="/tmp" if Path("/tmp").is_dir() else None))
-    _die_with_parent(os.getppid(), sockets)
     start = time.monotonic()
     try:
         notebook = _execute(task, sockets)
@@ -47,8 +42,6 @@ def main() -> int:
         return _fail(error.cell_index, error.source, error.ename, error.evalue, trace)
     except (RuntimeError, OSError, NoSuchKernel) as error:
         return _fail(None, "", type(error).__name__, str(error), "")
-    finally:
-        shutil.rmtree(sockets, ignore_errors=True)
     done = {
         "digest": task["digest"],
         "seconds": round(time.monotonic() - start, 1),
@@ -69,7 +62,7 @@ def _execute(task: dict[str, Any], sockets: Path) -> nbformat.NotebookNode:
     def on_cell(cell: Any, cell_index: int) -> None:
         print(json.dumps({"cell": cell_index + 1, "cells": max(cells, cell_index + 1)}), flush=True)
 
-    attempts = 1 if ipc else TCP_ATTEMPTS
+    attempts = 1 if ipc else _TCP_ATTEMPTS
     while True:
         attempts -= 1
         try:
@@ -87,13 +80,13 @@ def _execute(task: dict[str, Any], sockets: Path) -> nbformat.NotebookNode:
         except RuntimeError:
             if not attempts:
                 raise
-    notebook = normalised(notebook)
+    notebook = _normalised(notebook)
     with atomic_write(NOTEBOOK, "w") as file:
         nbformat.write(notebook, file)
     return notebook
 
 
-def normalised(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def _normalised(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """A copy of an executed notebook without what differs between two equal runs: times, paths, random cell ids."""
     notebook = copy.deepcopy(notebook)
     for key in ("papermill", "widgets"):
@@ -109,7 +102,7 @@ def normalised(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def _files() -> dict[str, str]:
     names = [Path(NOTEBOOK), Path("captions.json")]
-    for kind in (TABLES, FIGURES, TIMINGS, "data"):
+    for kind in (TABLES, FIGURES, TIMINGS, DATA):
         names += sorted(path for path in Path(kind).glob("*") if not path.name.startswith("."))
     return {path.as_posix(): file_digest(path) for path in names if path.is_file()}
 
@@ -119,19 +112,3 @@ def _fail(cell: int | None, source: str, name: str, message: str, trace: str) ->
     with atomic_write(FAILURE, "w") as file:
         json.dump(failure, file, indent=1)
     return 1
-
-
-def _die_with_parent(parent: int, sockets: Path) -> None:
-    """A killed batch must leave no notebook behind that writes into a folder which its successor uses."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        shutil.rmtree(sockets, ignore_errors=True)
-        os._exit(3)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,16 +2,19 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ovss.errors import InputError
+from ovss.files import only_run
 from ovss.provenance.sources import source_digest
 from ovss.report.site import build_site
-from ovss.study.batch import Failure, is_current, only_run, run_tasks, task_digests
+from ovss.study.batch import Failure, run_tasks
 from ovss.study.collect import RECORD, collect, write_record
 from ovss.study.config import StudyConfig
+from ovss.study.digests import finished_tasks, task_digests
 from ovss.study.plan import STATE, Template, plan_study
 from ovss.study.progress import Display, Status
 
@@ -26,7 +29,7 @@ class StudyResult:
         out: Folder of the report.
         statuses: State of each selected task.
         failures: Why tasks failed; empty after a successful run.
-        rebuilt: Whether tables and site were written anew; False when everything was up to date.
+        rebuilt: Whether tables and site were written again; False when everything was up to date.
     """
 
     out: Path
@@ -46,7 +49,7 @@ def run_study(
 ) -> StudyResult:
     """Run a study into a folder.
 
-    Nothing that is up to date is done again; after an interruption the run goes on where it stopped. `run.json` is
+    Nothing that is up to date is done again; after an interruption the next run resumes. `run.json` is
     written last and is there only after a run without failures.
 
     Args:
@@ -60,34 +63,27 @@ def run_study(
     Raises:
         InputError: The folder holds other things, cannot be written, or is in use by another run; see `plan_study`.
     """
-    prepare_folder(out)
-    selected = plan_study(config, templates, only)
-    plan = plan_study(config, templates)
+    _prepare_folder(out)
+    plan, selected = plan_study(config, templates), plan_study(config, templates, only)
     plan += [task for task in selected if task not in plan]
     digests = task_digests(plan)
-    with only_run(out):
-        fresh = {task.id for task in plan if is_current(out, task, digests)}
-        if _nothing_to_do(out, fresh, {task.id for task in selected}, digests):
-            statuses, _ = run_tasks(out, selected, digests, jobs=1, threads=1, display=display or Display())
-            return StudyResult(out, statuses, [], rebuilt=False)
-        (out / RECORD).unlink(missing_ok=True)
-        statuses, failures = run_tasks(
-            out,
-            selected,
-            digests,
-            jobs=jobs or max(1, min(4, _cores() // config.threads)),
-            threads=config.threads,
-            display=display or Display(),
-        )
-        record = collect(out, config, plan, digests)
-        record["site"] = _site_code()
-        build_site(out, record, [failure.describe() for failure in failures])
-        if not failures:
-            write_record(out, record)
-    return StudyResult(out, statuses, failures, rebuilt=True)
+    jobs = jobs or max(1, min(4, _cores() // config.threads))
+    display = display or Display()
+    with only_run(out, out / STATE / "lock"):
+        finished = finished_tasks(out, plan, digests)
+        nothing_to_do = all(task.id in finished for task in selected) and _is_recorded(out, finished)
+        if not nothing_to_do:
+            (out / RECORD).unlink(missing_ok=True)
+        batch = run_tasks(out, selected, digests, finished, jobs=jobs, threads=config.threads, display=display)
+        if not nothing_to_do:
+            record = collect(out, config, plan, digests, batch.finished) | {"site": _site_code()}
+            build_site(out, record, [failure.describe() for failure in batch.failures])
+            if not batch.failures:
+                write_record(out, record)
+    return StudyResult(out, batch.statuses, batch.failures, rebuilt=not nothing_to_do)
 
 
-def prepare_folder(out: Path) -> None:
+def _prepare_folder(out: Path) -> None:
     """Create a report's folder, or make sure that it is one.
 
     Raises:
@@ -104,13 +100,14 @@ def prepare_folder(out: Path) -> None:
         raise InputError(f"cannot write the report to '{out}': {error.strerror}") from error
 
 
-def _nothing_to_do(out: Path, fresh: set[str], selected: set[str], digests: dict[str, str]) -> bool:
+def _is_recorded(out: Path, finished: Mapping[str, dict[str, Any]]) -> bool:
+    """Whether tables and pages were made from these results, by the present code."""
     path = out / RECORD
-    if not path.is_file() or not (out / INDEX).is_file() or not selected <= fresh:
+    if not path.is_file() or not (out / INDEX).is_file():
         return False
     record = json.loads(path.read_text(encoding="utf-8"))
     recorded = {task["id"]: task["digest"] for task in record["tasks"] if task["state"] == "done"}
-    return record.get("site") == _site_code() and recorded == {name: digests[name] for name in fresh}
+    return record.get("site") == _site_code() and recorded == {name: done["digest"] for name, done in finished.items()}
 
 
 def _site_code() -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -14,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -24,7 +21,7 @@ from ovss import tiny
 from ovss.errors import InputError
 from ovss.files import atomic_write, cache_dir
 from ovss.training.data import Pool
-from ovss.training.recipe import QUICK, SHARDS, Recipe
+from ovss.training.recipe import SHARDS, Recipe
 from ovss.training.trainer import CHECKPOINT, Trainer
 
 WEIGHTS, CURVE, RECORD = tiny.WEIGHTS.name, tiny.CURVE.name, tiny.RECORD.name
@@ -218,27 +215,3 @@ def _finish(trainer: Trainer, rows: list[dict[str, float]], folder: Path, report
     trainer.trainee.export(folder / WEIGHTS, metadata)
     write_record(trainer, rows, folder / WEIGHTS, folder / RECORD)
     report(f"weights, record and curve are in {folder}")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of `ovss train-tiny`."""
-    parser.add_argument("--quick", action="store_true", help="a short run that shows the whole loop in five minutes")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/tiny"), metavar="DIR", help="folder to write [%(default)s]"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on with the interrupted run in DIR")
-    parser.add_argument("--seed", type=int, help="initial weights and views [0]")
-    parser.add_argument("--views", type=int, help=f"length of the run [{Recipe().views}; quick {QUICK.views}]")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="processes, 1 or 2 [%(default)s]")
-
-
-def run(args: argparse.Namespace) -> int:
-    """Carry out `ovss train-tiny`; 130 when it was interrupted."""
-    base = load_recipe(args.out) if args.resume else QUICK if args.quick else Recipe()
-    given: dict[str, Any] = {k: v for k in ("seed", "views") if (v := getattr(args, k)) is not None}
-
-    def report(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    done = run_training(replace(base, **given), args.out, threads=args.threads, resume=args.resume, report=report)
-    return 0 if done else 130

@@ -1,8 +1,8 @@
 """Class lists of the benchmarks as they circulate: one file per data set, one table per variant.
 
 A table holds `classes` (a name, or a list of synonyms of which the first is the name) and, where the data set has a
-background class, `background`: the words of class 0, none for protocols that give it a constant score. `same_as`
-points to another variant; `lists_of` at the top to another data set, whose lists all are taken over.
+background class, `background`: the words of class 0, an empty list for protocols that give it a constant score.
+`same_as` points to another variant; `lists_of` at the top to another data set, all of whose lists are taken over.
 """
 
 import tomllib
@@ -31,7 +31,7 @@ def describe_vocabulary(dataset: str) -> str:
 
 
 def read_table(dataset: str, variant: str) -> dict[str, Any]:
-    """The table of one variant, `same_as` followed: `classes`, perhaps `background`, `note`.
+    """The table of one variant, `same_as` followed: `classes`, `note` and optionally `background`.
 
     Raises:
         InputError: Unknown data set or variant.

@@ -1,30 +1,15 @@
-"""Words to classes: vocabularies with synonyms and background words, and their text embeddings, cached on disk."""
+"""Classes with their words: a data set's list, or a user's own."""
 
-import hashlib
-import os
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
-from tqdm import tqdm
-
-from ovss.backbone import Backbone
-from ovss.backbone.finite import check_text
 from ovss.errors import InputError
-from ovss.files import EMPTY_SEAL, atomic_write, cache_dir, check_seal, digest, seal, sweep
+from ovss.files import digest
 from ovss.vocabulary.tables import list_vocabularies, read_table
 from ovss.vocabulary.templates import TEMPLATE_SETS
 from ovss.vocabulary.words import BACKGROUND, read_words
-
-TEXTS_PER_BATCH = 256
 
 Words = str | Path | Sequence[str | Sequence[str]]
 
@@ -42,6 +27,11 @@ class Vocabulary:
         templates: Sentences with one {} each, over which a query's embedding is averaged.
         name: Data set, file, or "words".
         variant: Which of a data set's lists; empty for a user's own words.
+
+    Example:
+        >>> from ovss import Vocabulary
+        >>> Vocabulary(classes=("cat", "sofa"), queries=("cat", "sofa", "couch"), query_class=(0, 1, 1)).words
+        (('cat',), ('sofa', 'couch'))
     """
 
     classes: tuple[str, ...]
@@ -85,7 +75,10 @@ class Vocabulary:
         return replace(self, templates=tuple(templates))
 
     def with_background(self, words: str | Sequence[str]) -> "Vocabulary":
-        """The same classes after a background, class 0, with words as "wall, floor" or a list; none: without words.
+        """The same classes behind a background, which becomes class 0.
+
+        Args:
+            words: Words of the background, as "wall, floor" or a list; an empty list: a background without words.
 
         Raises:
             InputError: There is a background already, or an empty word.
@@ -105,12 +98,12 @@ class Vocabulary:
 
     def without_background_words(self) -> "Vocabulary":
         """The same classes, the background without any query, for rules that give it a constant score."""
-        kept = [
+        rest = [
             (query, owner)
             for query, owner in zip(self.queries, self.query_class, strict=True)
             if owner != self.background
         ]
-        queries, owners = zip(*kept, strict=True) if kept else ((), ())
+        queries, owners = zip(*rest, strict=True) if rest else ((), ())
         return replace(self, queries=queries, query_class=owners)
 
 
@@ -125,7 +118,7 @@ def load_vocabulary(
             - classes in one string: "cat; sofa, couch; background: wall, floor". Semicolons separate classes, commas
               the words of a class; words after "background:" become class 0;
             - a list of class names, each a string (taken as it is, commas included) or a list of synonyms;
-            - a file: .toml or .json with `classes` (names or lists of synonyms) and perhaps `background` (words of
+            - a file: .toml or .json with `classes` (names or lists of synonyms) and optionally `background` (words of
               class 0), or .txt with one class per line, synonyms separated by commas.
             A class called just "background" is the background, where it stands.
         variant: Which of a data set's lists: "sclip", "proxyclip", "clearclip", "cliptrase", "plain" or "tcl".
@@ -134,6 +127,14 @@ def load_vocabulary(
     Raises:
         InputError: Unknown data set or variant, no words, an empty word, a class twice, more than one background, a
             malformed file.
+
+    Example:
+        >>> from ovss import load_vocabulary
+        >>> vocabulary = load_vocabulary("cat; sofa, couch; background: wall, floor")
+        >>> vocabulary.classes
+        ('background', 'cat', 'sofa')
+        >>> vocabulary.queries
+        ('wall', 'floor', 'cat', 'sofa', 'couch')
     """
     if isinstance(dataset_or_words, Vocabulary):
         if background is not None:
@@ -177,91 +178,3 @@ def _clean(words: Any, name: str) -> list[str]:
     if "" in stripped:
         raise InputError(f"vocabulary '{name}' has an empty word; look for a doubled or stray ',' or ';'")
     return stripped
-
-
-def embed_vocabulary(backbone: Backbone, vocabulary: Vocabulary, *, progress: bool = False) -> Float[Tensor, "Q E"]:
-    """Text embeddings of all queries: every template embedded, normalised, averaged, normalised.
-
-    They are kept in the cache folder (`$OVSS_CACHE`) per weights, words and templates, so they are computed once. An
-    entry carries the checksum of all its bytes; a damaged one is computed again.
-
-    Args:
-        backbone: The model.
-        vocabulary: Words and templates.
-        progress: Whether to show a progress bar while computing.
-
-    Returns:
-        Unit rows in float32, on the backbone's device.
-
-    Raises:
-        InputError: A query is too long for the model, an embedding is not finite, or the cache folder cannot be
-            written.
-    """
-    unknown = backbone.unknown_words(vocabulary.queries)
-    if unknown:
-        warnings.warn(
-            f"{backbone.name} has never seen these words, so their embeddings mean nothing: {', '.join(unknown)}",
-            UserWarning,
-            stacklevel=2,
-        )
-    unique = tuple(dict.fromkeys(vocabulary.queries))
-    identity = [backbone.name, backbone.pretrained, backbone.weights_hash, str(backbone.dtype)]
-    path = cache_dir() / "text" / f"{digest([*identity, vocabulary.templates, unique])}.safetensors"
-    rows = _cached(path, (len(unique), backbone.embed_dim))
-    if rows is None:
-        rows = _embed(backbone, unique, vocabulary.templates, progress)
-        _keep(path, rows)
-    order = torch.tensor([unique.index(query) for query in vocabulary.queries])
-    return rows[order].to(backbone.device)
-
-
-def tensor_digest(rows: Tensor) -> str:
-    """SHA-256 (64 hex digits) of a tensor's values and shape, in float32."""
-    values = rows.detach().to("cpu", torch.float32).contiguous().numpy()
-    return hashlib.sha256(f"{values.shape}".encode() + values.tobytes()).hexdigest()
-
-
-@torch.inference_mode()
-def _embed(backbone: Backbone, queries: Sequence[str], templates: Sequence[str], progress: bool) -> Tensor:
-    step = max(1, TEXTS_PER_BATCH // len(templates))
-    rows = []
-    with tqdm(total=len(queries), desc="text embeddings", unit="word", disable=not progress) as bar:
-        for start in range(0, len(queries), step):
-            chunk = queries[start : start + step]
-            texts = [template.replace("{}", query) for query in chunk for template in templates]
-            embedded = F.normalize(backbone.encode_text(texts).float(), dim=-1)  # (queries * templates, E)
-            mean = embedded.unflatten(0, (len(chunk), len(templates))).mean(dim=1)  # (queries, E)
-            rows.append(F.normalize(mean, dim=-1).cpu())
-            bar.update(len(chunk))
-    table = torch.cat(rows)
-    check_text(backbone, queries, [templates[0].replace("{}", query) for query in queries], table)
-    return table
-
-
-def _cached(path: Path, shape: tuple[int, int]) -> Tensor | None:
-    """Rows of an earlier call; None where there are none, or the file is damaged and must be computed again."""
-    try:
-        content = path.read_bytes()
-        check_seal(content)
-        # The name is the rows' identity; an entry that lies under the name of another one is as wrong as a damaged one.
-        if path.stem.encode() not in content:
-            return None
-        rows = load(content).get("rows")
-    except (SafetensorError, OSError, ValueError):
-        return None
-    fits = rows is not None and rows.shape == shape and rows.dtype == torch.float32 and bool(rows.isfinite().all())
-    return rows if fits else None
-
-
-def _keep(path: Path, rows: Tensor) -> None:
-    content = seal(save({"rows": rows.clone()}, metadata={"identity": f"{path.stem} {EMPTY_SEAL}"}))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent)
-        with atomic_write(path) as file:
-            file.write(content)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise InputError(
-            f"text cache '{path.parent}' cannot be written ({reason}); set OVSS_CACHE to a folder that can"
-        ) from error

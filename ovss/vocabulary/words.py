@@ -11,7 +11,7 @@ from ovss.files.text import check_words, parse, read_text
 from ovss.vocabulary.tables import list_vocabularies
 
 BACKGROUND = "background"
-SUFFIXES = (".toml", ".json", ".txt")
+_SUFFIXES = (".toml", ".json", ".txt")
 
 
 def read_words(
@@ -20,13 +20,13 @@ def read_words(
     """Classes as a user gives them; see `ovss.load_vocabulary`.
 
     Returns:
-        A table with `classes` (names or lists of words) and perhaps `background` (words), and a name for messages.
+        A table with `classes` (names or lists of words) and optionally `background` (words), and a name for messages.
 
     Raises:
         InputError: An unreadable or malformed file, more than one background, a misspelt data set.
     """
     name = "words"
-    if isinstance(words, Path) or (isinstance(words, str) and Path(words).suffix in SUFFIXES):
+    if isinstance(words, Path) or (isinstance(words, str) and Path(words).suffix in _SUFFIXES):
         table, name = _read_file(Path(words)), str(words)
     elif isinstance(words, str):
         _refuse_misspelt_dataset(words)

@@ -42,7 +42,7 @@ def test_a_folder_with_bad_files_is_finished_and_the_bad_ones_are_listed(folder,
     assert main(["segment", str(folder), "-c", "grass; sky", "-o", str(tmp_path)]) == 1
     output = capsys.readouterr()
     assert "3 of 5 images" in output.out
-    assert "1 files that are no images" in output.err
+    assert "1 files without an image" in output.err
     errors = [line for line in output.err.splitlines() if line.startswith("ovss: error")]
     assert len(errors) == 2
     assert "cut.jpg" in errors[0]

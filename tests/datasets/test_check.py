@@ -1,13 +1,12 @@
 """Where data sets lie, and whether they are whole."""
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ovss.cli.datasets import add_arguments, run
+from ovss.cli.main import build_parser
 from ovss.datasets import load_dataset
 from ovss.datasets import roots as roots_module
 from ovss.datasets.check import inspect
@@ -29,9 +28,8 @@ def make_ade(root: Path, count: int = 3) -> Path:
 
 
 def command(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return run(parser.parse_args(words))
+    arguments = build_parser()[0].parse_args(["datasets", *words])
+    return arguments.run(arguments)
 
 
 @pytest.fixture(autouse=True)

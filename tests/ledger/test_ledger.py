@@ -1,12 +1,11 @@
 """The ledger: published facts kept whole, measured cells compared only where they are the same experiment."""
 
-import argparse
 import json
 
 import pandas as pd
 import pytest
 
-from ovss.cli.ledger import add_arguments, run
+from ovss.cli.main import build_parser
 from ovss.errors import InputError
 from ovss.ledger import VERDICTS, join, load_published, load_results, tidy, unexplained
 from ovss.methods import create_method
@@ -265,9 +264,11 @@ def test_tidy_leaves_long_tables_as_they_are():
 
 @pytest.fixture
 def command():
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return lambda *words: run(parser.parse_args([str(word) for word in words]))
+    def run(*words: object) -> int:
+        arguments = build_parser()[0].parse_args(["ledger", *map(str, words)])
+        return arguments.run(arguments)
+
+    return run
 
 
 def test_the_command_checks_and_its_exit_code_says_the_result(tmp_path, capsys, command):

@@ -8,7 +8,8 @@ import open_clip
 import pytest
 
 from ovss import backbone
-from ovss.cli.protocols import add_arguments, details, overview, run
+from ovss.cli import main
+from ovss.cli.protocols import details, overview
 from ovss.errors import InputError
 from ovss.methods import create_method
 from ovss.methods.tuned import under_protocol
@@ -232,7 +233,7 @@ def test_the_default_is_study_for_the_embedded_model_only():
         (MINIMAL + "methods = 3", "methods = 3 must be a table for each method"),
         (MINIMAL + "[methods]\nresclip = 3", "methods = .* must be a table for each method"),
         (MINIMAL + "datasets = 3", r"\[datasets\] must be a table, not 3"),
-        ("short_side = ", "mine.toml' is no valid TOML"),
+        ("short_side = ", "mine.toml' is not valid TOML"),
         ('extends = "sclp"', r"protocol 'sclp' is unknown. Did you mean 'sclip'\?"),
         ('extends = "mine.toml"', "extends itself"),
     ],
@@ -290,14 +291,10 @@ def test_a_users_file_extends_a_shipped_one_or_a_file_beside_it(tmp_path):
 
 
 def test_the_command_shows_list_and_one_protocol(capsys):
-    import argparse
-
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    assert run(parser.parse_args([])) == 0
+    assert main(["protocols"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in list_protocols())
-    assert run(parser.parse_args(["scclip", "--dataset", "voc21"])) == 0
+    assert main(["protocols", "scclip", "--dataset", "voc21"]) == 0
     shown = capsys.readouterr().out
     assert load_protocol("scclip").for_dataset("voc21").hash in shown
     assert "area_rule         0.1" in shown

@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import nbformat
 import pytest
-from study_notebooks import write_config, write_study
+from study_notebooks import write_config, write_notebook, write_study
 
 from ovss.cli import main
 from ovss.errors import InputError
+from ovss.files import file_digest, only_run
 from ovss.study.config import load_config
 from ovss.study.plan import find_templates
 from ovss.study.progress import Display
@@ -179,14 +181,78 @@ def processes_in(folder: Path) -> list[int]:
 
 
 def test_a_second_run_in_the_same_folder_is_refused(finished):
-    import psutil
-
-    path = finished.out / ".state" / "running.json"
-    path.write_text(json.dumps({"pid": os.getppid(), "started": psutil.Process(os.getppid()).create_time()}))
-    with pytest.raises(InputError, match="in use by another run"):
+    with (
+        only_run(finished.out, finished.out / ".state" / "lock"),
+        pytest.raises(InputError, match="in use by another run"),
+    ):
         finished.run()
-    path.write_text(json.dumps({"pid": os.getppid(), "started": 0.0}))
     assert not finished.run().rebuilt
+
+
+def test_each_output_is_hashed_once_per_run(finished, tmp_path, monkeypatch):
+    hashed = Counter()
+
+    def counting(path):
+        hashed[Path(path).relative_to(state)] += 1
+        return file_digest(path)
+
+    monkeypatch.setattr("ovss.study.digests.file_digest", counting)
+    state = finished.out / ".state"
+    outputs = {
+        Path(task.name) / name
+        for task in state.glob("2*")
+        for name in json.loads((task / "done.json").read_text())["files"]
+    }
+    assert len(outputs) > 10
+    assert not finished.run().rebuilt
+    assert hashed == dict.fromkeys(outputs, 1)
+    hashed.clear()
+    study = Study(tmp_path)
+    shutil.copytree(finished.out, study.out)
+    state = study.out / ".state"
+    shutil.rmtree(state / "25_total")
+    assert [status.state for status in study.run().statuses].count("done") == 1
+    assert set(hashed.values()) == {1}, "what was made in this run was hashed by the process that made it"
+    assert study.tables() == finished.tables()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="lists the processes of a folder through /proc")
+def test_a_notebook_ends_with_its_batch_even_before_it_has_imported_anything(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "ovss.study.process"],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stderr is not None
+    imported = []
+    for line in process.stderr:
+        imported.append(line.split("|")[-1].strip())
+        if imported[-1] == "psutil":
+            process.stdin.close()
+    assert process.wait() == 3
+    assert not {"ovss.study.execute", "papermill"} & set(imported)
+
+
+def test_what_measures_time_runs_alone_and_last(tmp_path):
+    study = Study(tmp_path)
+    write_notebook(study.notebooks / "20_timed.ipynb", "Timed", 'out: str = ""  # out', "x = 1", exclusive=True)
+    shown = []
+
+    class Recorder(Display):
+        def show(self, statuses, final=False):
+            shown.append({status.id for status in statuses if status.state == "running"})
+
+    config = load_config(write_config(study.folder))
+    result = run_study(
+        config, study.out, find_templates(study.notebooks), only=["20", "22"], jobs=3, display=Recorder()
+    )
+    assert [status.state for status in result.statuses] == ["done"] * 3
+    assert {"22_table--scenes", "22_table--voc21"} in shown
+    assert [running for running in shown if "20_timed" in running and len(running) > 1] == []
+    assert shown.index({"20_timed"}) > shown.index({"22_table--scenes", "22_table--voc21"})
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):

@@ -42,7 +42,7 @@ def test_all_methods_are_written_out_without_the_composed_one():
         ('name = "scenes"', 'name = "scenes"\nlimit = -1', r"limit = -1 must be 0"),
         ('name = "demo"', 'name = "../demo"', r"must be letters, digits"),
         ('["study"]', '["study", "study"]', r"same entry twice"),
-        ("[[models]]", "[[models", r"no valid TOML"),
+        ("[[models]]", "[[models", r"not valid TOML"),
     ],
 )
 def test_a_wrong_configuration_is_refused_with_its_key(tmp_path, old, new, message):

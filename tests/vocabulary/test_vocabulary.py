@@ -1,6 +1,5 @@
 """Vocabularies: the circulating lists word for word, users' own words, and embeddings computed once."""
 
-import argparse
 import json
 import multiprocessing
 import warnings
@@ -12,12 +11,12 @@ import torch
 from paths import shared_path
 
 from ovss.backbone import Backbone
-from ovss.cli.vocabularies import add_arguments, run
+from ovss.cli import main
 from ovss.errors import InputError
 from ovss.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary
+from ovss.vocabulary.embedding import _cached
 from ovss.vocabulary.tables import list_variants, list_vocabularies
 from ovss.vocabulary.templates import TEMPLATE_SETS
-from ovss.vocabulary.vocabulary import _cached
 
 BENCHMARKS = {
     "voc21": 21,
@@ -443,16 +442,14 @@ def test_847_classes_with_80_templates_fit_the_context_of_clip():
 
 
 def test_the_command_lists_data_sets_variants_and_words(capsys):
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    assert run(parser.parse_args([])) == 0
+    assert main(["vocabularies"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in list_vocabularies())
-    assert run(parser.parse_args(["voc21"])) == 0
+    assert main(["vocabularies", "voc21"]) == 0
     assert load_vocabulary("voc21", "cliptrase").hash[:12] in capsys.readouterr().out
-    assert run(parser.parse_args(["voc21", "--variant", "sclip"])) == 0
+    assert main(["vocabularies", "voc21", "--variant", "sclip"]) == 0
     shown = capsys.readouterr().out
     assert "person in skirt" in shown
     assert "56 words" in shown
-    assert run(parser.parse_args(["cat; sofa, couch"])) == 0
+    assert main(["vocabularies", "cat; sofa, couch"]) == 0
     assert "sofa; couch" in capsys.readouterr().out
