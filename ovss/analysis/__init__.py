@@ -1,7 +1,13 @@
 """Measurements on `Tokens`: each returns a tidy frame (image, layer, head, measure, value) or an array; none draws.
 
-Blocks and heads are numbered from 1, hidden states from 0 (the input of block 1) to L. Values are kept per head
+Blocks and heads are numbered from 1, hidden states from 0 (the input of block 1) to L. Values are given per head
 wherever a head has one; averaging is the caller's choice.
+
+Words of this room
+    tokens: one pass of the backbone; B images, N = h w patches, T = 1 + N tokens with CLS first, H heads.
+    layer: in frames and parameters, the number of a block (from 1) or of a hidden state (from 0).
+    truth: class of each patch (B, h, w), -1 where it has none.
+    measure: the name of what was measured; a frame can hold several.
 """
 
 from ovss.analysis.attention import (

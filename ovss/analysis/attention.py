@@ -1,4 +1,4 @@
-"""Who attends to whom: maps, rollout, entropy, distance, and patches that everyone attends to."""
+"""Which token attends to which: maps, rollout, entropy, distance, and patches that everyone attends to."""
 
 from collections.abc import Iterable, Sequence
 
@@ -16,7 +16,7 @@ from ovss.ingredients import attention_map
 def attention(tokens: Tokens, layer: int, pair: str = "qk") -> Float[Tensor, "B H T T"]:
     """softmax(a b^T / sqrt d) of a block, per head, CLS first, in float32.
 
-    Computed from the projections, for fused attention returns no map.
+    Computed from the projections, because fused attention returns no map.
 
     Args:
         tokens: One backbone pass.
@@ -194,15 +194,15 @@ def global_statistics(
     for layer in choose_blocks(tokens, layers):
         full = attention(tokens, layer)
         maps, mean = between_patches(full), between_patches(full.mean(1))
-        found = global_patches(mean)
-        cls = top_patches(full.mean(1)[:, 0, 1:], found.sum(-1))
+        everyone = global_patches(mean)
+        cls = top_patches(full.mean(1)[:, 0, 1:], everyone.sum(-1))
         size = maps.shape[-1]
         values = {
             "global_patches": global_patches(maps).sum(-1).float(),
             "strongest_column": maps.mean(-2).amax(-1) * size,
-            "global_patches_mean": found.sum(-1).float(),
+            "global_patches_mean": everyone.sum(-1).float(),
             "strongest_column_mean": mean.mean(-2).amax(-1) * size,
-            "global_cls_overlap": overlap(found, cls),
+            "global_cls_overlap": overlap(everyone, cls),
         }
         frames += [tidy(name, value, layer, images) for name, value in values.items()]
     return join(frames)

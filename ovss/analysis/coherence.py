@@ -155,9 +155,9 @@ def value_contamination(
         images: Names of the images.
 
     Returns:
-        Tidy frame (of all heads together, for the read-out is not linear) of the measures value_own and value_dominant
-        (cosines), value_contamination (dominant minus own) and value_misled (share of patches nearer to the dominant
-        class); NaN for an image of one class.
+        Tidy frame (of all heads together, because the read-out is not linear) of the measures value_own and
+        value_dominant (cosines), value_contamination (dominant minus own) and value_misled (share of patches nearer to
+        the dominant class); NaN for an image of one class.
     """
     labels = check_truth(tokens, truth)
     if labels.max() >= len(text):
@@ -196,7 +196,7 @@ def neighbourhood(
 
     Args:
         tokens: One backbone pass.
-        sigmas: Standard deviations in patches; infinity adds 1 to all logits among patches, which is no neighbourhood.
+        sigmas: Standard deviations in patches; infinity adds 1 to all logits among patches and prefers none.
         radii: In patches.
         pair: See `attention`.
         images: Names of the images.

@@ -10,7 +10,7 @@ from torch import Tensor
 from ovss.backbone import Tokens
 from ovss.errors import InputError
 
-COLUMNS = ("image", "layer", "head", "measure", "value")
+_COLUMNS = ("image", "layer", "head", "measure", "value")
 
 
 def tidy(
@@ -28,7 +28,7 @@ def tidy(
         images: Names of the images; None numbers them from 0.
 
     Returns:
-        Columns image, layer, head (1-based; missing where the value is of no single head), measure, value.
+        Columns image, layer, head (1-based; missing where the value belongs to several heads), measure, value.
     """
     array = values.detach().double().cpu().numpy()
     names = check_images(images, len(array))
@@ -47,7 +47,7 @@ def tidy(
 
 
 def join(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Frames below each other, rows numbered anew."""
+    """Frames below each other, rows numbered from 0."""
     return pd.concat(list(frames), ignore_index=True)
 
 
@@ -86,7 +86,7 @@ def choose_states(tokens: Tokens, layers: Iterable[int] | None) -> list[int]:
     chosen = sorted(set(range(tokens.depth + 1) if layers is None else layers))
     for layer in chosen:
         if not 0 <= layer <= tokens.depth:
-            raise InputError(f"layer {layer} is outside 0..{tokens.depth}, the states of {tokens.backbone.name}")
+            raise InputError(f"hidden state {layer} is outside 0..{tokens.depth}, the states of {tokens.backbone.name}")
     return chosen
 
 

@@ -17,9 +17,9 @@ from ovss.ingredients import VOID, attend
 from ovss.methods.base import unit
 from ovss.metrics import MEASURES, measure
 
-AREAS = ("intersection", "truth", "prediction")
+_AREAS = ("intersection", "truth", "prediction")
 STARTS: Any = 4
-"""Starts of k-means, of which the best is kept."""
+"""Starts of k-means, of which the best is used."""
 
 
 @torch.inference_mode()
@@ -64,13 +64,13 @@ def layer_read_out(
     names = check_images(images, tokens.batch)
     rows = []
     for layer in choose_states(tokens, layers):
-        found = read_out_labels(tokens, text, layer).reshape(len(labels), -1)
-        for name, label, predicted in zip(names, labels, found, strict=True):
+        predictions = read_out_labels(tokens, text, layer).reshape(len(labels), -1)
+        for name, label, predicted in zip(names, labels, predictions, strict=True):
             valid = label != VOID
             areas = (label[valid & (label == predicted)], label[valid], predicted[valid])
             counts = np.stack([np.bincount(area, minlength=len(text)) for area in areas], axis=1)  # (C, 3)
             rows += [(name, layer, c, *map(int, counts[c])) for c in np.flatnonzero(counts.any(axis=1))]
-    return pd.DataFrame(rows, columns=["image", "layer", "class", *AREAS])
+    return pd.DataFrame(rows, columns=["image", "layer", "class", *_AREAS])
 
 
 def layer_miou(counts: pd.DataFrame) -> pd.DataFrame:
@@ -82,7 +82,7 @@ def layer_miou(counts: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for layer in sorted(counts["layer"].unique()):
         part: Any = counts[counts["layer"] == layer]
-        sums = part.groupby("class")[list(AREAS)].sum().to_numpy().T  # (3, C)
+        sums = part.groupby("class")[list(_AREAS)].sum().to_numpy().T  # (3, C)
         rows += [(layer, name, float(value)) for name, value in zip(MEASURES, measure(sums).mean, strict=True)]
     return pd.DataFrame(rows, columns=["layer", "measure", "value"])
 
@@ -190,7 +190,7 @@ def cluster_patches(
         raise InputError(f"clusters={clusters} is outside 1..{features.shape[1]}, the number of patches")
     result = []
     for one in features.float().cpu().numpy():
-        found = KMeans(clusters, n_init=STARTS, random_state=seed).fit_predict(one)
-        order = np.argsort(-np.bincount(found, minlength=clusters), kind="stable")
-        result.append(np.argsort(order)[found].reshape(grid))
+        clustered = KMeans(clusters, n_init=STARTS, random_state=seed).fit_predict(one)
+        order = np.argsort(-np.bincount(clustered, minlength=clusters), kind="stable")
+        result.append(np.argsort(order)[clustered].reshape(grid))
     return np.stack(result)

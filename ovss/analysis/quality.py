@@ -8,13 +8,19 @@ import pandas as pd
 
 from ovss.errors import InputError
 
-RESAMPLES = 2000
-LEVEL = 95.0
-KEYS = ("measure", "layer", "head")
+_RESAMPLES = 2000
+_LEVEL = 95.0
+_KEYS = ("measure", "layer", "head")
 
 
 def rank_correlation(
-    x: np.ndarray, y: np.ndarray, images: np.ndarray, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
+    x: np.ndarray,
+    y: np.ndarray,
+    images: np.ndarray,
+    *,
+    resamples: int = _RESAMPLES,
+    level: float = _LEVEL,
+    seed: int = 0,
 ) -> tuple[float, float, float]:
     """Spearman's rho with a percentile bootstrap interval; images are resampled, each with all its rows.
 
@@ -64,7 +70,7 @@ def link_to_quality(
     quality: pd.DataFrame,
     *,
     on: Sequence[str] = ("image",),
-    resamples: int = RESAMPLES,
+    resamples: int = _RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Each measurement against how well the same image (or the same class in it) was segmented.
@@ -97,11 +103,11 @@ def link_to_quality(
         raise InputError(f"measurements and quality share no {' and '.join(on)}")
     joined = joined[np.isfinite(joined["value"].astype(float)) & np.isfinite(joined["value_quality"].astype(float))]
     rows = []
-    groups: Any = joined.groupby(list(KEYS), dropna=False, sort=True)
+    groups: Any = joined.groupby(list(_KEYS), dropna=False, sort=True)
     for key, part in groups:
         x, y = part["value"].to_numpy(float), part["value_quality"].to_numpy(float)
         rho = (float("nan"),) * 3
         if len(part) >= 3:
             rho = rank_correlation(x, y, part["image"].to_numpy(), resamples=resamples, seed=seed)
         rows.append((*key, *rho, len(part)))
-    return pd.DataFrame(rows, columns=[*KEYS, "rho", "low", "high", "rows"]).astype({"head": "Int64"})
+    return pd.DataFrame(rows, columns=[*_KEYS, "rho", "low", "high", "rows"]).astype({"head": "Int64"})

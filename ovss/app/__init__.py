@@ -1,1 +1,7 @@
-"""Pages that answer: the attention explorer and the playground."""
+"""Pages that answer to clicks: the attention explorer in a notebook, and the playground of `ovss app`.
+
+Words of this room
+    board: the image as a grid of buttons, one for each patch.
+    map: what the chosen patch attends to, under one method.
+    view: the widget that shows everything.
+"""

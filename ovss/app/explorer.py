@@ -1,6 +1,5 @@
-"""Click a patch and see whom it attends to, per block and head, side by side for several methods."""
+"""Click a patch and see what it attends to, per block and head, side by side for several methods."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,21 @@ from ovss.backbone import Backbone
 from ovss.errors import InputError
 from ovss.figures.style import MAPS
 from ovss.images import load_image, to_rgb
+from ovss.images.png import png_bytes
 from ovss.lab.examples import native_square
 from ovss.methods import Method, create_method
 
-SIDE = 264
+_SIDE = 264
 """Width in pixels of the clickable image and of each map."""
-MEAN = "mean of heads"
-BLANK = "\N{NO-BREAK SPACE}"
+_MEAN = "mean of heads"
+_BLANK = "\N{NO-BREAK SPACE}"
 """Description of a patch that is not chosen; the browser keeps the old text of a button whose description is empty."""
 
 
 class AttentionExplorer:
     """State and widgets of the explorer; show `view` in a notebook.
 
-    The left side is the image as a board of patches to click. Each map on the right shows whom the chosen patch
+    The left side is the image as a board of patches to click. Each map on the right shows what the chosen patch
     attends to: bright is much, scaled to the largest value, which stands above it. Methods differ in the last block
     only, so the maps of earlier blocks are those of the model and equal.
 
@@ -40,7 +40,7 @@ class AttentionExplorer:
         methods: Names of methods, or methods from `create_method`.
 
     Raises:
-        InputError: No method, an unknown one, or one whose last block is no single attention map.
+        InputError: No method, an unknown one, or one whose last block is not a single attention map.
     """
 
     def __init__(
@@ -49,24 +49,24 @@ class AttentionExplorer:
         self.methods = [create_method(method) if isinstance(method, str) else method for method in methods]
         if not self.methods:
             raise InputError("explore_attention needs at least one method")
-        picture = load_image(image) if isinstance(image, str | Path) else to_rgb(image)
-        self.picture = native_square(picture, backbone.image_size)
+        full = load_image(image) if isinstance(image, str | Path) else to_rgb(image)
+        self.image = native_square(full, backbone.image_size)
         with torch.inference_mode():
-            self.tokens = backbone.encode_tokens(backbone.preprocess(self.picture)[None])
+            self.tokens = backbone.encode_tokens(backbone.preprocess(self.image)[None])
         self._last = [method_attention(self.tokens, method)[0].cpu() for method in self.methods]  # (heads, N, N) each
         h, w = self.tokens.grid
         self.patch = (h // 2, w // 2)
-        heads = [MEAN, *(f"head {number}" for number in range(1, backbone.heads + 1))]
+        heads = [_MEAN, *(f"head {number}" for number in range(1, backbone.heads + 1))]
         last = self.tokens.depth
         self.block = widgets.IntSlider(last, 1, last, description="block", continuous_update=False)
         self.head = widgets.Dropdown(options=heads, description="head")
         self.board = self._make_board()
-        self.maps = [self._image(self._plain(), "ovss-map") for _ in self.methods]
+        self.maps = [self._widget(self._plain(), "ovss-map") for _ in self.methods]
         self.captions = [widgets.HTML() for _ in self.methods]
         columns = [widgets.VBox([*pair]) for pair in zip(self.captions, self.maps, strict=True)]
         clickable = widgets.VBox([widgets.HTML("click a patch"), self.board])
-        picture = widgets.VBox([widgets.HTML("picture"), self._image(self._plain(), "ovss-picture")])
-        board = widgets.HBox([clickable, picture, *columns], layout={"flex_flow": "row wrap"})
+        whole = widgets.VBox([widgets.HTML("image"), self._widget(self._plain(), "ovss-picture")])
+        board = widgets.HBox([clickable, whole, *columns], layout={"flex_flow": "row wrap"})
         self.view = widgets.VBox([widgets.HBox([self.block, self.head]), board])
         self.view.add_class("ovss-explorer")
         for control in (self.block, self.head):
@@ -75,8 +75,8 @@ class AttentionExplorer:
 
     def _make_board(self) -> widgets.GridBox:
         h, w = self.tokens.grid
-        means = np.asarray(self.picture.resize((w, h), Image.Resampling.BOX))
-        cell = f"{SIDE // max(h, w)}px"
+        means = np.asarray(self.image.resize((w, h), Image.Resampling.BOX))
+        cell = f"{_SIDE // max(h, w)}px"
         self.buttons: list[widgets.Button] = []
         for row, column in np.ndindex(h, w):
             layout = {"width": cell, "height": cell, "margin": "0", "padding": "0"}
@@ -115,34 +115,28 @@ class AttentionExplorer:
         return chosen.view(self.tokens.grid).numpy()
 
     def refresh(self) -> None:
-        """Draw all maps anew and mark the chosen patch on the board."""
+        """Draw all maps again and mark the chosen patch on the board."""
         for number, button in enumerate(self.buttons):
             chosen = number == self.patch[0] * self.tokens.grid[1] + self.patch[1]
-            button.description = "x" if chosen else BLANK
+            button.description = "x" if chosen else _BLANK
         for number, method in enumerate(self.methods):
             values = self.attention(number)
             self.maps[number].value = self._draw(values)
             self.captions[number].value = f"<b>{method.label}</b> &nbsp; brightest: {values.max():.2f}"
 
     def _plain(self) -> Image.Image:
-        return self.picture.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        return self.image.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
 
     @staticmethod
-    def _image(picture: Image.Image, css: str) -> widgets.Image:
-        image = widgets.Image(value=_png(picture), format="png", width=SIDE, height=SIDE)
-        image.add_class(css)
-        return image
+    def _widget(image: Image.Image, css: str) -> widgets.Image:
+        widget = widgets.Image(value=png_bytes(image), format="png", width=_SIDE, height=_SIDE)
+        widget.add_class(css)
+        return widget
 
     def _draw(self, values: np.ndarray) -> bytes:
         colours = matplotlib.colormaps[MAPS](values / max(float(values.max()), 1e-12), bytes=True)[..., :3]
-        heat = Image.fromarray(colours).resize((SIDE, SIDE), Image.Resampling.NEAREST)
-        return _png(Image.blend(self._plain().convert("L").convert("RGB"), heat, 0.75))
-
-
-def _png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return buffer.getvalue()
+        heat = Image.fromarray(colours).resize((_SIDE, _SIDE), Image.Resampling.NEAREST)
+        return png_bytes(Image.blend(self._plain().convert("L").convert("RGB"), heat, 0.75))
 
 
 def explore_attention(
@@ -150,7 +144,7 @@ def explore_attention(
     image: str | Path | Image.Image | np.ndarray,
     methods: Sequence[str | Method] = ("clip", "naclip"),
 ) -> widgets.VBox:
-    """In Jupyter: click a patch and see whom it attends to, per block and head, side by side for several methods.
+    """In Jupyter: click a patch and see what it attends to, per block and head, side by side for several methods.
 
     Args:
         backbone: A model from `load_backbone`.
@@ -161,6 +155,6 @@ def explore_attention(
         A widget; as the last line of a cell it is shown.
 
     Raises:
-        InputError: No method, an unknown one, or one whose last block is no single attention map.
+        InputError: No method, an unknown one, or one whose last block is not a single attention map.
     """
     return AttentionExplorer(backbone, image, methods).view

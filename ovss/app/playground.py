@@ -1,7 +1,5 @@
 """The page of `ovss app`: an image, words and methods in, label maps side by side out."""
 
-import base64
-import io
 import re
 import tempfile
 import warnings
@@ -19,6 +17,7 @@ from ovss.errors import InputError
 from ovss.figures.images import shrink
 from ovss.images import load_image
 from ovss.images.colours import class_colours
+from ovss.images.png import data_address
 from ovss.methods import create_method, default_methods
 from ovss.methods.tuned import under_protocol
 from ovss.protocols import Protocol
@@ -27,11 +26,11 @@ from ovss.segment import Segmentation, Segmenter, index_mask
 from ovss.segment.scorer import Scorer
 from ovss.vocabulary.tables import list_vocabularies
 
-DEFAULT_METHODS = ("clip", "maskclip", "naclip")
-MOST_BYTES = 32 * 2**20
+_DEFAULT_METHODS = ("clip", "maskclip", "naclip")
+_MAX_UPLOAD_BYTES = 32 * 2**20
 """Largest image file in bytes that the page takes."""
-EXAMPLE = 10
-STYLE = """<style>
+_EXAMPLE = 10
+_STYLE = """<style>
 .ovss-app { max-width: 1200px; margin: 0 auto; padding: 0 16px 32px; width: 100%; }
 .ovss-app { box-sizing: border-box; overflow: visible; }
 .ovss-app h1 { font-size: 26px; margin: 16px 0 8px; }
@@ -98,10 +97,12 @@ def read_upload(name: str, content: bytes) -> Image.Image:
     Raises:
         InputError: Damaged, of another kind, or too large; the message names the file.
     """
-    if len(content) > MOST_BYTES:
-        raise InputError(f"'{name}' has {len(content) / 2**20:.0f} MiB; the page takes {MOST_BYTES // 2**20} MiB")
+    if len(content) > _MAX_UPLOAD_BYTES:
+        raise InputError(
+            f"'{name}' has {len(content) / 2**20:.0f} MiB; the page takes {_MAX_UPLOAD_BYTES // 2**20} MiB"
+        )
     if not content.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
-        raise InputError(f"'{name}' is no PNG or JPEG picture")
+        raise InputError(f"'{name}' is not a PNG or JPEG image")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "upload"
         path.write_bytes(content)
@@ -113,7 +114,7 @@ def read_upload(name: str, content: bytes) -> Image.Image:
 
 def safe_stem(name: str) -> str:
     """A file name's stem of plain letters, digits, '-' and '_', at most 60 of them."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem).strip("-")[:60] or "picture"
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(name).stem).strip("-")[:60] or "image"
 
 
 class Playground:
@@ -126,44 +127,44 @@ class Playground:
 
     def __init__(self, backbone: Backbone, protocol: str | None = None) -> None:
         self.backbone, self.protocol = backbone, protocol
-        drawn = scene("test", EXAMPLE)
+        drawn = scene("test", _EXAMPLE)
         self.image, self.name = Image.fromarray(drawn.image), "example.png"
         names = default_methods()
-        self.upload = widgets.FileUpload(accept=".png,.jpg,.jpeg", multiple=False, description="Choose a picture")
+        self.upload = widgets.FileUpload(accept=".png,.jpg,.jpeg", multiple=False, description="Choose an image")
         words = "; ".join(CLASSES[number] for number in np.unique(drawn.mask))
         # Sent when the field is left: letter by letter, a busy kernel gets the click on Run before the last ones.
         self.words = widgets.Text(words, description="Words", continuous_update=False)
         self.methods = widgets.SelectMultiple(
-            options=names, value=DEFAULT_METHODS, rows=len(names), description="Methods"
+            options=names, value=_DEFAULT_METHODS, rows=len(names), description="Methods"
         )
-        self.button = widgets.Button(description="Run", button_style="primary", tooltip="Segment the picture")
+        self.button = widgets.Button(description="Run", button_style="primary", tooltip="Segment the image")
         self.status, self.results = widgets.HTML(), widgets.HTML()
         self.upload.observe(self._uploaded, names="value")
         self.button.on_click(lambda _: self.run())
-        head = widgets.HTML(STYLE + _introduction(backbone))
+        head = widgets.HTML(_STYLE + _introduction(backbone))
         self.view = widgets.VBox([head, self.upload, self.words, self.methods, self.button, self.status, self.results])
         self.view.add_class("ovss-app")
         self._show_input()
 
     def run(self) -> None:
-        """Segment the image and show the results; what is wrong with the input is said on the page."""
+        """Segment the image and show the results; errors of the input are shown on the page."""
         self.button.disabled = True
-        self.say("Working ...")
+        self.show_status("Working ...")
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", UserWarning)
                 chosen = list(self.methods.value)
-                found = segment_all(self.backbone, self.image, self.words.value, chosen, self.protocol)
-            self.results.value = results_html(found, self.name)
+                segmentations = segment_all(self.backbone, self.image, self.words.value, chosen, self.protocol)
+            self.results.value = results_html(segmentations, self.name)
             notes = [str(entry.message) for entry in caught if entry.category is UserWarning]
-            self.say(" ".join([f"Done: {self.name}, {len(found)} methods.", *notes]))
+            self.show_status(" ".join([f"Done: {self.name}, {len(segmentations)} methods.", *notes]))
         except InputError as error:
             self.results.value = ""
-            self.say(f"Error: {error}")
+            self.show_status(f"Error: {error}")
         finally:
             self.button.disabled = False
 
-    def say(self, text: str) -> None:
+    def show_status(self, text: str) -> None:
         """Show a line of plain text in the status region."""
         self.status.value = f'<p role="status" aria-live="polite">{escape(text)}</p>'
 
@@ -175,44 +176,45 @@ class Playground:
             self.image, self.name = read_upload(file["name"], bytes(file["content"])), file["name"]
             self._show_input()
         except InputError as error:
-            self.say(f"Error: {error}; '{self.name}' stays")
+            self.show_status(f"Error: {error}; '{self.name}' stays")
 
     def _show_input(self) -> None:
-        self.results.value = f'<div class="ovss-grid">{_picture(self.image, self.name)}</div>'
-        self.say(f"{self.name} is ready; press Run.")
+        self.results.value = f'<div class="ovss-grid">{_original(self.image, self.name)}</div>'
+        self.show_status(f"{self.name} is ready; press Run.")
 
 
-def results_html(found: Sequence[Segmentation], name: str) -> str:
+def results_html(segmentations: Sequence[Segmentation], name: str) -> str:
     """The image, then overlays with legends and download links, as HTML; every word in it is escaped.
 
     Args:
-        found: What `segment_all` returned.
+        segmentations: What `segment_all` returned.
         name: File name of the image, which names the downloads.
     """
-    figures = [_picture(found[0].image, name), *(_figure(entry, safe_stem(name)) for entry in found)]
+    figures = [_original(segmentations[0].image, name), *(_figure(each, safe_stem(name)) for each in segmentations)]
     return f'<div class="ovss-grid">{"".join(figures)}</div>'
 
 
-def _picture(image: Image.Image, name: str) -> str:
+def _original(image: Image.Image, name: str) -> str:
     caption = f"<figcaption><b>{escape(name)}</b></figcaption>"
-    return f'<figure><img src="{_address(shrink(image))}" alt="the picture">{caption}</figure>'
+    return f'<figure><img src="{data_address(shrink(image))}" alt="the image">{caption}</figure>'
 
 
-def _figure(entry: Segmentation, stem: str) -> str:
-    colours = class_colours(len(entry.classes))
+def _figure(segmentation: Segmentation, stem: str) -> str:
+    colours = class_colours(len(segmentation.classes))
     legend = "".join(
-        '<li><i style="background:#{:02x}{:02x}{:02x}"></i>'.format(*colours[entry.classes.index(name)])
+        '<li><i style="background:#{:02x}{:02x}{:02x}"></i>'.format(*colours[segmentation.classes.index(name)])
         + f"{escape(name)} {share:.0%}</li>"
-        for name, share in entry.shares.items()
+        for name, share in segmentation.shares.items()
     )
-    method = escape(entry.method)
-    over = _address(shrink(entry.overlay()))
-    file = f"{stem}_{safe_stem(entry.method)}"
+    method = escape(segmentation.method)
+    mask = index_mask(segmentation.labels, len(segmentation.classes))
+    over = data_address(shrink(segmentation.overlay()))
+    file = f"{stem}_{safe_stem(segmentation.method)}"
     return (
         f'<figure><img src="{over}" alt="classes under {method}"><figcaption><b>{method}</b>'
         f"<ul>{legend}</ul>"
-        f'<a download="{file}_mask.png" href="{_address(index_mask(entry.labels, len(entry.classes)))}">'
-        f'mask of {method}</a>, <a download="{file}_overlay.png" href="{_address(entry.overlay())}">'
+        f'<a download="{file}_mask.png" href="{data_address(mask)}">'
+        f'mask of {method}</a>, <a download="{file}_overlay.png" href="{data_address(segmentation.overlay())}">'
         f"overlay of {method}</a></figcaption></figure>"
     )
 
@@ -223,9 +225,3 @@ def _introduction(backbone: Backbone) -> str:
     if backbone.is_tiny:
         text += " It is not CLIP: it knows only the words of drawn scenes, and on photographs its labels mean nothing."
     return text + " Separate classes by semicolons and synonyms by commas; 'background:' starts background words.</p>"
-
-
-def _address(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

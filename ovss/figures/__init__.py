@@ -2,6 +2,11 @@
 
 Every function draws on a figure of its own with seaborn or matplotlib's object interface, leaves no global state behind
 and returns a `Plot`: the figure and the frame it shows. `segmentation_figure` alone returns just the figure.
+
+Words of this room
+    plot: a figure and the frame whose numbers it shows.
+    panel: one image of a figure, with its title.
+    marks: patches (row, column) that are crossed out on a panel.
 """
 
 from ovss.figures.curves import curve_figure, layer_figure

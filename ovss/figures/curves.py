@@ -11,9 +11,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from ovss.errors import InputError
 from ovss.figures.style import LINES, Plot, new_figure, plain, styled
 
-LEGEND_LETTERS = 100
+_LEGEND_LETTERS = 100
 """Letters that fit into a row of the legend, with six for the space and the line of each name."""
-MARKERS = "os^Dv<>pP*"
+_MARKERS = "os^Dv<>pP*"
 """Markers of the lines; the next one is taken when the colours begin again."""
 
 
@@ -107,7 +107,7 @@ def _lines(axis: Axes, frame: pd.DataFrame, x: str, y: str, hue: str, names: Seq
         style=hue,
         style_order=names,
         palette=_cycle(names),
-        markers=[MARKERS[place // len(LINES) % len(MARKERS)] for place in range(len(names))],
+        markers=[_MARKERS[place // len(LINES) % len(_MARKERS)] for place in range(len(names))],
         dashes=False,
         errorbar=errorbar,
         err_kws={"alpha": 0.15, "linewidth": 0} if errorbar else None,
@@ -135,5 +135,5 @@ def _legend_above(axis: Axes, *, shown: bool) -> None:
     """The legend stands above the axes because bands may fill them."""
     if shown:
         handles, names = axis.get_legend_handles_labels()
-        columns = max(1, min(len(names), LEGEND_LETTERS // (max(map(len, names)) + 6)))
+        columns = max(1, min(len(names), _LEGEND_LETTERS // (max(map(len, names)) + 6)))
         axis.legend(handles, names, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0)

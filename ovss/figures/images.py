@@ -19,7 +19,7 @@ from ovss.images.colours import DISTINCT, class_colours, overlay
 
 LONGEST = 1200
 """Side in pixels from which images are made smaller for display."""
-STRETCH = 10.0
+_STRETCH = 10.0
 """Aspect ratio beyond which an image is drawn stretched: a strip of 4000 x 60 pixels would be a line."""
 
 
@@ -117,8 +117,8 @@ def _label_figure(
     columns = _legend_columns(entries)
     legend_rows = math.ceil(len(entries) / columns) * max(entry.count("\n") + 1 for entry in entries)
     figure, axes = image_axes(small.size, len(panels), extra=0.17 * legend_rows + 0.15)
-    for axis, (title, picture) in zip(axes, panels, strict=True):
-        axis.imshow(picture, aspect=_aspect(small.size), interpolation="nearest")
+    for axis, (title, panel) in zip(axes, panels, strict=True):
+        axis.imshow(panel, aspect=_aspect(small.size), interpolation="nearest")
         axis.set_title(plain(title, 34 if len(panels) < 3 else 22))
     colours = table / 255
     present = _present(maps, classes)
@@ -127,7 +127,7 @@ def _label_figure(
     legend = figure.legend(
         handles, [str(i) for i in range(len(handles))], loc="outside lower center", ncols=columns, handlelength=1.2
     )
-    # Set afterwards, for matplotlib drops legend entries whose text begins with an underscore.
+    # Set afterwards, because matplotlib drops legend entries whose text begins with an underscore.
     for text, entry in zip(legend.get_texts(), entries, strict=True):
         text.set_text(entry)
     return figure
@@ -173,7 +173,7 @@ def shrink(image: Image.Image) -> Image.Image:
 
 
 def _aspect(size: tuple[int, int]) -> str:
-    return "equal" if max(size) <= STRETCH * min(size) else "auto"
+    return "equal" if max(size) <= _STRETCH * min(size) else "auto"
 
 
 def image_axes(size: tuple[int, int], count: int, extra: float = 0.0, columns: int | None = None):
@@ -188,7 +188,7 @@ def image_axes(size: tuple[int, int], count: int, extra: float = 0.0, columns: i
     Returns:
         The figure and the list of axes.
     """
-    ratio = float(np.clip(size[0] / size[1], 1 / STRETCH, STRETCH))
+    ratio = float(np.clip(size[0] / size[1], 1 / _STRETCH, _STRETCH))
     if columns is None:
         most = 1 if ratio > 2.4 else 2 if ratio > 1.6 else 4
         columns = math.ceil(count / math.ceil(count / most))  # rows of equal length: 5 are 3 + 2, not 4 + 1

@@ -11,7 +11,7 @@ from matplotlib.patheffects import withStroke
 from ovss.errors import InputError
 from ovss.figures.style import LINES, Plot, new_figure, plain, styled
 
-CHANCE = "#8a8a8a"
+_CHANCE = "#8a8a8a"
 """Colour of a difference whose interval holds zero."""
 
 
@@ -67,7 +67,7 @@ def interval_figure(frame: pd.DataFrame, label: str, value: str, unit: str, zero
     axis = figure.subplots()
     low, high = rows[f"{value}_low"].to_numpy(float), rows[f"{value}_high"].to_numpy(float)
     sure = ~((low <= 0) & (high >= 0)) if zero else np.ones(len(rows), bool)
-    colours = np.where(sure, LINES[0], CHANCE)
+    colours = np.where(sure, LINES[0], _CHANCE)
     places = np.arange(len(rows))
     axis.hlines(places, low, high, color=colours, linewidth=2)
     axis.scatter(rows[value], places, s=25, color=colours, zorder=3)
@@ -106,11 +106,11 @@ def link_figure(links: pd.DataFrame, *, measures: Sequence[str] | None = None) -
         one: Any = part[part["measure"] == name]
         heads = list(one["head"].unique())
         for position, head in enumerate(heads):
-            same = one[one["head"].isna()] if pd.isna(head) else one[one["head"] == head]
-            x = same["layer"] + (position - (len(heads) - 1) / 2) * 0.7 / max(len(heads), 1)
-            errors = [same["rho"] - same["low"], same["high"] - same["rho"]]
+            rows = one[one["head"].isna()] if pd.isna(head) else one[one["head"] == head]
+            x = rows["layer"] + (position - (len(heads) - 1) / 2) * 0.7 / max(len(heads), 1)
+            errors = [rows["rho"] - rows["low"], rows["high"] - rows["rho"]]
             colour = LINES[position % len(LINES)]
-            axis.errorbar(x, same["rho"], np.clip(errors, 0, None), fmt="o", markersize=3, elinewidth=0.8, color=colour)
+            axis.errorbar(x, rows["rho"], np.clip(errors, 0, None), fmt="o", markersize=3, elinewidth=0.8, color=colour)
         axis.axhline(0, color="0.6", linewidth=0.8)
         axis.set_title(plain(name), loc="left")
         axis.set_ylabel("rank correlation")

@@ -10,9 +10,9 @@ import seaborn as sns
 from ovss.errors import InputError
 from ovss.figures.style import MAPS, SIGNED, WIDTH, Plot, new_figure, plain, styled
 
-MAX_NUMBERS = 1200
+_MAX_NUMBERS = 1200
 """Cells up to which a matrix shows its numbers."""
-LONG_NAME = 8
+_LONG_NAME = 8
 """Letters from which the names of columns are written aslant."""
 
 
@@ -59,9 +59,9 @@ def matrix_figure(
             raise InputError(f"matrix '{title}' must have two dimensions, not {values.shape}")
     height, width = next(iter(arrays.values())).shape
     low, high = limits or _limits(arrays, signed)
-    numbers = width * height * len(arrays) <= MAX_NUMBERS
+    numbers = width * height * len(arrays) <= _MAX_NUMBERS
     sign = "+" if signed else ""
-    aslant = any(len(name) > LONG_NAME for name in columns or ())
+    aslant = any(len(name) > _LONG_NAME for name in columns or ())
     names = 0.05 * max(map(len, columns or ("",))) if aslant else 0.0
     figure = new_figure(0.9 + max(0.8, 0.27 * height) + names, max(WIDTH, 1.6 + 0.42 * width * len(arrays)))
     axes = figure.subplots(1, len(arrays), squeeze=False)[0]

@@ -42,7 +42,7 @@ RC: Any = {
     "svg.hashsalt": "ovss",
 }
 
-DIGITS = 4
+_DIGITS = 4
 """Digits of the largest number of a figure; a figure of 6.4 inches at 160 dots has room for three."""
 
 P = ParamSpec("P")
@@ -72,13 +72,13 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _drawable(value: Any) -> Any:
-    """Floats of a frame or an array, also in a dictionary, rounded to `DIGITS` of the largest; the rest as it is."""
+    """Floats of a frame or an array, also in a dictionary, rounded to `_DIGITS` of the largest; the rest as it is."""
     if isinstance(value, pd.DataFrame):
         floats = value.select_dtypes("float").columns
         return value.assign(**{name: _drawable(value[name].to_numpy()) for name in floats}) if len(floats) else value
     if isinstance(value, np.ndarray) and value.dtype.kind == "f" and np.isfinite(value).any():
         largest = float(np.abs(value[np.isfinite(value)]).max())
-        return np.round(value, DIGITS - 1 - math.floor(math.log10(largest))) + 0 if largest > 0 else value
+        return np.round(value, _DIGITS - 1 - math.floor(math.log10(largest))) + 0 if largest > 0 else value
     if isinstance(value, dict):
         return {name: _drawable(part) for name, part in value.items()}
     return value

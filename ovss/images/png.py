@@ -1,5 +1,6 @@
-"""Small PNG files of figures."""
+"""PNG files of figures, and of images in pages."""
 
+import base64
 import io
 
 from PIL import Image
@@ -25,3 +26,15 @@ def compact_png(data: bytes) -> bytes:
     buffer = io.BytesIO()
     small.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """An image as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def data_address(image: Image.Image) -> str:
+    """An image as an address for a page that needs no file beside it."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode()

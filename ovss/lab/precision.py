@@ -15,13 +15,13 @@ import pandas as pd
 
 PIXELS = 2.0
 SHARE = 2e-4
-SMALLEST = 20_000
+_SMALLEST = 20_000
 """Union of a class of the study, in pixels, at the least: 60 images with 22 classes."""
-POINTS = 100 * (PIXELS / SMALLEST + SHARE)
+_POINTS = 100 * (PIXELS / _SMALLEST + SHARE)
 """Bound of an IoU or a mean of them, in points, where the classes' areas are not in the row: 0.03."""
-CHANCE = 0.005
+_CHANCE = 0.005
 """Bound of a p-value: ten of 2000 permutations that reach the observed difference by a hair or miss it by one."""
-OTHER = 0.005
+_OTHER = 0.005
 """Bound of a correlation, share or other measurement; beyond 1, relative to its value."""
 
 _PERCENT = ("mIoU", "mAcc", "pAcc", "fwIoU", "IoU", "accuracy", "a", "b", "min", "max", "published", "measured")
@@ -47,7 +47,7 @@ class Kind(NamedTuple):
             value: One of them.
             bound: Instead of the kind's own, where the row tells more.
         """
-        scale = max(1.0, abs(value)) if self.bound == OTHER else 1.0
+        scale = max(1.0, abs(value)) if self.bound == _OTHER else 1.0
         return (self.bound * scale if bound is None else bound) + 1.001 * 10.0**-self.decimals
 
 
@@ -65,13 +65,13 @@ def kind_of(column: str, values: pd.Series) -> Kind | None:
     if not pd.api.types.is_float_dtype(values):
         return None
     if name in _PERCENT:
-        return Kind(2, POINTS)
+        return Kind(2, _POINTS)
     if name in _CHANGES:
-        return Kind(2, _CHANGES[name] * POINTS)
+        return Kind(2, _CHANGES[name] * _POINTS)
     if name in ("p", "p_holm"):
-        return Kind(3, CHANCE)
+        return Kind(3, _CHANCE)
     largest = float(values.abs().max()) if values.notna().any() else 0.0
-    return Kind(3, OTHER) if largest >= 0.1 or largest == 0 else Kind(3 - _order(largest), OTHER * largest)
+    return Kind(3, _OTHER) if largest >= 0.1 or largest == 0 else Kind(3 - _order(largest), _OTHER * largest)
 
 
 def rounded(frame: pd.DataFrame) -> pd.DataFrame:

@@ -14,9 +14,9 @@ _TAGS = {
 }
 _ATTRIBUTES = {"a": ("href", "title"), "td": ("colspan", "rowspan"), "th": ("colspan", "rowspan", "scope")}
 _SILENT = re.compile(r"<(style|script)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
-"""Elements whose content is no text; the others lose their tags alone."""
+"""Elements whose content is not text; of the others only the tags are removed."""
 _SCROLLING = re.compile(r'<div class="((?:output_subarea [^"]*output_(?:html|text|stream)|highlight))')
-_PICTURES = ("data:image/png;base64,", "data:image/jpeg;base64,")
+_IMAGES = ("data:image/png;base64,", "data:image/jpeg;base64,")
 
 
 def notebook_body(path: Path) -> Markup:
@@ -42,5 +42,5 @@ def _allowed(tag: str, name: str, value: str) -> bool:
     if name == "class":
         return True
     if tag == "img":
-        return name == "alt" or (name == "src" and value.startswith(_PICTURES))
+        return name == "alt" or (name == "src" and value.startswith(_IMAGES))
     return name in _ATTRIBUTES.get(tag, ()) and not value.lstrip().lower().startswith("data:")

@@ -11,12 +11,12 @@ from ovss.files import digest
 
 FACTS = (
     *("method", "method_name", "parameters", "model", "pretrained", "weights_hash"),
-    *("dataset", "split", "dataset_fingerprint", "images", "skipped", "protocol", "protocol_hash"),
+    *("dataset", "split", "dataset_fingerprint", "reading", "images", "skipped", "protocol", "protocol_hash"),
     *("vocabulary", "variant", "vocabulary_hash", "device", "dtype", "batch_size", "seed", "code_hash", "key"),
     *("ovss", "python", "torch", "torchvision", "open_clip", "numpy", "scikit_learn", "pillow"),
 )
 """Columns that say what produced a row, in the order in which they are shown."""
-IDENTITY = "weights_hash"
+_COMPLETE = "weights_hash"
 """Column that makes a table one of numbers whose whole origin is in the row."""
 
 
@@ -32,21 +32,17 @@ class Provenance:
 
     def address(self, row: Mapping[Any, Any], notebook: str) -> str | None:
         """Address of the entry for a row, made when it is new; None for a row that does not say what made it."""
-        if IDENTITY in row:
+        if _COMPLETE in row:
             return self._add(None, row, notebook)
         name = f"run-{str(row.get('key'))[:10]}"
         return f"provenance.html#p-{name}" if name in self.entries else None
 
     def _add(self, name: str | None, row: Mapping[Any, Any], notebook: str) -> str:
-        facts = {name: _text(row[name]) for name in FACTS if name in row and not _missing(row[name])}
+        facts = {name: _text(row[name]) for name in FACTS if name in row and not pd.isna(row[name]) and row[name] != ""}
         facts["notebook"] = notebook
         name = name or digest(facts)[:10]
         self.entries[name] = facts
         return f"provenance.html#p-{name}"
-
-
-def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and pd.isna(value)) or value == ""
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,7 @@ from ovss.errors import InputError
 from ovss.files import atomic_write
 from ovss.files.tables import to_markdown, with_interval
 
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+_BEGIN, _END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def render_readme(readme: Path, report: Path, write: bool = True) -> bool:
@@ -30,11 +30,11 @@ def render_readme(readme: Path, report: Path, write: bool = True) -> bool:
     if not readme.is_file():
         raise InputError(f"'{readme}' does not exist")
     text = readme.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise InputError(f"'{readme}' must have one line '{BEGIN}' and, below it, one line '{END}'")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    fresh = f"{head}{BEGIN}\n{results_markdown(report)}{END}{tail}"
+    if text.count(_BEGIN) != 1 or text.count(_END) != 1 or text.index(_BEGIN) > text.index(_END):
+        raise InputError(f"'{readme}' must have one line '{_BEGIN}' and, below it, one line '{_END}'")
+    head, rest = text.split(_BEGIN)
+    tail = rest.split(_END)[1]
+    fresh = f"{head}{_BEGIN}\n{results_markdown(report)}{_END}{tail}"
     if fresh == text:
         return False
     if write:

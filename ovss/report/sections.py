@@ -64,8 +64,8 @@ def sections(out: Path, record: dict[str, Any], provenance: Provenance) -> list[
     """
     _add_runs(out, record, provenance)
     stems = list(dict.fromkeys(task["id"].split("--")[0] for task in record["tasks"]))
-    found = [_section(out, record, stem, provenance) for stem in stems]
-    return sorted(found, key=lambda section: not any(table.id == "t-results" for table in section.tables))
+    parts = [_section(out, record, stem, provenance) for stem in stems]
+    return sorted(parts, key=lambda section: not any(table.id == "t-results" for table in section.tables))
 
 
 def headline(record: dict[str, Any]) -> list[str]:

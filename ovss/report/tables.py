@@ -8,12 +8,12 @@ import pandas as pd
 from ovss.files.tables import interval_words
 from ovss.report.provenance import FACTS, Provenance
 
-SHOWN_FACTS = ("model", "pretrained", "dataset", "protocol", "method", "images")
+_SHOWN_FACTS = ("model", "pretrained", "dataset", "protocol", "method", "images")
 """Columns about the origin that a reader compares by; the others are one click away."""
-FILTERS = ("model", "pretrained", "dataset", "protocol", "method", "measure", "verdict")
-CONSTANT = ("model", "pretrained", "dataset", "protocol", "images", "against", "machine", "picture")
+_FILTERS = ("model", "pretrained", "dataset", "protocol", "method", "measure", "verdict")
+_CONSTANT = ("model", "pretrained", "dataset", "protocol", "images", "against", "machine", "picture")
 """Columns that are said once, not in every row, where all rows agree."""
-ROWS = 400
+_ROWS = 400
 """Rows of one table on a page; a longer one is cut and its file linked."""
 
 
@@ -79,26 +79,25 @@ def table_view(
         notebook: Notebook that made it.
     """
     bounds = {f"{column}_{end}" for column in frame.columns for end in ("low", "high") if f"{column}_{end}" in frame}
-    alike = {column: len(set(frame[column])) == 1 for column in frame.columns}
-    same = [column for column in CONSTANT if len(frame) > 1 and alike.get(column)]
-    columns = [str(name) for name in frame.columns if name not in bounds and not _hidden(str(name), frame)]
-    columns = [name for name in columns if name not in same]
+    distinct = frame.nunique(dropna=False)
+    same = [column for column in _CONSTANT if len(frame) > 1 and distinct.get(column) == 1]
+    columns = [str(name) for name in frame.columns if name not in {*bounds, *same} and not _hidden(str(name), frame)]
     decimals = {column: _decimals(pd.Series(frame[column])) for column in columns if _is_number(frame[column])}
     rows = []
-    for row in frame.head(ROWS).to_dict("records"):
+    for row in frame.head(_ROWS).to_dict("records"):
         link = provenance.address(row, notebook)
         rows.append([_cell(row, column, decimals.get(column), bounds, link) for column in columns])
     filters = []
     for number, column in enumerate(columns):
         values = list(dict.fromkeys(row[number].text for row in rows))
-        if column in FILTERS and 1 < len(values) <= 40:
-            filters.append((number, heading(column), values))
-    headings = [(heading(column), column in decimals) for column in columns]
-    agreed = [(heading(name), str(frame[name].iloc[0])) for name in same]
-    return TableView(f"t-{name}", heading(name), caption, file, headings, rows, filters, len(frame), agreed)
+        if column in _FILTERS and 1 < len(values) <= 40:
+            filters.append((number, _heading(column), values))
+    headings = [(_heading(column), column in decimals) for column in columns]
+    agreed = [(_heading(name), str(frame[name].iloc[0])) for name in same]
+    return TableView(f"t-{name}", _heading(name), caption, file, headings, rows, filters, len(frame), agreed)
 
 
-def heading(name: str) -> str:
+def _heading(name: str) -> str:
     """A column or table name as words."""
     return name.replace("_", " ")
 
@@ -108,7 +107,7 @@ def _is_number(column: object) -> bool:
 
 
 def _hidden(column: str, frame: pd.DataFrame) -> bool:
-    if column in SHOWN_FACTS or column not in FACTS:
+    if column in _SHOWN_FACTS or column not in FACTS:
         return column.endswith("_hash") or (column not in FACTS and bool(pd.Series(frame[column]).isna().all()))
     return True
 
@@ -125,7 +124,7 @@ def _cell(row: dict[Any, Any], column: str, decimals: int | None, bounds: set[st
     if f"{column}_low" in bounds and f"{column}_high" in bounds:
         note = interval_words(row[f"{column}_low"], row[f"{column}_high"], decimals)
     text = f"{value:.{decimals}f}"
-    return Cell(text, repr(float(value)), True, None if column in SHOWN_FACTS else link, note)
+    return Cell(text, repr(float(value)), True, None if column in _SHOWN_FACTS else link, note)
 
 
 def _decimals(column: pd.Series) -> int:

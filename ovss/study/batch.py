@@ -160,12 +160,13 @@ class _Notebook:
 
     def follow(self) -> Failure | None:
         """Take note of each cell until the process has ended; success is its return code and its sentinel, both."""
+        assert self.process.stdin is not None
         assert self.process.stdout is not None
-        with self.process.stdout as lines:
+        with self.process.stdin, self.process.stdout as lines:
             for line in lines:
                 message = json.loads(line)
                 self.status.cell, self.status.cells = message["cell"], message["cells"]
-        code = self.process.wait()
+            code = self.process.wait()
         self.status.seconds = time.monotonic() - self.status.started
         self.status.state = DONE if code == 0 and (self.folder / SENTINEL).is_file() else FAILED
         state = {"state": self.status.state, "seconds": round(self.status.seconds, 1), "cell": self.status.cell}

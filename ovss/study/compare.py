@@ -11,7 +11,7 @@ from ovss.lab.outputs import TABLES
 from ovss.lab.precision import PIXELS, SHARE, Kind, kind_of
 from ovss.report.provenance import FACTS
 
-COMPARED = ("method", "model", "dataset", "protocol", "images")
+_COMPARED = ("method", "model", "dataset", "protocol", "images")
 """Columns about the origin that must agree for two rows to be the same row."""
 
 
@@ -49,7 +49,7 @@ def compare_tables(reference: Path, fresh: Path, tolerance: float | None = None)
 
 
 def _compare(name: str, reference: pd.DataFrame, fresh: pd.DataFrame, tolerance: float | None) -> list[str]:
-    columns = [column for column in reference.columns if not is_provenance(column)]
+    columns = [column for column in reference.columns if not _is_provenance(column)]
     missing = [column for column in columns if column not in fresh.columns]
     if missing:
         return [f"{name}: no column {', '.join(missing)}"]
@@ -110,6 +110,6 @@ def _moved(old: object, new: object, allowed: float) -> bool:
     return str(old) != str(new)
 
 
-def is_provenance(column: str) -> bool:
+def _is_provenance(column: str) -> bool:
     """Whether a column says what produced a row and not what came out."""
-    return column in FACTS and column not in COMPARED
+    return column in FACTS and column not in _COMPARED

@@ -1,10 +1,10 @@
 """Study configurations: TOML files that name models, data sets, protocols and methods."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ovss.errors import InputError, suggest
 from ovss.files.text import parse, read_text
@@ -63,7 +63,7 @@ class NotebookSpec:
     models: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
-    parameters: Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class StudyConfig:
     seeds: tuple[int, ...] = (0,)
     templates: tuple[str, ...] = ()
     threads: int = 1
-    notebooks: Mapping[str, NotebookSpec] | None = None
+    notebooks: Mapping[str, NotebookSpec] = field(default_factory=dict)
 
 
 def list_configs() -> list[str]:
@@ -125,97 +125,65 @@ def load_config(source: str | Path = DEFAULT) -> StudyConfig:
 
 
 def _parse(content: dict[str, Any], source: str, base: Path | None) -> StudyConfig:
-    _check_keys(content, StudyConfig, source, "")
-    for key in ("name", "title", "models", "datasets", "protocols", "methods"):
-        if not content.get(key):
-            raise InputError(f"{source}: '{key}' is missing or empty")
-    models = tuple(_entry(ModelSpec, entry, source, "models") for entry in _tables(content, "models", source))
-    data = tuple(_entry(DatasetSpec, entry, source, "datasets") for entry in _tables(content, "datasets", source))
-    kinds = {"name": str, "title": str, "description": str, "threads": int}
-    values: dict[str, Any] = {key: content[key] for key in kinds if key in content}
-    for key, value in values.items():
-        _check_type(value, kinds[key], source, key)
-    if not str(content["name"]).replace("-", "").replace("_", "").isalnum():
-        raise InputError(
-            f"{source}: name = {content['name']!r} must be letters, digits, '-' and '_', it names a folder"
-        )
-    if values.get("threads", 1) < 1:
-        raise InputError(f"{source}: threads = {values['threads']} must be at least 1")
-    return StudyConfig(
-        models=tuple(_anchor(spec, "pretrained", base) for spec in models),
-        datasets=tuple(_anchor(spec, "root", base) for spec in data),
-        protocols=_list(content, "protocols", str, source),
-        methods=_methods(content, source),
-        seeds=_list(content, "seeds", int, source) or (0,),
-        templates=_list(content, "templates", str, source),
-        notebooks={
-            key: _notebook(entry, source, f"notebooks.{key}") for key, entry in content.get("notebooks", {}).items()
-        },
-        **values,
-    )
-
-
-def _methods(content: dict[str, Any], source: str) -> tuple[str, ...]:
     from ovss.methods import resolve_methods
 
-    names = ("all",) if content["methods"] == "all" else _list(content, "methods", str, source)
+    if content.get("methods") == "all":
+        content = content | {"methods": ["all"]}
+    config: StudyConfig = _read(StudyConfig, content, source, "")
+    if not config.name.replace("-", "").replace("_", "").isalnum():
+        raise InputError(f"{source}: name = {config.name!r} must be letters, digits, '-' and '_', it names a folder")
+    if config.threads < 1:
+        raise InputError(f"{source}: threads = {config.threads} must be at least 1")
+    for spec in config.datasets:
+        if spec.limit < 0:
+            raise InputError(f"{source}: datasets.limit = {spec.limit} must be 0 (all images) or more")
     try:
-        return tuple(resolve_methods(list(names)))
+        methods = tuple(resolve_methods(list(config.methods)))
     except InputError as error:
         raise InputError(f"{source}: methods: {error}") from error
+    models = tuple(_anchor(spec, "pretrained", base) for spec in config.models)
+    data = tuple(_anchor(spec, "root", base) for spec in config.datasets)
+    return replace(config, models=models, datasets=data, methods=methods, seeds=config.seeds or (0,))
 
 
-def _notebook(entry: Any, source: str, where: str) -> NotebookSpec:
-    if not isinstance(entry, dict):
-        raise InputError(f"{source}: [{where}] must be a table")
-    _check_keys(entry, NotebookSpec, source, where)
-    _check_type(entry.get("parameters", {}), dict, source, f"{where}.parameters")
-    axes = {key: _list(entry, key, str, source) for key in ("models", "datasets", "protocols")}
-    return NotebookSpec(**axes, parameters=entry.get("parameters", {}))
+def _read(kind: Any, value: Any, source: str, where: str) -> Any:
+    """A value of a TOML file as the type that a dataclass declares for it.
 
-
-def _entry(cls: type, entry: dict[str, Any], source: str, where: str) -> Any:
-    _check_keys(entry, cls, source, where)
-    for item in fields(cls):
-        if item.name in entry:
-            _check_type(entry[item.name], int if item.name == "limit" else str, source, f"{where}.{item.name}")
-    first = fields(cls)[0].name
-    if not entry.get(first):
-        raise InputError(f"{source}: an entry of [[{where}]] has no '{first}'")
-    if entry.get("limit", 0) < 0:
-        raise InputError(f"{source}: {where}.limit = {entry['limit']} must be 0 (all images) or more")
-    return cls(**entry)
-
-
-def _tables(content: dict[str, Any], key: str, source: str) -> list[dict[str, Any]]:
-    value = content[key]
-    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise InputError(f"{source}: '{key}' must be tables headed [[{key}]]")
+    Args:
+        kind: A dataclass, tuple, mapping, `str`, `int` or `Any`.
+        value: As `tomllib` read it.
+        source: Name of the file, for messages.
+        where: Keys that lead to the value, with dots between them; empty for the whole file.
+    """
+    if is_dataclass(kind):
+        return _read_table(kind, value, source, where)
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise InputError(f"{source}: {where} = {value!r} must be a list")
+        if any(entry in value[:number] for number, entry in enumerate(value)):
+            raise InputError(f"{source}: {where} = {value!r} holds the same entry twice")
+        return tuple(_read(get_args(kind)[0], entry, source, where) for entry in value)
+    if get_origin(kind) is Mapping:
+        if not isinstance(value, dict):
+            raise InputError(f"{source}: {where} = {value!r} must be a table")
+        return {key: _read(get_args(kind)[1], part, source, f"{where}.{key}") for key, part in value.items()}
+    if kind is not Any and (not isinstance(value, kind) or isinstance(value, bool)):
+        words = {str: "a string", int: "a whole number"}[kind]
+        raise InputError(f"{source}: {where} = {value!r} must be {words}")
     return value
 
 
-def _list(content: dict[str, Any], key: str, kind: type, source: str) -> tuple[Any, ...]:
-    value = content.get(key, [])
-    if not isinstance(value, list):
-        raise InputError(f"{source}: {key} = {value!r} must be a list")
-    for entry in value:
-        _check_type(entry, kind, source, key)
-    if len(set(value)) != len(value):
-        raise InputError(f"{source}: {key} = {value!r} holds the same entry twice")
-    return tuple(value)
-
-
-def _check_keys(content: dict[str, Any], cls: type, source: str, where: str) -> None:
-    known = [item.name for item in fields(cls)]
-    for key in content:
-        if key not in known:
-            raise InputError(f"{source}: unknown key '{f'{where}.{key}' if where else key}'.{suggest(key, known)}")
-
-
-def _check_type(value: Any, kind: type, source: str, key: str) -> None:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        words = {str: "a string", int: "a whole number", dict: "a table"}
-        raise InputError(f"{source}: {key} = {value!r} must be {words[kind]}")
+def _read_table(cls: Any, table: Any, source: str, where: str) -> Any:
+    if not isinstance(table, dict):
+        raise InputError(f"{source}: {where} = {table!r} must be a table")
+    kinds, prefix = get_type_hints(cls), f"{where}." if where else ""
+    for key in table:
+        if key not in kinds:
+            raise InputError(f"{source}: unknown key '{prefix}{key}'.{suggest(key, list(kinds))}")
+    for item in fields(cls):
+        if item.default is MISSING and item.default_factory is MISSING and not table.get(item.name):
+            raise InputError(f"{source}: '{prefix}{item.name}' is missing or empty")
+    return cls(**{key: _read(kinds[key], value, source, f"{prefix}{key}") for key, value in table.items()})
 
 
 def _anchor(spec: Any, key: str, base: Path | None) -> Any:
@@ -223,7 +191,7 @@ def _anchor(spec: Any, key: str, base: Path | None) -> Any:
     value = getattr(spec, key)
     if base is None or not value or Path(value).is_absolute() or (key == "pretrained" and not _is_file_name(value)):
         return spec
-    return type(spec)(**{item.name: getattr(spec, item.name) for item in fields(spec)} | {key: str(base / value)})
+    return replace(spec, **{key: str(base / value)})
 
 
 def _is_file_name(pretrained: str) -> bool:

@@ -74,9 +74,9 @@ def find_templates(folder: Path | None = None) -> list[Template]:
     """
     places = [folder] if folder else [Path("notebooks"), Path(__file__).parents[2] / "notebooks"]
     for place in places:
-        found = sorted(path for path in place.glob("2[0-9]_*.ipynb") if path.is_file())
-        if found:
-            return [_read_template(path) for path in found]
+        paths = sorted(path for path in place.glob("2[0-9]_*.ipynb") if path.is_file())
+        if paths:
+            return [_read_template(path) for path in paths]
     raise InputError(f"no study notebooks (2x_*.ipynb) in {' or '.join(str(place) for place in places)}")
 
 
@@ -84,7 +84,7 @@ def _read_template(path: Path) -> Template:
     try:
         notebook = nbformat.read(path, as_version=4)
     except (ValueError, KeyError) as error:
-        raise InputError(f"{path} is no valid notebook: {error}") from error
+        raise InputError(f"{path} is not a valid notebook: {error}") from error
     declared = inspect_notebook(str(path))
     if not declared:
         raise InputError(f"{path} has no cell tagged 'parameters' with annotated values")
@@ -121,11 +121,11 @@ def plan_study(config: StudyConfig, templates: Sequence[Template], only: Sequenc
 def _choose(config: StudyConfig, templates: Sequence[Template], only: Sequence[str]) -> list[Template]:
     chosen = [template for template in templates if not (only or config.templates)]
     for prefix in only or config.templates:
-        found = [template for template in templates if template.path.stem.startswith(prefix)]
-        if not found:
+        matching = [template for template in templates if template.path.stem.startswith(prefix)]
+        if not matching:
             hint = suggest(prefix, [template.path.stem for template in templates])
             raise InputError(f"no study notebook is called '{prefix}'.{hint}")
-        chosen += found
+        chosen += matching
     pending = list(chosen)
     while pending:
         for prefix in pending.pop().after:
@@ -138,7 +138,7 @@ def _choose(config: StudyConfig, templates: Sequence[Template], only: Sequence[s
 
 def _expand(config: StudyConfig, template: Template, earlier: Sequence[Task]) -> list[Task]:
     stem, declared = template.path.stem, template.declared
-    settings = (config.notebooks or {}).get(stem, NotebookSpec())
+    settings = config.notebooks.get(stem, NotebookSpec())
     models = [spec for spec in config.models if not settings.models or spec.label in settings.models]
     datasets = [spec for spec in config.datasets if not settings.datasets or spec.name in settings.datasets]
     protocols = [name for name in config.protocols if not settings.protocols or name in settings.protocols]
@@ -161,13 +161,13 @@ def _expand(config: StudyConfig, template: Template, earlier: Sequence[Task]) ->
             offered |= {"dataset": dataset.name, "split": dataset.split, "root": dataset.root, "limit": dataset.limit}
         parameters = {name: value for name, value in offered.items() if name in declared and value is not None}
         task_id = "--".join([stem, *varying])
-        check_parameters(settings.parameters or {}, template, f"configuration '{config.name}'")
-        parameters |= dict(settings.parameters or {})
+        _check_parameters(settings.parameters, template, f"configuration '{config.name}'")
+        parameters |= settings.parameters
         tasks.append(Task(task_id, template.path, parameters, model, dataset, after, template.exclusive))
     return tasks
 
 
-def check_parameters(given: Any, template: Template, source: str) -> None:
+def _check_parameters(given: Any, template: Template, source: str) -> None:
     """Refuse parameters that a notebook does not declare, which papermill would only warn of.
 
     Raises:
@@ -183,7 +183,7 @@ def _check_notebooks(config: StudyConfig, templates: Sequence[Template]) -> None
     stems = [template.path.stem for template in templates]
     labels = {"models": [spec.label for spec in config.models], "datasets": [spec.name for spec in config.datasets]}
     labels["protocols"] = list(config.protocols)
-    for name, settings in (config.notebooks or {}).items():
+    for name, settings in config.notebooks.items():
         if name not in stems:
             raise InputError(f"configuration '{config.name}': no notebook '{name}'.{suggest(name, stems)}")
         for axis, known in labels.items():

@@ -16,7 +16,7 @@ from ovss.app.explorer import AttentionExplorer, explore_attention
 from ovss.methods import create_method
 
 
-def picture() -> Image.Image:
+def image() -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 100, 3), dtype=np.uint8))
 
 
@@ -27,7 +27,7 @@ def backbone() -> Any:
 
 @pytest.fixture
 def explorer(backbone: Any) -> AttentionExplorer:
-    return AttentionExplorer(backbone, picture(), ["clip", create_method("naclip", sigma=1.0)])
+    return AttentionExplorer(backbone, image(), ["clip", create_method("naclip", sigma=1.0)])
 
 
 class TestMethodAttention:
@@ -81,21 +81,21 @@ class TestExplorer:
         explorer.block.value = 1
         assert np.array_equal(explorer.attention(0), explorer.attention(1))
 
-    def test_maps_are_pictures_and_captions_name_the_method(self, explorer: AttentionExplorer) -> None:
+    def test_maps_are_images_and_captions_name_the_method(self, explorer: AttentionExplorer) -> None:
         with Image.open(io.BytesIO(explorer.maps[0].value)) as drawn:
             assert drawn.size == (264, 264)
         assert "naclip(sigma=1.0)" in explorer.captions[1].value
 
     def test_the_public_function_returns_a_widget_with_one_button_per_patch(self, backbone: Any) -> None:
-        view = ovss.explore_attention(backbone, picture(), methods=["clip"])
+        view = ovss.explore_attention(backbone, image(), methods=["clip"])
         clickable, shown, *columns = view.children[1].children
         assert len(clickable.children[1].children) == 64
         assert [column.children[1].format for column in (shown, *columns)] == ["png", "png"]
 
     def test_wrong_arguments_are_named(self, backbone: Any, explorer: AttentionExplorer) -> None:
         with pytest.raises(InputError, match="at least one method"):
-            explore_attention(backbone, picture(), [])
+            explore_attention(backbone, image(), [])
         with pytest.raises(InputError, match="method 'nacl' is unknown"):
-            explore_attention(backbone, picture(), ["nacl"])
+            explore_attention(backbone, image(), ["nacl"])
         with pytest.raises(InputError, match="outside the grid of 8 rows"):
             explorer.select(8, 0)

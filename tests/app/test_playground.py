@@ -81,21 +81,21 @@ def test_words_never_name_a_file(backbone, page, tmp_path, monkeypatch):
     assert found[0].classes == ("words.txt",)
 
 
-@pytest.mark.parametrize("content", [b"no picture", png()[:60], b"GIF89a"])
-def test_a_bad_file_is_named_and_the_old_picture_stays(page, content):
+@pytest.mark.parametrize("content", [b"no image", png()[:60], b"GIF89a"])
+def test_a_bad_file_is_named_and_the_old_image_stays(page, content):
     page._uploaded({"new": ({"name": "<b>.png", "content": memoryview(content)},)})
     assert "&lt;b&gt;.png" in page.status.value
     assert "Error:" in page.status.value
     assert page.name == "example.png"
 
 
-def test_a_too_large_picture_is_refused(monkeypatch):
+def test_a_too_large_image_is_refused(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(InputError, match=r"large\.png"):
         read_upload("large.png", png())
 
 
-def test_an_upload_replaces_the_picture(page):
+def test_an_upload_replaces_the_image(page):
     page._uploaded({"new": ({"name": "a b.png", "content": memoryview(png())},)})
     assert page.image.size == (80, 64)
     assert safe_stem("../<x> y.png") == "x-y"

@@ -52,8 +52,8 @@ def write_run(folder, images=None):
     (folder / "figures" / "bars.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     write_notebook(folder / "notebooks" / "22_table.ipynb", "Which is best?", "x: int = 1  # x", "print(x)")
     note = {"caption": f"Best is {EVIL}.", "tasks": ["22_table"]}
-    told = note | {"captions": [note["caption"]]}
-    captions = {"tables": {"results": told, "runs": told}, "timings": {}, "data": {}}
+    joined = note | {"captions": [note["caption"]]}
+    captions = {"tables": {"results": joined, "runs": joined}, "timings": {}, "data": {}}
     captions["figures"] = {"bars": note | {"alt": f"Bars of {EVIL}"}}
     if images is not None:
         captions["data"]["explorer"] = note
@@ -130,6 +130,14 @@ def test_each_number_links_to_what_produced_it(site):
     assert "p-run-kkkkkkkkkk" in Page(origin).ids
 
 
+def test_the_origin_of_a_number_says_how_its_data_set_was_read():
+    provenance = Provenance()
+    frame = RESULTS.assign(reading="as distributed, 2 images checked")
+    view = table_view("results", frame, "c", "f", provenance, "n.html")
+    assert {facts["reading"] for facts in provenance.entries.values()} == {"as distributed, 2 images checked"}
+    assert "reading" not in [name for name, _ in view.columns]
+
+
 def test_rows_that_name_an_evaluation_link_to_it():
     provenance = Provenance()
     provenance.add_run({"key": "k" * 64, "weights_hash": "abc", "model": "tiny"}, "n.html")
@@ -195,7 +203,7 @@ def test_markup_in_a_notebook_cannot_act(tmp_path):
     assert ".dataframe" not in body
 
 
-def test_a_picture_of_a_notebook_carries_its_text(tmp_path):
+def test_an_image_of_a_notebook_carries_its_text(tmp_path):
     path = write_notebook(tmp_path / "n.ipynb", "T", "x: int = 1  # x", "x")
     content = json.loads(path.read_text())
     data = {"image/png": "aGVsbG8=", "text/plain": "x"}

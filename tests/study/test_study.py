@@ -1,5 +1,7 @@
 """Configurations and plans of a study: what is accepted, what is refused, what becomes a task."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -109,13 +111,30 @@ def test_a_notebook_without_parameters_is_refused(tmp_path):
         find_templates(folder)
 
 
-def test_a_dry_run_names_missing_data_and_estimates_the_rest(tmp_path):
+def test_a_dry_run_names_missing_data(tmp_path):
     text, complete = describe_plan(*(config := study(tmp_path))[:1], plan_study(*config))
     assert not complete
     assert "[MISSING] voc21" in text
     assert str(tmp_path / "nowhere") in text
     assert "[OK]      scenes val: 500 images" in text
-    assert "about" in text
+    assert "[OK]      tiny" in text
+    assert text.endswith("1 missing, 0 impossible")
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "why"),
+    [
+        ("nowhere.pt", "file '.*nowhere.pt' does not exist"),
+        ("openay", "open_clip has no such tag. Did you mean 'openai'"),
+    ],
+)
+def test_a_dry_run_says_which_weights_are_missing_and_why(tmp_path, pretrained, why):
+    path = write_config(tmp_path)
+    path.write_text(path.read_text().replace('model = "tiny"', f'model = "ViT-B-16"\npretrained = "{pretrained}"'))
+    config = load_config(path)
+    text, complete = describe_plan(config, plan_study(config, find_templates(write_study(tmp_path))))
+    assert re.search(rf"\[MISSING\] ViT-B-16 {pretrained.removesuffix('.pt')}: {why}", text), text
+    assert not complete
 
 
 def test_a_dry_run_says_when_a_protocol_makes_no_sense_for_a_model(tmp_path):

@@ -120,8 +120,8 @@ def test_no_notebook_of_the_reference_run_holds_a_path_of_the_machine_that_ran_i
     assert len(notebooks) == 6
     for path in notebooks:
         for cell in nbformat.read(path, as_version=4).cells:
-            told = json.dumps([out.get("text") for out in cell.get("outputs", [])])
-            assert not re.search(r"/\S+/ovss/\w+\.py", told), f"{path.name}: {told[:300]}"
+            printed = json.dumps([out.get("text") for out in cell.get("outputs", [])])
+            assert not re.search(r"/\S+/ovss/\w+\.py", printed), f"{path.name}: {printed[:300]}"
 
 
 def test_the_benchmark_of_the_reference_run_has_not_moved(tmp_path):
