@@ -132,9 +132,9 @@ def test_a_docstring_may_come_and_go():
 @pytest.mark.parametrize(
     ("number", "name"),
     [
-        ("20", "lab.images"),
+        ("20", "lab.examples"),
         ("20", "analysis.attention"),
-        ("21", "lab.images"),
+        ("21", "lab.examples"),
         ("21", "analysis.coherence"),
         ("22", "metrics.intervals"),
         ("22", "figures.curves"),
