@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce reference test lint format notebooks lab clean
+.PHONY: help setup reproduce reference test quick lint format notebooks lab clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,9 +29,13 @@ reference: $(STAMP) ## for maintainers: write the reference run in reports/tiny 
 test: $(STAMP) lint ## lint, type-check and run every test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-lint: $(STAMP) ## ruff and pyright, notebooks too
+quick: $(STAMP) ## the tests that need less than three minutes in all
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not slow'
+
+lint: $(STAMP) ## ruff, pyright and the direction of imports, notebooks too
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/pyright
 
 format: $(STAMP) ## let ruff format everything

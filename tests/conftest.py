@@ -1,17 +1,33 @@
 """Settings of all tests."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from paths import ROOT, shared_path
-
-sys.path.insert(0, str(ROOT / "tools"))  # maintainers' scripts are tested, too
+from paths import shared_path
 
 # Under xdist every core has a worker of its own; alone, a test may use both cores of a small machine.
 torch.set_num_threads(min(torch.get_num_threads(), 1 if "PYTEST_XDIST_WORKER" in os.environ else 2))
+
+BESIDE_QUICK = {"attack", "browser", "notebooks", "training"}
+"""Folders of tests that drive a browser, run whole notebooks or train a model; all of them count as slow."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the folders that `make quick` leaves out."""
+    for item in items:
+        if item.path.parent.name in BESIDE_QUICK:
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Text embeddings are kept for the session, apart from the user's own; workers of a session share them."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "ovss-cache"
+    os.environ["OVSS_CACHE"] = str(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -116,7 +116,9 @@ def _lines(axis: Axes, frame: pd.DataFrame, x: str, y: str, hue: str, names: Seq
         ax=axis,
         legend=False,
     )
-    for line, name in zip(axis.lines, names, strict=True):
+    # A name without a single value, an interval of too few images for instance, has no line.
+    drawn = [name for name in names if frame.loc[frame[hue] == name, y].notna().any()]
+    for line, name in zip(axis.lines, drawn, strict=True):
         line.set_label(name)
 
 

@@ -233,7 +233,7 @@ def _resolve(name: str, home: Path, found: dict[str, Path], follow: bool = True)
             owner = _file_of(".".join(parts[: count - 1]), home)
             served = read_source(owner.read_bytes()).served if owner and count > 1 else {}
             if parts[count - 1] in served:
-                _resolve(served[parts[count - 1]], home, found, follow)
+                _resolve(f"{served[parts[count - 1]]}.{parts[count - 1]}", home, found, follow)
             return
         if follow:
             _follow(module, home, found)

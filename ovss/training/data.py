@@ -14,7 +14,8 @@ from open_clip import OPENAI_DATASET_MEAN as MEAN
 from open_clip import OPENAI_DATASET_STD as STD
 from torch import Tensor
 
-from ovss.files import atomic_write, digest, file_digest
+from ovss.files import atomic_write, digest
+from ovss.provenance import code_hash
 from ovss.scenes import captions
 from ovss.scenes.objects import THINGS, VARIANTS_OF
 from ovss.scenes.scenes import CLASSES, Layout, scene
@@ -22,8 +23,8 @@ from ovss.training.recipe import ViewRecipe
 
 POOL_SIDE = 96
 CHUNK = 256
-GENERATOR = ("objects", "scenes", "seeding", "textures")
-"""Modules whose source decides what a scene looks like."""
+GENERATOR = "ovss.scenes.scenes"
+"""What it reaches by import decides what a scene looks like."""
 
 
 class Pool:
@@ -35,9 +36,8 @@ class Pool:
     """
 
     def __init__(self, folder: Path, size: int) -> None:
-        sources = [file_digest(Path(__file__).with_name(f"{name}.py")) for name in GENERATOR]
         self.size = size
-        self.folder = folder / f"pool-{digest([size, POOL_SIDE, *sources])[:16]}"
+        self.folder = folder / f"pool-{digest([size, POOL_SIDE, code_hash(GENERATOR)])[:16]}"
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def _chunk(self, start: int) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
 from evaluation_helpers import METHODS, quick_protocol, write_folder
 
@@ -97,6 +97,7 @@ def attack(folder: Path, count: int, seed: int) -> Counter[tuple[str, str]]:
 def evaluate(backbone: Backbone, data: Dataset, out: Path) -> Evaluation:
     """The run that is attacked, from its beginning or from what is there."""
     protocol = quick_protocol()
+    warnings.filterwarnings("ignore", message="tiny has never seen these words")
     return ovss.evaluate(backbone, METHODS, data, protocol=protocol, out=out, shard_size=2, keep_scores="float32")
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from evaluation_helpers import METHODS, cache, checkpoint, data, folder, quick_protocol
+from evaluation_helpers import METHODS, quick_protocol
 from safetensors.torch import load_file, save_file
 
 import ovss
@@ -12,7 +12,6 @@ from ovss.cli import main
 from ovss.errors import InputError
 from ovss.methods import default_methods
 
-__all__ = ["cache", "checkpoint", "data", "folder"]
 FFN = "visual.transformer.resblocks.{}.mlp.c_proj.weight"
 
 
@@ -58,6 +57,7 @@ def overflowing(poisoned):
     return poisoned(FFN.format(2), lambda tensor: tensor * (6e4 / tensor.abs().max()))
 
 
+@pytest.mark.slow
 def test_hidden_states_that_overflow_are_named_by_their_first_block(overflowing, data, tmp_path):
     half = ovss.load_backbone("tiny", overflowing, device="cpu", dtype="float16")
     message = r"hidden states of tiny \(poisoned.safetensors\) hold NaN or infinity from block 3 of 8 on; float16 ends"

@@ -10,15 +10,13 @@ from dataclasses import replace
 
 import distributed
 import pytest
-from evaluation_helpers import METHODS, backbone, cache, checkpoint, contents, data, folder, quick_protocol
+from evaluation_helpers import METHODS, contents, quick_protocol
 
 import ovss
 from ovss.backbone import Backbone
 from ovss.errors import InputError
 from ovss.evaluation import cluster as cluster_module
 from ovss.evaluation.cluster import ModelSource
-
-__all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
 
 
 @pytest.fixture(scope="module")

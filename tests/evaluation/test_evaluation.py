@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from evaluation_helpers import CLASSES, METHODS, backbone, cache, checkpoint, contents, data, folder, quick_protocol
+from evaluation_helpers import CLASSES, METHODS, contents, quick_protocol
 from PIL import Image
 
 import ovss
@@ -17,8 +17,6 @@ from ovss.methods.registry import parse_method
 from ovss.metrics import count_labels
 from ovss.protocols import Geometry
 from ovss.segment import Segmenter
-
-__all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
 
 
 def run(backbone, data, methods=METHODS, **options):

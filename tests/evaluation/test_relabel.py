@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from evaluation_helpers import METHODS, backbone, cache, checkpoint, data, folder, quick_protocol
+from evaluation_helpers import METHODS, quick_protocol
 
 import ovss
 from ovss.cli import main
@@ -14,8 +14,6 @@ from ovss.errors import InputError
 from ovss.evaluation.relabel import relabel
 from ovss.evaluation.scores import read_scores
 from ovss.files import read_sealed_json, sealed_json
-
-__all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluation_helpers import METHODS, backbone, cache, checkpoint, contents, data, folder, quick_protocol
+from evaluation_helpers import METHODS, contents, quick_protocol
 from PIL import Image
 
 import ovss
@@ -26,8 +26,6 @@ from ovss.evaluation.results import Evaluation
 from ovss.files import _HOST, atomic_write, digest, sweep
 from ovss.methods import resolve_methods
 from ovss.vocabulary import load_vocabulary
-
-__all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
 
 
 def run(backbone, data, out=None, **options):

@@ -13,6 +13,7 @@ from PIL import Image
 from ovss import InputError
 from ovss.figures import (
     bar_figure,
+    curve_figure,
     heads_figure,
     image_figure,
     label_figure,
@@ -234,3 +235,11 @@ class TestMeasures:
         plot = image_figure({"state 1": panel, "picture": Image.new("RGB", (6, 4))})
         assert np.allclose(np.asarray(plot.figure.axes[0].images[0].get_array()), panel, atol=6e-5)
         assert plot.frame["width"].tolist() == [6, 6]
+
+
+def test_a_line_without_values_is_left_out_and_the_others_keep_their_names():
+    rows = [{"images": count, "method": name, "width": 1 / count} for count in (10, 20) for name in ("a", "b", "c")]
+    frame = pd.DataFrame(rows)
+    frame.loc[frame["method"] == "b", "width"] = np.nan
+    figure = curve_figure(frame, "images", "width", "method", "images", "width").figure
+    assert legend_texts(figure) == ["a", "c"]

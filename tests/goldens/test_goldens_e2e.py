@@ -84,6 +84,7 @@ def test_label_maps_of_the_repository_equal_the_authors(run, image, trained):
     assert (found != expected).sum() <= max(1, (1 - SHARE[weights]) * expected.size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("run", "image"), cases(BESIDE))
 def test_label_maps_beside_the_repository_equal_the_authors(run, image, trained):
     shared_path("goldens", "e2e")

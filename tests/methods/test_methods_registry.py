@@ -13,6 +13,7 @@ import pytest
 
 import ovss
 from ovss.errors import InputError
+from ovss.evaluation.identity import MAKERS
 from ovss.methods import Method, Paper, create_method, default_methods, list_methods, method_class
 from ovss.methods.registry import READING_ORDER, register
 from ovss.provenance import code_hash
@@ -43,16 +44,18 @@ import json, torch, ovss
 from ovss.analysis import method_attention
 from ovss.cli import main
 from ovss.methods import list_methods, resolve_methods
+from ovss.evaluation.identity import MAKERS
 from ovss.provenance import code_hash
 
 main(["methods", "aaa_mine"])
 tokens = ovss.load_backbone(device="cpu").encode_tokens(torch.randn(1, 3, 64, 64))
 method = ovss.create_method("aaa_mine")
 shapes = [list(method.patch_embeddings(tokens).shape), list(method_attention(tokens, method).shape)]
-print(json.dumps([ovss.__file__, list_methods(), list(resolve_methods("all")), shapes, code_hash()]))
+print(json.dumps([ovss.__file__, list_methods(), list(resolve_methods("all")), shapes, code_hash(*MAKERS)]))
 """
 
 
+@pytest.mark.slow
 def test_one_file_is_all_it_takes(tmp_path):
     package = Path(ovss.__file__).parent
     copy = shutil.copytree(package, tmp_path / "ovss", ignore=shutil.ignore_patterns("__pycache__"))
@@ -73,7 +76,7 @@ def test_one_file_is_all_it_takes(tmp_path):
     assert "softmax(v v^T / sqrt d) v" in done.stdout
     backbone = ovss.load_backbone(device="cpu")
     assert shapes == [[1, 64, backbone.embed_dim], [1, backbone.heads, 64, 64]]
-    assert digest != code_hash(), "a method that is found must enter the hash of the code"
+    assert digest != code_hash(*MAKERS), "a method that is found must enter the hash of the code"
 
 
 def test_the_order_does_not_depend_on_which_file_was_read_first():

@@ -43,3 +43,14 @@ def test_only_the_backbone_and_the_training_import_open_clip_or_timm() -> None:
             if any(name.split(".")[0] in ("open_clip", "timm") for name in names):
                 importing.add(path.split("/")[1])
     assert importing <= {"backbone", "training"}
+
+
+BESIDE_ROOMS = {"attack", "browser", "goldens", "helpers", "notebooks", "project"}
+"""Folders of tests that belong to no single room."""
+
+
+def test_the_folders_of_tests_mirror_the_rooms() -> None:
+    rooms = {path.split("/")[1] for path in tracked("ovss") if path.count("/") > 1}
+    folders = {path.split("/")[1] for path in tracked("tests") if path.count("/") > 1}
+    assert folders - BESIDE_ROOMS <= rooms
+    assert not [path for path in tracked("tests") if path.count("/") == 1 and path.split("/")[1].startswith("test_")]

@@ -7,13 +7,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from evaluation_helpers import backbone, cache, checkpoint, data, folder, quick_protocol
+from evaluation_helpers import quick_protocol
 
 import ovss
 from ovss.methods import Method, create_method
 from ovss.provenance.outside_code import outside_code
-
-__all__ = ["backbone", "cache", "checkpoint", "data", "folder"]
 
 METHOD = '''
 from dataclasses import dataclass

@@ -23,6 +23,8 @@ from ovss.study.plan import find_templates
 from ovss.study.progress import Display
 from ovss.study.run import run_study
 
+pytestmark = pytest.mark.slow
+
 
 class Study:
     """A small study in a folder, with the parameters of its first notebook."""

@@ -3,12 +3,12 @@
 import json
 import shutil
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import TESTS
 
-AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+AXE = TESTS / "browser" / "node_modules" / "axe-core" / "axe.min.js"
 WAIT = 120
 """Seconds that a page may take for what is asked of it."""
 

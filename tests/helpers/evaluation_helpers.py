@@ -37,12 +37,6 @@ def backbone(checkpoint: Path) -> Backbone:
     return load_backbone("tiny", str(checkpoint), device="cpu", dtype="float32")
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Text embeddings are kept for the session, apart from the user's own."""
-    monkeypatch.setenv("OVSS_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
 def quick_protocol(**overrides: object) -> Protocol:
     """`study` with a single template, so that text costs nothing."""
     return load_protocol("study", **{"templates": ["a {}."], **overrides})

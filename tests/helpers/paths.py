@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
 SHARED = ROOT.parent / "shared"
 """Reference material beside the repository; not everybody has it."""
