@@ -1,18 +1,15 @@
 """The text tower: words into the joint space, and which words the embedded model has never seen."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ovss.errors import InputError
 
-if TYPE_CHECKING:
-    from ovss.backbone.backbone import Backbone
 
-
-def encode_text(backbone: "Backbone", texts: Sequence[str], batch_size: int) -> Tensor:
+def encode_text(backbone: Any, texts: Sequence[str], batch_size: int) -> Tensor:
     """Text embeddings (T, E), not normalised; see `Backbone.encode_text`."""
     tokenizer = backbone.tokenizer
     for text in texts:
@@ -42,7 +39,7 @@ def _encode(model: Any, tokens: Tensor) -> Tensor:
     return projection(x) if isinstance(projection, nn.Module) else x @ projection
 
 
-def unseen_words(backbone: "Backbone", texts: Iterable[str]) -> list[str]:
+def unseen_words(backbone: Any, texts: Iterable[str]) -> list[str]:
     """Words with a token that never occurred in training, whose embedding is a zero vector."""
     unseen = ~backbone.model.token_embedding.weight.any(dim=1).cpu()
     words = dict.fromkeys(word for text in texts for word in text.split())

@@ -1,16 +1,13 @@
 """Hidden states of one pass through the image tower: what every method is a function of."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from ovss.backbone.block import Block
 from ovss.errors import InputError
-
-if TYPE_CHECKING:
-    from ovss.backbone.backbone import Backbone
 
 Intervention = Callable[[Tensor, tuple[int, int]], Tensor]
 """Change of a block's output (B, 1 + N, D) before the next block sees it, given the grid (h, w)."""
@@ -32,7 +29,7 @@ class Tokens:
         [(1, 4, 25, 32), (1, 4, 25, 32), (1, 4, 25, 32)]
 
     Args:
-        backbone: The backbone that made them.
+        backbone: The `Backbone` that made them.
         grid: Patch rows and columns (h, w).
         states: Hidden states held, by number, each (B, 1 + N, D) with N = h * w.
         intervene: What was done to the output of each block before the next one saw it; None: nothing.
@@ -40,7 +37,7 @@ class Tokens:
 
     def __init__(
         self,
-        backbone: "Backbone",
+        backbone: Any,
         grid: tuple[int, int],
         states: dict[int, Tensor],
         intervene: Intervention | None = None,
