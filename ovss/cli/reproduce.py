@@ -37,7 +37,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: reports/run/NAME)")
     parser.add_argument("--notebooks", type=Path, metavar="DIR", help="folder of the study notebooks")
     parser.add_argument(
-        "--dry-run", action="store_true", help="list what would run, missing data and weights, and the time"
+        "--dry-run", action="store_true", help="list what would run, and which data and weights are missing"
     )
     parser.add_argument(
         "--compare", type=Path, metavar="DIR", help="afterwards compare the tables with those of another report"

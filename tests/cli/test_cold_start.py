@@ -12,7 +12,7 @@ import ovss
 from ovss.cli import COMMANDS, catalogue, evaluate
 from ovss.cli.catalogue import describe_class, read_descriptions
 from ovss.cli.main import build_parser
-from ovss.evaluation.run import MAKERS
+from ovss.evaluation.identity import MAKERS
 from ovss.methods import list_methods, method_class
 from ovss.provenance.sources import modules_used, reached_files
 

@@ -220,7 +220,7 @@ def test_ade847_decodes_red_and_green(tmp_path):
     assert (dataset.void, len(dataset.classes), dataset.classes[0]) == (65535, 847, "wall")
     assert dataset.ids == ("ADE_val_00000001",)
     save_mask(folder / "ADE_val_00000001_seg.png", pixels[..., 0])
-    with pytest.raises(InputError, match=r"_seg.png' is a L picture"):
+    with pytest.raises(InputError, match=r"_seg.png' is a L image"):
         dataset[0]
 
 
@@ -290,7 +290,7 @@ def test_a_mask_that_is_missing_damaged_coloured_or_of_another_size_is_named(fol
     with pytest.raises(InputError, match=r"a.png' is 3x4 pixels, but its image '.*a.jpg' is 4x3"):
         dataset[0]
     Image.new("RGB", (4, 3)).save(mask)
-    with pytest.raises(InputError, match=r"a.png' is a RGB picture; a mask has one channel"):
+    with pytest.raises(InputError, match=r"a.png' is a RGB image; a mask has one channel"):
         dataset[0]
     save_mask(mask, np.arange(12000).reshape(100, 120) % 251)
     mask.write_bytes(mask.read_bytes()[:200])

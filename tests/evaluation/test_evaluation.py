@@ -108,7 +108,7 @@ def test_tables_are_written_and_load_again(backbone, data, tmp_path):
     again = Evaluation.load(tmp_path / "run")
     pd.testing.assert_frame_equal(again.summary(), evaluation.summary())
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "run" / "per_image.parquet"), evaluation.per_image())
-    with pytest.raises(InputError, match="no finished run"):
+    with pytest.raises(InputError, match="not a finished run"):
         Evaluation.load(tmp_path)
 
 

@@ -134,7 +134,7 @@ def test_sigterm_says_what_is_safe_and_how_to_go_on(command, tmp_path):
 def test_an_interruption_says_what_is_safe(backbone, data, tmp_path):
     with pytest.raises(KeyboardInterrupt, match=r"3 of 10 images are safe in '.*run/records"):
         run(backbone, StopAt(data, 4, KeyboardInterrupt()), tmp_path / "run")
-    with pytest.raises(KeyboardInterrupt, match="nothing was written, for the run had no output folder"):
+    with pytest.raises(KeyboardInterrupt, match="nothing was written, because the run had no output folder"):
         run(backbone, StopAt(data, 4, KeyboardInterrupt()))
 
 
@@ -229,7 +229,7 @@ def test_tables_of_a_former_run_do_not_pass_for_those_of_the_present_one(backbon
     monkeypatch.setattr("ovss.evaluation.results.write_bytes", full)
     with pytest.raises(InputError, match="no space"):
         run(backbone, data, tmp_path, methods="maskclip")
-    with pytest.raises(InputError, match="no finished run"):
+    with pytest.raises(InputError, match="not a finished run"):
         Evaluation.load(tmp_path)
 
 

@@ -16,8 +16,8 @@ from ovss.segment import tlp
 from ovss.segment.labels import LabelRule
 from ovss.segment.propagation import Propagation
 from ovss.segment.scorer import Scorer
-from ovss.segment.stitching import PatchField
-from ovss.segment.windows import Axis
+from ovss.segment.stitching import PatchScores
+from ovss.segment.windows import Windows1D
 from ovss.vocabulary import load_vocabulary
 
 
@@ -121,10 +121,10 @@ def test_labels_by_strips_are_those_of_whole_maps():
     text = rows(5)
     whole = tlp(image, scores, text, 20, 10)
     rule = LabelRule((0, 0, 1, 2, 2), 3, 40.0, 0, None, None)
-    field = PatchField(
+    field = PatchScores(
         cells=scores,
-        rows=Axis(67, 67, (0,)),
-        columns=Axis(41, 41, (0,)),
+        rows=Windows1D(67, 67, (0,)),
+        columns=Windows1D(41, 41, (0,)),
         size=(67, 41),
         rule=rule,
         protocol=load_protocol("window224"),

@@ -98,7 +98,7 @@ def test_background_words_and_thresholds(tiny, sample):
     assert strict.shares.get("background", 0) > 0.5
     with pytest.raises(InputError, match="have a background already"):
         ovss.Segmenter(tiny, "naclip", "cat; background: sky", background="grass")
-    with pytest.raises(InputError, match="no probability"):
+    with pytest.raises(InputError, match="not a probability"):
         ovss.Segmenter(tiny, "naclip", "cat; dog", background=1.5)
     with pytest.raises(InputError, match="empty word"):
         ovss.Segmenter(tiny, "naclip", "cat; dog", background="sky,,grass")
