@@ -9,6 +9,7 @@ from ovss.backbone import Backbone
 from ovss.datasets import Dataset
 from ovss.errors import InputError
 from ovss.evaluation.results import RUN_FILE
+from ovss.files import read_sealed_json
 from ovss.protocols import Protocol
 
 _QUESTION = ("dataset", "split", "model", "protocol", "reading")
@@ -58,7 +59,7 @@ def _refuse_older_sclip(folder: Path, protocol: Protocol) -> None:
     try:
         run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
         name, made_under = run["facts"]["protocol"], str(run["facts"]["protocol_hash"])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
         return  # Not a finished run; an unfinished one has only records, which another protocol never uses.
     if name == "sclip" and "format" not in run and made_under != protocol.hash:
         raise InputError(
@@ -80,11 +81,11 @@ def _refuse_other_data(folder: Path, facts: Mapping[str, Any]) -> None:
         InputError: A run with equal names in `_QUESTION` has another fingerprint.
     """
     try:
-        former = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["facts"]
+        former = read_sealed_json(folder / RUN_FILE)["facts"]
         same = all(former.get(name) == facts[name] for name in _QUESTION if name in former)
         found = former["dataset_fingerprint"]
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        return  # no finished run, or one that cannot be read and is not used
+        return  # No finished run, or a damaged note of one: its records say themselves which data they are of.
     now = facts["dataset_fingerprint"]
     if same and found != now:
         raise InputError(

@@ -267,6 +267,15 @@ def test_a_run_on_data_that_changed_in_place_is_refused(backbone, folder, tmp_pa
     run(backbone, again, tmp_path / "other", limit=1, methods="clip")
 
 
+def test_a_damaged_note_of_a_run_is_not_taken_for_one_on_other_data(backbone, data, tmp_path):
+    run(backbone, data, tmp_path)
+    note = tmp_path / "run.json"
+    whole, fingerprint = note.read_bytes(), data.fingerprint.encode()
+    note.write_bytes(whole.replace(fingerprint, fingerprint[:-1]))
+    run(backbone, data, tmp_path)
+    assert note.read_bytes().count(fingerprint) == whole.count(fingerprint)
+
+
 def _identity_of(backbone, data, device="cpu", judged=None, text="text"):
     words = load_vocabulary("background: floor; cat; sofa, couch; wall").with_templates(["a {}."])
     job = Job(resolve_methods(METHODS), judged or words, quick_protocol(), data, 16, 3)

@@ -9,7 +9,7 @@ import importlib.machinery
 import os
 import sys
 
-TARGET = "ovss.backbone"
+TARGET = "ovss.backbone.backbone"
 
 
 class _Finder(importlib.abc.MetaPathFinder):
