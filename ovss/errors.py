@@ -4,6 +4,8 @@ import difflib
 import unicodedata
 from collections.abc import Iterable
 
+__all__ = ["InputError", "Terminated", "printable", "suggest"]
+
 
 class InputError(ValueError):
     """Something the user gave is wrong; the message is one line that names it and says what would be right.

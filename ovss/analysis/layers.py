@@ -18,7 +18,7 @@ from ovss.methods.base import unit
 from ovss.metrics import MEASURES, measure
 
 _AREAS = ("intersection", "truth", "prediction")
-STARTS: Any = 4
+_STARTS: Any = 4
 """Starts of k-means, of which the best is used."""
 
 
@@ -190,7 +190,7 @@ def cluster_patches(
         raise InputError(f"clusters={clusters} is outside 1..{features.shape[1]}, the number of patches")
     result = []
     for one in features.float().cpu().numpy():
-        clustered = KMeans(clusters, n_init=STARTS, random_state=seed).fit_predict(one)
+        clustered = KMeans(clusters, n_init=_STARTS, random_state=seed).fit_predict(one)
         order = np.argsort(-np.bincount(clustered, minlength=clusters), kind="stable")
         result.append(np.argsort(order)[clustered].reshape(grid))
     return np.stack(result)

@@ -9,6 +9,8 @@ from ovss.backbone import Tokens
 from ovss.errors import InputError
 from ovss.methods import Method, list_methods, method_class
 
+__all__ = ["method_attention"]
+
 
 def has_attention(method: Method | type[Method]) -> bool:
     """Whether a method, or all methods of a class, define `mix`: one attention map in the last block."""

@@ -20,6 +20,8 @@ from ovss.images.png import png_bytes
 from ovss.lab.examples import native_square
 from ovss.methods import Method, create_method
 
+__all__ = ["explore_attention"]
+
 _SIDE = 264
 """Width in pixels of the clickable image and of each map."""
 _MEAN = "mean of heads"

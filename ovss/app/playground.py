@@ -155,7 +155,7 @@ class Playground:
                 warnings.simplefilter("always", UserWarning)
                 chosen = list(self.methods.value)
                 segmentations = segment_all(self.backbone, self.image, self.words.value, chosen, self.protocol)
-            self.results.value = results_html(segmentations, self.name)
+            self.results.value = _results_html(segmentations, self.name)
             notes = [str(entry.message) for entry in caught if entry.category is UserWarning]
             self.show_status(" ".join([f"Done: {self.name}, {len(segmentations)} methods.", *notes]))
         except InputError as error:
@@ -183,7 +183,7 @@ class Playground:
         self.show_status(f"{self.name} is ready; press Run.")
 
 
-def results_html(segmentations: Sequence[Segmentation], name: str) -> str:
+def _results_html(segmentations: Sequence[Segmentation], name: str) -> str:
     """The image, then overlays with legends and download links, as HTML; every word in it is escaped.
 
     Args:

@@ -10,6 +10,8 @@ from ovss import tiny
 from ovss.backbone.loading import register_tiny
 from ovss.errors import InputError, suggest
 
+__all__ = ["ModelSizes", "missing_weights", "model_sizes"]
+
 
 @dataclass
 class ModelSizes:

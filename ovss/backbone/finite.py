@@ -16,6 +16,8 @@ from ovss.errors import InputError
 if TYPE_CHECKING:
     from ovss.backbone import Backbone, Tokens
 
+__all__ = ["check_blocks", "check_pass", "check_text"]
+
 
 def check_weights(model: nn.Module, source: str) -> None:
     """Refuse weights that are not finite.

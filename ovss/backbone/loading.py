@@ -17,6 +17,8 @@ from ovss.backbone.finite import check_weights
 from ovss.backbone.towers import check_vision_tower
 from ovss.errors import InputError, suggest
 
+__all__ = ["register_tiny"]
+
 
 class _Loaded(NamedTuple):
     """A model with what belongs to its weights."""

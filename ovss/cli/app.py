@@ -14,6 +14,8 @@ from typing import Any
 from ovss.cli.common import add_model_arguments, backbone_from, described, note_to_stderr
 from ovss.errors import InputError
 
+__all__ = ["add_command"]
+
 _HOST = "127.0.0.1"
 _MAX_MESSAGE_BYTES = 64 * 2**20
 """Largest message from the page in bytes; an upload is one message."""
@@ -34,10 +36,10 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
     parser.add_argument("--no-browser", action="store_true", help="print the address only")
     add_model_arguments(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C or SIGTERM; returns 0."""
     if find_spec("voila") is None:
         raise InputError("the playground needs Voila: pip install 'ovss[app]'")

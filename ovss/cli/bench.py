@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from ovss.lab.timing import Timing
 
+__all__ = ["add_command"]
+
 
 def add_command(commands: Any) -> None:
     """Add `bench`."""
@@ -30,10 +32,10 @@ def add_command(commands: Any) -> None:
     add_device_arguments(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of windows and order (default: 0)")
     parser.add_argument("--json", type=Path, help="also write all timings to this file")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Measure and print the table; returns 1 when a bound that is set for this model is passed, else 0."""
     from importlib.metadata import version
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from ovss.datasets.base import FileDataset
     from ovss.datasets.check import Inspection
 
+__all__ = ["add_command"]
+
 _SHOWN = 20
 """Problems that are printed; the others are counted."""
 
@@ -27,17 +29,17 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--masks", help="for 'folder': folder of masks")
     parser.add_argument("--classes", help="for 'folder': class file")
     parser.add_argument("--encoding", help="for COCO: what masks of the plain name hold, if their values leave a doubt")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
 def add_listing(commands: Any) -> None:
     """Add `datasets` to `ovss list`, where a name shows one."""
     parser = commands.add_parser("datasets", **described("list the data sets and where they are, or show one"))
     parser.add_argument("name", nargs="?", metavar="NAME", help="a data set; without it all are listed")
-    parser.set_defaults(run=run, action="list")
+    parser.set_defaults(run=_run, action="list")
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Print the list or one data set, or check one; returns 1 when the check finds a problem."""
     if arguments.action == "check":
         return _check(arguments)

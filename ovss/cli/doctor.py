@@ -11,14 +11,16 @@ from typing import Any
 from ovss.cli.common import described
 from ovss.errors import InputError
 
+__all__ = ["add_command"]
+
 
 def add_command(commands: Any) -> None:
     """Add `doctor`."""
     parser = commands.add_parser("doctor", **described("check this installation"))
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Print one line per check; returns 0 when all required ones pass, else 1."""
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", lambda: platform.python_version()),

@@ -19,6 +19,8 @@ from ovss.cli.common import (
 if TYPE_CHECKING:
     from ovss.evaluation import Evaluation
 
+__all__ = ["add_command"]
+
 FORMATS = ("float32", "float16")
 SHARD_SIZE = 32
 """These two are those of `ovss.evaluation`, stated again because importing it takes seconds."""
@@ -59,11 +61,11 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the intervals (default: 0)")
     add_model_arguments(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
 @terminable()
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Evaluate and print the table; returns 0, or 1 when images were skipped."""
     from ovss.evaluation import evaluate
 

@@ -10,6 +10,8 @@ from ovss.files.tables import text_table, to_csv
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = ["add_command"]
+
 
 def add_command(commands: Any) -> None:
     """Add `ledger`."""
@@ -23,10 +25,10 @@ def add_command(commands: Any) -> None:
         "--averages", action="store_true", help="show printed averages beside the mean of their cells instead"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the whole table as CSV")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Print the ledger; with --check returns 1 when a cell is off without a recorded reason."""
     from ovss.ledger import join, load_results, recompute, states, unexplained
 

@@ -5,6 +5,8 @@ from typing import Any
 from ovss.cli import datasets, methods, protocols, vocabularies
 from ovss.cli.common import described
 
+__all__ = ["add_command"]
+
 
 def add_command(commands: Any) -> None:
     """Add `list`, whose kinds are the commands of the same names."""

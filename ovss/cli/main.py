@@ -29,6 +29,8 @@ from ovss.cli import (
 )
 from ovss.errors import InputError, Terminated, printable, suggest
 
+__all__ = ["main"]
+
 COMMANDS = {
     "segment": segment,
     "evaluate": evaluate,

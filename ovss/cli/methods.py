@@ -9,6 +9,8 @@ from ovss.cli.common import described
 from ovss.errors import InputError, suggest
 from ovss.files.tables import text_table
 
+__all__ = ["add_command"]
+
 _WIDTH = 110
 
 
@@ -26,10 +28,10 @@ def add_command(commands: Any) -> None:
     """Add `methods`."""
     parser = commands.add_parser("methods", **described("list the methods, or one method's parameters and source"))
     parser.add_argument("name", nargs="?", metavar="NAME", help="a method; without it all are listed")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Print the list, or one method; returns 0."""
     print(overview() if arguments.name is None else details(arguments.name))
     return 0

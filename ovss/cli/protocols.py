@@ -9,6 +9,8 @@ from ovss.files.tables import text_table
 if TYPE_CHECKING:
     from ovss.protocols import Protocol
 
+__all__ = ["add_command"]
+
 
 def add_command(commands: Any) -> None:
     """Add `protocols`."""
@@ -16,10 +18,10 @@ def add_command(commands: Any) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="a protocol, or a .toml file of your own")
     parser.add_argument("--dataset", help="show the values for this data set")
     parser.add_argument("--model", help="and for this architecture")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Print the list, or one protocol; returns 0."""
     from ovss.protocols import list_protocols, load_protocol
 

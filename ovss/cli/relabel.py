@@ -11,6 +11,8 @@ from ovss.files.tables import to_csv, to_markdown
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = ["add_command"]
+
 _SWEPT: dict[str, dict[str, Any]] = {
     "protocol": {"help": "other protocols that make the same scores"},
     "variant": {"help": "vocabulary variants; their words must have been kept"},
@@ -35,10 +37,10 @@ def add_command(commands: Any) -> None:
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, nargs="+", dest=name, default=[None], metavar="V", **options)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table with full provenance as CSV, too")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Label under every combination of the options given and print one table; returns 0."""
     import pandas as pd
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from ovss.cli.common import described
 
+__all__ = ["add_command"]
+
 
 def add_command(commands: Any) -> None:
     """Add `report`."""
@@ -21,10 +23,10 @@ def add_command(commands: Any) -> None:
         help="write the results between the markers of this Markdown file instead",
     )
     parser.add_argument("--check", action="store_true", help="with --readme: write nothing, exit 1 when it is outdated")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Render; returns 1 when --check finds an outdated file."""
     from ovss.report.readme import render_readme
     from ovss.report.site import rebuild_site

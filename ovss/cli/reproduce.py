@@ -10,6 +10,8 @@ from ovss.cli.common import described
 from ovss.errors import InputError
 from ovss.study.config import DEFAULT, list_configs
 
+__all__ = ["add_command"]
+
 REFERENCES = Path("reports")
 """Committed reference runs, one folder per study."""
 RUNS = REFERENCES / "run"
@@ -48,10 +50,10 @@ def add_command(commands: Any) -> None:
         metavar="X",
         help="largest difference of a number in points (default: what another processor can cause)",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Run the study; returns 0, or 1 when a notebook failed, a dry run found something missing, or a number drifted.
 
     A whole study of which the folder holds a reference (`reports/NAME`) is compared with it even without `--compare`;

@@ -9,6 +9,8 @@ from typing import Any
 from ovss.cli.common import TINY_NOTE, add_model_arguments, backbone_from, described, note_to_stderr, show
 from ovss.errors import InputError
 
+__all__ = ["add_command"]
+
 
 def add_command(commands: Any) -> None:
     """Add `segment`."""
@@ -26,10 +28,10 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--background", type=float, metavar="P", help="pixels below this probability are background")
     parser.add_argument("-o", "--out", default="ovss-out", type=Path, help="output folder (default: ovss-out)")
     add_model_arguments(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Segment the images; returns 0, 1 when some could not be read, 2 when none could."""
     from tqdm import tqdm
 

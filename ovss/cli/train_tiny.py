@@ -8,6 +8,8 @@ from typing import Any
 from ovss.cli.common import described, note_to_stderr
 from ovss.training.recipe import QUICK, Recipe
 
+__all__ = ["add_command"]
+
 
 def add_command(commands: Any) -> None:
     """Add `train-tiny`."""
@@ -22,10 +24,10 @@ def add_command(commands: Any) -> None:
         "--views", type=int, help=f"length of the run (default: {Recipe().views}; quick: {QUICK.views})"
     )
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="processes, 1 or 2 (default: %(default)s)")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Train; returns 0, or 130 when the run was interrupted."""
     from ovss.training.train import load_recipe, run_training
 

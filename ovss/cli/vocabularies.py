@@ -8,6 +8,8 @@ from ovss.errors import printable
 from ovss.files.tables import text_table
 from ovss.vocabulary.tables import describe_vocabulary, list_variants, list_vocabularies, read_table
 
+__all__ = ["add_command"]
+
 
 def add_command(commands: Any) -> None:
     """Add `vocabularies`."""
@@ -16,10 +18,10 @@ def add_command(commands: Any) -> None:
         "dataset", nargs="?", metavar="NAME", help="a data set, a class file, or words as in 'cat; sofa, couch'"
     )
     parser.add_argument("--variant", help="one variant's classes with their words")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     """Print the list, a data set's variants, or one vocabulary; returns 0."""
     if arguments.dataset is None:
         rows = [("data set", "variants", "")]

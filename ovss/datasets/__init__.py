@@ -24,7 +24,7 @@ from ovss.datasets.voc import open_context, open_voc
 from ovss.errors import InputError, suggest
 from ovss.scenes.scenes import VARIANTS
 
-__all__ = ["BENCHMARKS", "Benchmark", "Dataset", "Sample", "list_datasets", "load_dataset"]
+__all__ = ["BENCHMARKS", "OTHER_NAMES", "Benchmark", "Dataset", "Sample", "list_datasets", "load_dataset"]
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def open_ade847(name: str, root: Path, split: str) -> FileDataset:
                 f"images/ADE/{part}/**/*_seg.png, as distributed, shrunk to a short side of at most 512",
                 lambda id_, images=images: images[id_].with_name(f"{id_}_seg.png"),
                 label_table(26 * 256, labels, default=void),
-                read_object_codes,
+                _read_object_codes,
             )
         else:
             reading = Reading(
@@ -109,7 +109,7 @@ def open_ade847(name: str, root: Path, split: str) -> FileDataset:
     raise not_found(name, root, "images and masks of the full ADE20K", root / "images/ADE" / part, *others)
 
 
-def read_object_codes(path: Path) -> np.ndarray:
+def _read_object_codes(path: Path) -> np.ndarray:
     """Object index (H, W) of a `*_seg.png`: tens of red times 256, plus green.
 
     Raises:

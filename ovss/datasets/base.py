@@ -19,6 +19,8 @@ from ovss.files import digest
 from ovss.images import load_image
 from ovss.vocabulary.tables import read_table
 
+__all__ = ["FileDataset", "class_names"]
+
 CODES: dict[str, list[int]] = json.loads((Path(__file__).parent / "codes.json").read_text(encoding="utf-8"))
 """Label codes that are not a plain sequence; see the modules that use them."""
 INVALID = -1

@@ -10,6 +10,8 @@ from ovss.datasets.base import INVALID, FileDataset, look_up
 from ovss.errors import InputError
 from ovss.images import image_size
 
+__all__ = ["Inspection", "inspect"]
+
 
 @dataclass
 class Inspection:

@@ -18,7 +18,7 @@ from ovss.errors import InputError
 from ovss.files import atomic_write, cache_dir, digest, file_digest
 from ovss.images import check_regular
 
-THREADS = min(8, os.cpu_count() or 1)
+_THREADS = min(8, os.cpu_count() or 1)
 TICK_NS = 2_000_000_000
 UNREADABLE = "unreadable"
 """Stands for the contents of a file that is missing or cannot be read; what reads it later names it."""
@@ -59,7 +59,7 @@ def remembered(kind: str, paths: Sequence[Path], compute: Callable[[Path], Any])
             return UNREADABLE
 
     if missing:
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="ovss") as pool:
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="ovss") as pool:
             for number, found in zip(missing, pool.map(fact, missing), strict=True):
                 facts[number] = found
     fresh = {

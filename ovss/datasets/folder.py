@@ -63,13 +63,13 @@ def open_folder(
         void=void,
         vocabulary_name=str(class_file),
         pairs=tuple(Pair(path.stem, path, mask_folder / f"{path.stem}.png") for path in files),
-        decode=read_index_png if void == 255 else read_wide_index_png,
+        decode=read_index_png if void == 255 else _read_wide_index_png,
         table=label_table(65536, labels),
         reading=f"{mask_folder.name}/*.png, class indices",
     )
 
 
-def read_wide_index_png(path: Path) -> np.ndarray:
+def _read_wide_index_png(path: Path) -> np.ndarray:
     """Codes (H, W) of a mask of more than 255 classes.
 
     Raises:

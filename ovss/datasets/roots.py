@@ -9,6 +9,8 @@ import platformdirs
 from ovss.errors import InputError
 from ovss.files.text import read_toml
 
+__all__ = ["find_root"]
+
 
 def config_file() -> Path:
     """The user's configuration file; it need not exist."""

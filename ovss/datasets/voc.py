@@ -77,7 +77,7 @@ def open_context(name: str, root: Path, split: str) -> FileDataset:
         "trainval/*.mat (459 classes), as distributed",
         lambda id_: home / f"trainval/{id_}.mat",
         _context_table(name),
-        read_label_map,
+        _read_label_map,
     )
     png = Reading(
         "SegmentationClassContext/*.png, 0..59 (mmsegmentation)",
@@ -106,7 +106,7 @@ def open_context(name: str, root: Path, split: str) -> FileDataset:
     )
 
 
-def read_label_map(path: Path) -> np.ndarray:
+def _read_label_map(path: Path) -> np.ndarray:
     """Codes (H, W) of a Pascal Context .mat file.
 
     Raises:

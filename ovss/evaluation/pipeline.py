@@ -23,7 +23,7 @@ from ovss.segment.scorer import Scorer, WindowedImage
 from ovss.segment.stitching import PatchScores
 from ovss.segment.windows import resized_size
 
-THREADS = 2
+_THREADS = 2
 LOOKAHEAD = 6
 """Images decoded ahead of the backbone, beyond the ones it has; bounds memory whatever the data set's length."""
 
@@ -103,7 +103,7 @@ class Pipeline:
         shards = list(shards)
         waiting = deque(index for shard in shards for index in range(*shard))
         ahead: deque[Future[_Loaded | _Bad]] = deque()
-        with ThreadPoolExecutor(THREADS, thread_name_prefix="ovss") as pool:
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="ovss") as pool:
             try:
                 for shard in shards:
                     yield shard, self._shard(shard, waiting, ahead, pool, on_image)

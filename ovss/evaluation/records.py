@@ -17,6 +17,8 @@ import numpy as np
 from ovss.errors import InputError
 from ovss.files import EMPTY_SEAL, atomic_write, check_seal, seal
 
+__all__ = ["make_folder"]
+
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 

@@ -30,6 +30,8 @@ from ovss.segment.scorer import seen_image
 from ovss.segment.stitching import PatchScores
 from ovss.vocabulary import Vocabulary
 
+__all__ = ["SavedRun", "relabel"]
+
 _NOTE_FILE = "kept.json"
 _LABEL_FIELDS = (
     "variant",

@@ -18,6 +18,8 @@ from ovss.metrics.resampling import Replicates, Resampler, seen_once
 from ovss.metrics.significance import holm, permutation_test
 from ovss.provenance import as_columns
 
+__all__ = ["Evaluation"]
+
 RUN_FILE = "run.json"
 _FORMAT = 2
 """Of run folders; those without one are from when protocol `sclip` had other values, see `evaluation.continuing`."""

@@ -17,7 +17,9 @@ from ovss.errors import InputError
 from ovss.figures.style import MAPS, WIDTH, Plot, new_figure, plain, styled
 from ovss.images.colours import DISTINCT, class_colours, overlay
 
-LONGEST = 1200
+__all__ = ["shrink"]
+
+_LONGEST = 1200
 """Side in pixels from which images are made smaller for display."""
 _STRETCH = 10.0
 """Aspect ratio beyond which an image is drawn stretched: a strip of 4000 x 60 pixels would be a line."""
@@ -116,7 +118,7 @@ def _label_figure(
     entries, void = _legend_entries(maps, classes, shares)
     columns = _legend_columns(entries)
     legend_rows = math.ceil(len(entries) / columns) * max(entry.count("\n") + 1 for entry in entries)
-    figure, axes = image_axes(small.size, len(panels), extra=0.17 * legend_rows + 0.15)
+    figure, axes = _image_axes(small.size, len(panels), extra=0.17 * legend_rows + 0.15)
     for axis, (title, panel) in zip(axes, panels, strict=True):
         axis.imshow(panel, aspect=_aspect(small.size), interpolation="nearest")
         axis.set_title(plain(title, 34 if len(panels) < 3 else 22))
@@ -165,7 +167,7 @@ def _legend_columns(entries: Sequence[str]) -> int:
 
 def shrink(image: Image.Image) -> Image.Image:
     """An image at display size: no side longer than 1200 pixels and none shorter than one."""
-    factor = LONGEST / max(image.size)
+    factor = _LONGEST / max(image.size)
     if factor >= 1:
         return image
     size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
@@ -176,7 +178,7 @@ def _aspect(size: tuple[int, int]) -> str:
     return "equal" if max(size) <= _STRETCH * min(size) else "auto"
 
 
-def image_axes(size: tuple[int, int], count: int, extra: float = 0.0, columns: int | None = None):
+def _image_axes(size: tuple[int, int], count: int, extra: float = 0.0, columns: int | None = None):
     """A figure with one frameless axis per image: beside each other, or below each other where they are wide.
 
     Args:
@@ -233,7 +235,7 @@ def map_figure(
             raise InputError(f"map '{title}' must be (h, w), not {value.shape}")
     height, width = next(iter(values.values())).shape
     size = image.size if image is not None else (width, height)
-    figure, axes = image_axes(size, len(values) + (image is not None), extra=0.55, columns=columns)
+    figure, axes = _image_axes(size, len(values) + (image is not None), extra=0.55, columns=columns)
     low, high = limits or (min(v.min() for v in values.values()), max(v.max() for v in values.values()))
     norm = Normalize(low, high if high > low else low + 1)
     titles = (["image"] if image is not None else []) + list(values)
@@ -277,7 +279,7 @@ def image_figure(panels: Mapping[str, np.ndarray | Image.Image], *, columns: int
     """
     arrays = {title: np.asarray(panel) for title, panel in panels.items()}
     height, width = next(iter(arrays.values())).shape[:2]
-    figure, axes = image_axes((width, height), len(arrays), columns=columns)
+    figure, axes = _image_axes((width, height), len(arrays), columns=columns)
     for axis, (title, array) in zip(axes, arrays.items(), strict=True):
         axis.imshow(array, interpolation="nearest")
         axis.set_title(plain(title, 26))

@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from ovss.errors import InputError
 from ovss.files import atomic_write
 
+__all__ = ["MAPS", "RC", "Plot"]
+
 WIDTH = 6.4
 """Width of a figure in inches; text of 8 points stays readable when a column shrinks it by a third."""
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5D3A9B", "#7F7F7F", "#1B1B1B", "#8C564B")
@@ -45,8 +47,8 @@ RC: Any = {
 _DIGITS = 4
 """Digits of the largest number of a figure; a figure of 6.4 inches at 160 dots has room for three."""
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("P")
+_R = TypeVar("R")
 
 
 class Plot(NamedTuple):
@@ -56,7 +58,7 @@ class Plot(NamedTuple):
     frame: pd.DataFrame
 
 
-def styled(function: Callable[P, R]) -> Callable[P, R]:
+def styled(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Decorator: run a figure function under the common style without touching matplotlib's global settings.
 
     Numbers are rounded first, to less than a figure shows, so that the last bits of another processor do not reach the
@@ -64,7 +66,7 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     @functools.wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         with matplotlib.rc_context(RC):
             return function(*map(_drawable, args), **{name: _drawable(value) for name, value in kwargs.items()})  # pyright: ignore
 

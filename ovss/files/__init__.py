@@ -24,6 +24,20 @@ import psutil
 
 from ovss.errors import InputError
 
+__all__ = [
+    "EMPTY_SEAL",
+    "atomic_write",
+    "cache_dir",
+    "check_seal",
+    "digest",
+    "file_digest",
+    "only_run",
+    "read_sealed_json",
+    "seal",
+    "sealed_json",
+    "sweep",
+]
+
 _SEAL = b"sha256-of-this-file:"
 _SEALED = re.compile(_SEAL + rb"([0-9a-f]{64})")
 EMPTY_SEAL = _SEAL.decode() + "0" * 64

@@ -14,6 +14,8 @@ from ovss.errors import printable
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = ["interval_words", "text_table", "to_csv", "to_json", "to_latex", "to_markdown", "with_interval"]
+
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",

@@ -7,6 +7,8 @@ from typing import Any
 
 from ovss.errors import InputError
 
+__all__ = ["check_words", "parse", "read_text", "read_toml"]
+
 _MAX_DEPTH = 20
 """Tables or lists within each other; no file of this package needs more than four."""
 _MAX_INTEGER = 2**63

@@ -6,6 +6,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
+__all__ = ["DISTINCT", "class_colours", "overlay"]
+
 _BASE = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
     (148, 103, 189), (140, 86, 75), (127, 127, 127), (188, 189, 34), (23, 190, 207),

@@ -5,6 +5,8 @@ import io
 
 from PIL import Image
 
+__all__ = ["compact_png", "data_address", "png_bytes"]
+
 COLOURS = 256
 """Colours of a stored PNG."""
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, Int32, UInt8
 
+__all__ = ["opencv_bilinear"]
+
 ONE = 2048
 """A weight of 1 in fixed point."""
 

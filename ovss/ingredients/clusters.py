@@ -10,7 +10,7 @@ from torch import Tensor
 DENOISERS = ("code", "dice")
 _UPSAMPLING = 4
 _MEDIAN_SIZE = 2 * _UPSAMPLING - 1
-CHUNK_BYTES = 2**26
+_CHUNK_BYTES = 2**26
 """Bytes of pixels whose median is taken at a time."""
 _PUBLISHED_CLUSTERING = {(14, 14): (0.7, 3), (21, 21): (1.1, 7)}
 
@@ -72,7 +72,7 @@ def smooth_maps(maps: Float[Tensor, "K h w"]) -> Float[Tensor, "K 4h 4w"]:
     """Maps enlarged four times bilinearly and median-filtered over 7 x 7."""
     enlarged = F.interpolate(maps[None], scale_factor=_UPSAMPLING, mode="bilinear", align_corners=False)[0]
     held = 4 * _MEDIAN_SIZE**2 * enlarged[0].numel()
-    chunks = enlarged.cpu().split(max(1, CHUNK_BYTES // held))
+    chunks = enlarged.cpu().split(max(1, _CHUNK_BYTES // held))
     return torch.from_numpy(np.concatenate([_median(some.numpy()) for some in chunks])).to(maps.device)
 
 

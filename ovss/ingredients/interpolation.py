@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+__all__ = ["bilinear_matrix"]
+
 
 def bilinear_taps(target: int, source: int) -> tuple[Tensor, Tensor, Tensor]:
     """The two samples that each of `target` pixels lies between (align_corners False, no antialiasing).

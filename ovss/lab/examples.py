@@ -17,6 +17,8 @@ from ovss.scenes.scenes import scene
 from ovss.segment.windows import resize_image
 from ovss.vocabulary import Vocabulary, embed_vocabulary, load_vocabulary
 
+__all__ = ["dataset_example", "example_patch", "native_square"]
+
 
 @dataclass(frozen=True)
 class Example:

@@ -15,6 +15,8 @@ from ovss.images.png import data_address
 from ovss.lab.examples import Example
 from ovss.methods import Method
 
+__all__ = ["explorer_entry", "similarity"]
+
 _HEADS_BYTES = 2**21
 """Attention of one image is given to the explorer per head up to this size, as means over heads beyond it."""
 

@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 
     from ovss.evaluation import Evaluation
 
+__all__ = [
+    "DATA",
+    "FIGURES",
+    "TABLES",
+    "TIMINGS",
+    "DisplayedFigure",
+    "Outputs",
+    "run_facts",
+    "slug",
+    "write_csv",
+    "write_table",
+]
+
 TABLES, FIGURES, TIMINGS, DATA = "tables", "figures", "timings", "data"
 
 

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+__all__ = ["PIXELS", "SHARE", "Kind", "kind_of"]
+
 PIXELS = 2.0
 SHARE = 2e-4
 _SMALLEST = 20_000

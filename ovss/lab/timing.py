@@ -16,11 +16,13 @@ from torch import Tensor
 from ovss.backbone import Backbone
 from ovss.methods import Method
 
+__all__ = ["BASELINE", "SHARED", "Subject", "Timing", "bound", "measure", "smooth_windows", "subjects_for", "summarise"]
+
 BASELINE = "encode_image"
 SHARED = ("clip", "maskclip", "sclip", "clearclip", "naclip", "scclip", "cliptrase", "clipseg_aaai25")
-QUERIES = 21
+_QUERIES = 21
 """Queries of the scores that a refining method names regions with; as many as VOC21 has classes."""
-BOUNDS = {
+_BOUNDS = {
     "maskclip": 1.0,
     "clearclip": 1.0,
     "naclip": 1.0,
@@ -40,7 +42,7 @@ BOUNDS = {
     f"{len(SHARED)} methods, one pass": 2.0,
 }
 """Largest acceptable ratio at 224 pixels, ViT-B/16."""
-CLIPTRASE_336 = 1.15
+_CLIPTRASE_336 = 1.15
 
 
 class Subject(NamedTuple):
@@ -71,7 +73,7 @@ def subjects_for(
         shared: Methods that are timed together on one backbone pass; none are left out.
     """
     generator = torch.Generator().manual_seed(0)
-    text = torch.nn.functional.normalize(torch.randn(QUERIES, backbone.embed_dim, generator=generator), dim=-1)
+    text = torch.nn.functional.normalize(torch.randn(_QUERIES, backbone.embed_dim, generator=generator), dim=-1)
     text = text.to(backbone.device)
 
     def plain() -> Tensor:
@@ -155,8 +157,8 @@ def bound(subject: str, backbone: Backbone, size: int) -> float | None:
     if backbone.patch_size != 16 or backbone.depth != 12:
         return None
     if size == 336 and subject == "cliptrase":
-        return CLIPTRASE_336
-    return BOUNDS.get(subject) if size == 224 else None
+        return _CLIPTRASE_336
+    return _BOUNDS.get(subject) if size == 224 else None
 
 
 def smooth_windows(count: int, size: int, seed: int) -> Tensor:

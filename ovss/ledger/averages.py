@@ -16,6 +16,8 @@ from ovss.ledger.published import FOLDER, UNKNOWN, choose, load_published, mappi
 from ovss.methods import create_method, list_methods
 from ovss.protocols import list_protocols
 
+__all__ = ["OUTCOMES"]
+
 SETS = {
     "eight": (*("voc21", "context60", "coco_object", "voc20", "context59", "coco_stuff171", "cityscapes", "ade150"),),
     "cliptrase-nine": (

@@ -15,6 +15,8 @@ from ovss.errors import InputError
 from ovss.ingredients import RegionNaming, WindowScores
 from ovss.methods.parameters import check_parameter
 
+__all__ = ["scale_block", "unit"]
+
 
 @dataclass(frozen=True)
 class Paper:

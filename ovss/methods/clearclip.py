@@ -16,6 +16,8 @@ from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
+__all__ = ["ClearClip"]
+
 
 @register
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from ovss.methods.dual_path import dual_path, dual_path_blocks
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
+__all__ = ["ClipSurgery"]
+
 
 def _values_attend(tokens: Tokens, block: int) -> Float[Tensor, "B H T d"]:
     return attend(tokens.qkv(block), "vv")

@@ -22,6 +22,8 @@ from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 from ovss.methods.two_pass import DEEP
 
+__all__ = ["Cliper"]
+
 
 @register
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ from ovss.methods.resclip import ResClip
 from ovss.methods.scclip import ScClip
 from ovss.methods.two_pass import fuse, post_aggregate
 
+__all__ = ["Compose"]
+
 _KERNELS = (*PAIRS, "identity", "neighbours", "similar", "coherent", "middle")
 
 

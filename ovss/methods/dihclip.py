@@ -24,6 +24,8 @@ from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 from ovss.methods.two_pass import LAYERS, calibration_blocks, cls_weight, cls_weight_parameter, fuse, post_aggregate
 
+__all__ = ["DihClip"]
+
 
 @register
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from ovss.methods.dual_path import dual_path, dual_path_blocks
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
+__all__ = ["Gem"]
+
 
 @register
 @dataclass(frozen=True)

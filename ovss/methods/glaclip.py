@@ -19,9 +19,11 @@ from ovss.methods.base import Method, Paper, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
+__all__ = ["GlaClip"]
+
 ENTRIES = 2**23
 """Similarities held at a time; rows of the attention are made in chunks of about so many."""
-TIE = 1e-4
+_TIE = 1e-4
 """Logits that count as equal."""
 
 
@@ -117,7 +119,7 @@ class GlaClip(Method):
         share = 1 + 0.3 * torch.log(torch.tensor(1.0 + windows)) if self.window_beta else 1.2
         logits = sharpness * (similar - share * similar.mean(1, keepdim=True).clamp_min(0))
         # Where all are alike the largest logit is negative and stays alone; rounding must not choose among equal ones.
-        least = (logits.amax(1, keepdim=True) - TIE).clamp_max(0)
+        least = (logits.amax(1, keepdim=True) - _TIE).clamp_max(0)
         return torch.softmax(logits.masked_fill(logits < least, -torch.inf), dim=-1)
 
     def patch_embeddings(self, tokens: Tokens, offsets: Int[Tensor, "B 2"] | None = None) -> Float[Tensor, "B N E"]:

@@ -15,6 +15,8 @@ from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
+__all__ = ["MaskClip"]
+
 
 @register
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import Any
 
 from ovss.errors import InputError
 
+__all__ = ["type_name"]
+
 
 def parameter(default: Any, help: str, source: str, domain: str | tuple[str, ...] | None = None) -> Any:
     """A hyperparameter: dataclass field with its documentation and its allowed values.

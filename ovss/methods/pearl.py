@@ -17,6 +17,8 @@ from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
+__all__ = ["Pearl"]
+
 
 @register
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Pearl(Method):
         q, k, v = tokens.qkv(tokens.depth)
         values = v if values is None else values
         q, k = q.float(), k.float()
-        centred_q, centred_k = centre(q, k)
+        centred_q, centred_k = _centre(q, k)
         rotated = k @ self.rotation(centred_k.mT @ centred_q)
         # The sum of two products is one product of the vectors laid side by side.
         also = self.alpha**0.5 * centred_k
@@ -82,7 +84,7 @@ class Pearl(Method):
         return covariance @ z / size.sqrt()
 
 
-def centre(q: Float[Tensor, "B H T d"], k: Float[Tensor, "B H T d"]) -> tuple[Tensor, Tensor]:
+def _centre(q: Float[Tensor, "B H T d"], k: Float[Tensor, "B H T d"]) -> tuple[Tensor, Tensor]:
     """Queries and keys less their means, in which a token weighs as its query is long and CLS not at all."""
     weights = q.norm(dim=-1, keepdim=True)  # (B, H, T, 1)
     weights = torch.cat([torch.zeros_like(weights[:, :, :1]), weights[:, :, 1:]], dim=2)

@@ -18,6 +18,8 @@ from ovss.methods.base import Method, Paper, scale_block, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
+__all__ = ["ProxyClip"]
+
 
 @register
 @dataclass(frozen=True)

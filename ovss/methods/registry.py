@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ovss.errors import InputError, suggest
 from ovss.methods.base import Method
 
-M = TypeVar("M", bound=type[Method])
+_M = TypeVar("M", bound=type[Method])
 READING_ORDER = (
     "clip",
     "maskclip",
@@ -27,7 +27,7 @@ READING_ORDER = (
 _REGISTRY: dict[str, type[Method]] = {}
 
 
-def register(cls: M) -> M:
+def register(cls: _M) -> _M:
     """Class decorator: make a method known under its `name`.
 
     Raises:

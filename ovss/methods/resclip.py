@@ -18,6 +18,8 @@ from ovss.methods.base import Method, Paper, check_block, scale_block
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
+__all__ = ["ResClip"]
+
 
 @register
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from ovss.methods.base import Method, Paper, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
+__all__ = ["RfClip"]
+
 
 @register
 @dataclass(frozen=True)

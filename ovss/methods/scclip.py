@@ -34,6 +34,8 @@ from ovss.methods.two_pass import (
     post_aggregate,
 )
 
+__all__ = ["ScClip"]
+
 
 @register
 @dataclass(frozen=True)

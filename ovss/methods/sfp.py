@@ -29,6 +29,8 @@ from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 from ovss.methods.two_pass import LAYERS, calibration_blocks, cls_weight, cls_weight_parameter, fuse, post_aggregate
 
+__all__ = ["Sfp"]
+
 
 @register
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from ovss.methods.base import Method
 from ovss.methods.registry import create_method
 from ovss.protocols import Protocol
 
+__all__ = ["under_protocol"]
+
 
 def under_protocol(method: Method, protocol: Protocol) -> Method:
     """A method with the parameters that a protocol's authors tuned for it.

@@ -13,13 +13,13 @@ from scipy.special import digamma
 
 from ovss.errors import InputError
 
-BINS = 1500
+_BINS = 1500
 """Bins of a record; a multiple of the usual 10, 15, 20, 25, 50 and 100 groups of the calibration error."""
 PIXELS, HITS, CONFIDENCE = range(3)
 
 
 def confidence_record(
-    confidence: np.ndarray, prediction: np.ndarray, truth: np.ndarray, *, void: int = 255, bins: int = BINS
+    confidence: np.ndarray, prediction: np.ndarray, truth: np.ndarray, *, void: int = 255, bins: int = _BINS
 ) -> np.ndarray:
     """Histogram of one image over confidence.
 

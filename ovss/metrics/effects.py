@@ -12,6 +12,8 @@ from ovss.errors import InputError
 from ovss.metrics.intervals import of_miou
 from ovss.metrics.resampling import Replicates, Resampler, seen_once
 
+__all__ = ["Factor", "design", "effects"]
+
 
 @dataclass(frozen=True)
 class Factor:

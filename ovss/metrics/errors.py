@@ -22,7 +22,7 @@ ERROR_COLUMNS = (
     "FP_segment",
     "FN_segment",
 )
-TOUCHING = np.ones((3, 3), dtype=bool)
+_TOUCHING = np.ones((3, 3), dtype=bool)
 """Pixels that share a corner belong to one piece."""
 
 
@@ -108,7 +108,7 @@ def _pieces(mask: np.ndarray, *touched: np.ndarray) -> np.ndarray:
     if not spots.size:
         return mask
     labels = np.zeros(mask.shape, dtype=np.int32)
-    found = int(ndimage.label(mask, structure=TOUCHING, output=labels))  # type: ignore[arg-type]
+    found = int(ndimage.label(mask, structure=_TOUCHING, output=labels))  # type: ignore[arg-type]
     piece = labels.ravel()[spots]
     kept = np.ones(found + 1, dtype=bool)
     for other in touched:

@@ -3,7 +3,7 @@
 A percentile interval of mIoU does not. A class that few images show has an IoU whose expectation depends on how many do
 (a ratio of sums), and one that the sample lacks but the method predicts counts as 0; so mIoU of n images is biased, and
 resamples are biased once more. Here the jackknife estimates the bias (Quenouille 1956) and the error of what it
-corrects (Tukey 1958), the bootstrap the error of the number as it is; see `calibrated`. `docs/intervals.md` has the
+corrects (Tukey 1958), the bootstrap the error of the number as it is; see `_calibrated`. `docs/intervals.md` has the
 simulation by which this was chosen. Images are the sampling unit throughout.
 
 What an interval is about: the number that the same method would get on endlessly many images of the same kind, over
@@ -19,7 +19,9 @@ from ovss.errors import InputError
 from ovss.metrics import MEASURES, TRUTH
 from ovss.metrics.resampling import RESAMPLES, Replicates, Resampler, seen_once
 
-LEVEL = 95.0
+__all__ = ["Difference", "Interval", "bootstrap", "compare_bootstrap", "difference", "in_percent", "of_means"]
+
+_LEVEL = 95.0
 MIN_IMAGES = 10
 """Below this no interval is given."""
 MAX_SEEN_ONCE = 0.45
@@ -57,7 +59,7 @@ class Difference(NamedTuple):
 
 
 def bootstrap(
-    counts: np.ndarray, rule: str = "standard", *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
+    counts: np.ndarray, rule: str = "standard", *, resamples: int = RESAMPLES, level: float = _LEVEL, seed: int = 0
 ) -> Interval:
     """The four means with calibrated intervals over images.
 
@@ -95,7 +97,7 @@ def compare_bootstrap(
     rule: str = "standard",
     *,
     resamples: int = RESAMPLES,
-    level: float = LEVEL,
+    level: float = _LEVEL,
     seed: int = 0,
 ) -> Difference:
     """Paired intervals of b minus a: both sides of a resample see the same images.
@@ -121,7 +123,7 @@ def difference(
     b: np.ndarray,
     first: tuple[Replicates, Replicates],
     second: tuple[Replicates, Replicates],
-    level: float = LEVEL,
+    level: float = _LEVEL,
 ) -> Difference:
     """`compare_bootstrap` of records whose replicates are there already, by the same resampler.
 
@@ -135,11 +137,11 @@ def difference(
     means = of_means(second[0] - first[0], seen_once(a), level)
     images = ((a[:, 1:] > 0).any(axis=1) | (b[:, 1:] > 0).any(axis=1)).sum(axis=0)
     return Difference(
-        means, calibrated(second[1] - first[1], 0.0, np.where(images < _MIN_CLASS_IMAGES, 0, images), level)
+        means, _calibrated(second[1] - first[1], 0.0, np.where(images < _MIN_CLASS_IMAGES, 0, images), level)
     )
 
 
-def of_means(means: Replicates, once: float, level: float = LEVEL) -> Interval:
+def of_means(means: Replicates, once: float, level: float = _LEVEL) -> Interval:
     """Intervals of the four means, or of differences of them.
 
     Args:
@@ -147,10 +149,10 @@ def of_means(means: Replicates, once: float, level: float = LEVEL) -> Interval:
         once: `seen_once` of the sample.
         level: Coverage in percent.
     """
-    return calibrated(means, once, _informed(means, once, _OVER_CLASSES), level)
+    return _calibrated(means, once, _informed(means, once, _OVER_CLASSES), level)
 
 
-def of_miou(numbers: Replicates, once: float, level: float = LEVEL) -> Interval:
+def of_miou(numbers: Replicates, once: float, level: float = _LEVEL) -> Interval:
     """Intervals of any mIoUs, or of linear combinations of them.
 
     Args:
@@ -158,7 +160,7 @@ def of_miou(numbers: Replicates, once: float, level: float = LEVEL) -> Interval:
         once: `seen_once` of the sample.
         level: Coverage in percent.
     """
-    return calibrated(numbers, once, _informed(numbers, once, np.ones(len(numbers.estimate), dtype=bool)), level)
+    return _calibrated(numbers, once, _informed(numbers, once, np.ones(len(numbers.estimate), dtype=bool)), level)
 
 
 def in_percent(found: Interval) -> Interval:
@@ -166,7 +168,7 @@ def in_percent(found: Interval) -> Interval:
     return Interval(found.mean, np.maximum(found.low, 0), np.minimum(found.high, 100))
 
 
-def calibrated(numbers: Replicates, once: float, images: np.ndarray, level: float = LEVEL) -> Interval:
+def _calibrated(numbers: Replicates, once: float, images: np.ndarray, level: float = _LEVEL) -> Interval:
     """An interval that holds in small samples.
 
     Its centre is the number minus as much of its estimated bias as stands out of that estimate's own error; its width

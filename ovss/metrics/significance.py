@@ -8,8 +8,10 @@ from ovss.metrics import INTERSECTION, PREDICTION, TRUTH
 from ovss.metrics.intervals import check_pair
 from ovss.metrics.resampling import CHUNK_BYTES
 
+__all__ = ["holm", "permutation_test"]
+
 _PERMUTATIONS = 2000
-ROUNDING = 1e-5
+_ROUNDING = 1e-5
 """Percentage points by which sums in single precision may err; a permutation that changes nothing must not count as
 smaller for it."""
 _LIKELY = 0.02
@@ -51,7 +53,7 @@ def permutation_test(
         return second - first, _mean(second) - _mean(first)
 
     observed, observed_mean = deltas(np.zeros((2, classes)))
-    bar, mean_bar = np.abs(np.nan_to_num(observed)) - ROUNDING, abs(observed_mean) - ROUNDING
+    bar, mean_bar = np.abs(np.nan_to_num(observed)) - _ROUNDING, abs(observed_mean) - _ROUNDING
     reached, mean_reached = np.ones(classes), 1
     drawn = np.full(classes, start_with)
     generator = np.random.default_rng(seed)

@@ -33,7 +33,7 @@ _MAX_SIZE_RATIO = 2.5
 """Windows more than this many times larger or smaller than a model's native size make no sense for it."""
 
 
-class Model(Interface):
+class _Model(Interface):
     """What a protocol needs to know of a backbone."""
 
     name: str
@@ -235,7 +235,7 @@ class Protocol:
             words = words.without_background_words()
         return words.with_templates(rules.templates)
 
-    def geometry(self, backbone: Model) -> Geometry:
+    def geometry(self, backbone: _Model) -> Geometry:
         """Sizes in pixels for a model; windows of relative protocols are rounded to whole patches.
 
         Raises:

@@ -13,6 +13,8 @@ from typing import Any
 
 from ovss.provenance.sources import source_digest
 
+__all__ = ["as_columns", "code_hash", "library_versions"]
+
 _COUNTING = {
     "torch": "torch",
     "torchvision": "torchvision",

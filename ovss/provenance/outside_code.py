@@ -26,6 +26,8 @@ from ovss.errors import InputError
 from ovss.files import digest
 from ovss.provenance.sources import HOME, is_ours, source_digest
 
+__all__ = ["outside_code"]
+
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, type(...), PurePath, range, torch.dtype, torch.device)
 _GENERATED = {"<string>", dataclasses.__file__}
 """File names of the methods that `dataclass` writes."""

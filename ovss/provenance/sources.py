@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 from ovss.files import digest, file_digest
 
+__all__ = ["modules_used", "source_digest"]
+
 HOME = Path(__file__).parents[1]
 _NO_DATA = {".py", ".pyc", ".pyi", ".md", ".typed"}
 _WALKS = {"iter_modules", "walk_packages"}

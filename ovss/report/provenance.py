@@ -9,6 +9,8 @@ import pandas as pd
 
 from ovss.files import digest
 
+__all__ = ["FACTS"]
+
 FACTS = (
     *("method", "method_name", "parameters", "model", "pretrained", "weights_hash"),
     *("dataset", "split", "dataset_fingerprint", "reading", "images", "skipped", "protocol", "protocol_hash"),

@@ -10,6 +10,8 @@ from ovss.errors import InputError
 from ovss.files import atomic_write
 from ovss.files.tables import to_markdown, with_interval
 
+__all__ = ["render_readme"]
+
 _BEGIN, _END = "<!-- results:begin -->", "<!-- results:end -->"
 
 

@@ -14,6 +14,8 @@ from ovss.report.notebook_page import notebook_body
 from ovss.report.provenance import Provenance
 from ovss.report.sections import explorer_images, explorer_maker, headline, sections
 
+__all__ = ["RECORD", "build_site", "copy_file", "rebuild_site"]
+
 _HERE = Path(__file__).parent
 _ASSETS = ("style.css", "report.js", "explorer.js")
 RECORD = "run.json"

@@ -12,6 +12,8 @@ from ovss.scenes.objects import THINGS, VARIANTS_OF
 from ovss.scenes.textures import STUFF
 from ovss.vocabulary.templates import OPENAI
 
+__all__ = ["SYNONYMS", "TEMPLATES", "describe", "known_words", "names"]
+
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "ladybird": ("ladybug",),
     "lifebuoy": ("ring buoy",),

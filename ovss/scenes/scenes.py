@@ -14,10 +14,12 @@ from ovss.scenes.objects import COLOURS, DRAW, HELD_OUT_COLOURS, HELD_OUT_NIGHT,
 from ovss.scenes.seeding import generator
 from ovss.scenes.textures import BANK, EXTENT, STUFF, bank_texture, value_noise
 
+__all__ = ["CLASSES", "VARIANTS", "Layout", "Scene", "Style", "Thing", "scene", "single"]
+
 CLASSES = THINGS + STUFF
 """The 22 class names, things first; their position is the class id of a mask."""
 
-NIGHT = (0.42, 0.47, 0.72)
+_NIGHT = (0.42, 0.47, 0.72)
 """How much of the red, green and blue light is left at night."""
 
 
@@ -86,7 +88,7 @@ class Scene:
     caption: str
 
 
-def style_of(variant: str) -> Style:
+def _style_of(variant: str) -> Style:
     """The style of a variant; InputError with a suggestion if there is none of that name."""
     if variant not in VARIANTS:
         raise InputError(f"scenes variant '{variant}' is none of: {', '.join(VARIANTS)}.{suggest(variant, VARIANTS)}")
@@ -139,7 +141,7 @@ def plan(style: Style, rng: np.random.Generator) -> Layout:
     return Layout(tuple(things), stuff, tuple(int(rng.integers(BANK)) for _ in stuff), night)
 
 
-def portrait(thing: str, colour: str | None, night: bool, stuff: str, rng: np.random.Generator) -> Layout:
+def _portrait(thing: str, colour: str | None, night: bool, stuff: str, rng: np.random.Generator) -> Layout:
     """A layout with one large thing on one kind of stuff, of any combination, held out or not."""
     radius = rng.uniform(0.30, 0.42)
     x, y = rng.uniform(0.42, 0.58, 2)
@@ -233,7 +235,7 @@ def draw(layout: Layout, style: Style, rng: np.random.Generator, size: tuple[int
     light = (light + bends[0] * (x[None, :] - 0.5) + bends[1] * (y[:, None] - 0.5)).astype(np.float32)
     tint = (1 + 0.03 * rng.standard_normal((3, 1, 1))).astype(np.float32)
     if layout.night:
-        tint = tint * np.asarray(NIGHT, np.float32)[:, None, None]
+        tint = tint * np.asarray(_NIGHT, np.float32)[:, None, None]
     grain = np.float32(0.05 * rng.random())
     image = image * light * tint + grain * rng.standard_normal(image.shape, dtype=np.float32)
     picture = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
@@ -252,7 +254,7 @@ def scene(split: str, index: int, variant: str = "scenes", size: tuple[int, int]
     Raises:
         InputError: unknown variant or split, negative index.
     """
-    style = style_of(variant)
+    style = _style_of(variant)
     _check_split(split)
     if index < 0:
         raise InputError(f"scenes index {index} must be 0 or more")
@@ -302,7 +304,7 @@ def single(
     colour = colour or (colours[0] if colours else None)
     rng = generator("single", thing, colour, night, split, index)
     style = replace(VARIANTS["scenes"], size=(size, size))
-    layout = portrait(thing, colour, night, STUFF[int(rng.integers(len(STUFF)))], rng)
+    layout = _portrait(thing, colour, night, STUFF[int(rng.integers(len(STUFF)))], rng)
     image, mask = draw(layout, style, rng)
     words = generator("caption", thing, colour, night, split, index)
     return Scene(

@@ -12,7 +12,7 @@ STUFF = ("grass", "sand", "water", "brick", "wood", "sky", "snow", "stones", "ti
 EXTENT = 1.6
 BANK = 24
 
-Rng = np.random.Generator
+_Rng = np.random.Generator
 
 
 @lru_cache(maxsize=256)
@@ -35,7 +35,7 @@ def _cubic_matrix(cells: int, pixels: int) -> np.ndarray:
     return matrix
 
 
-def value_noise(rng: Rng, cells: tuple[int, int], height: int, width: int) -> np.ndarray:
+def value_noise(rng: _Rng, cells: tuple[int, int], height: int, width: int) -> np.ndarray:
     """Smooth noise of about unit variance: a normal lattice of `cells` (down, across), interpolated to pixels."""
     lattice = rng.standard_normal((cells[0] + 1, cells[1] + 1), dtype=np.float32)
     return _cubic_matrix(cells[0], height) @ lattice @ _cubic_matrix(cells[1], width).T
@@ -56,7 +56,7 @@ def smooth(x: np.ndarray, slope: float) -> np.ndarray:
     return np.clip(0.5 + slope * x, 0, 1)
 
 
-def _rgb(rng: Rng, colour: tuple[float, float, float], jitter: float) -> np.ndarray:
+def _rgb(rng: _Rng, colour: tuple[float, float, float], jitter: float) -> np.ndarray:
     return np.asarray(colour, np.float32)[:, None, None] + jitter * rng.standard_normal((3, 1, 1), np.float32)
 
 
@@ -65,7 +65,7 @@ def _rotated(x: np.ndarray, y: np.ndarray, angle: float) -> tuple[np.ndarray, np
     return x * c + y * s, y * c - x * s
 
 
-def _cells(rng: Rng, x: np.ndarray, y: np.ndarray, frequency: float) -> tuple[np.ndarray, np.ndarray]:
+def _cells(rng: _Rng, x: np.ndarray, y: np.ndarray, frequency: float) -> tuple[np.ndarray, np.ndarray]:
     """Worley noise: distance between the two nearest feature points, and a random number per cell."""
     gx, gy = x * np.float32(frequency), y * np.float32(frequency)
     ix, iy = np.floor(gx).astype(np.int64), np.floor(gy).astype(np.int64)
@@ -83,7 +83,7 @@ def _cells(rng: Rng, x: np.ndarray, y: np.ndarray, frequency: float) -> tuple[np
     return second - first, owner
 
 
-def draw_texture(name: str, rng: Rng, pixels_per_unit: int, scale: float = 1.0) -> np.ndarray:
+def draw_texture(name: str, rng: _Rng, pixels_per_unit: int, scale: float = 1.0) -> np.ndarray:
     """Draw one stuff texture over a square of `EXTENT` units.
 
     Args:

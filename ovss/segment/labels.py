@@ -14,6 +14,8 @@ from ovss.segment.pamr import Pamr
 from ovss.segment.propagation import Propagation
 from ovss.vocabulary import Vocabulary
 
+__all__ = ["LabelRule", "ScoreMap"]
+
 STRIP = 16
 """Rows of the final image that are labelled at a time; fixed, so that no result depends on the memory at hand."""
 PAMR_CHUNK = 2**27

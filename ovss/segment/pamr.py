@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ovss.errors import InputError
 
+__all__ = ["input_guide"]
+
 _DEFAULT_MEMORY = 1 << 29
 
 

@@ -17,11 +17,11 @@ from torch import Tensor
 from ovss.errors import InputError
 from ovss.ingredients.interpolation import bilinear_matrix
 
-GREY = (0.299, 0.587, 0.114)
-LEAST = 0.05
+_GREY = (0.299, 0.587, 0.114)
+_LEAST = 0.05
 """Least confidence of a cell; from 20 queries on, where a softmax over plain cosines is about 1 / Q, that of all."""
-CONTRAST = 5.0
-WORD_TEMPERATURE = 0.5
+_CONTRAST = 5.0
+_WORD_TEMPERATURE = 0.5
 
 
 def tlp(
@@ -94,7 +94,7 @@ class Propagation:
             raise InputError(f"grid = {grid} must be at least 1 cell and iterations = {iterations} at least 0")
         height, width = image.shape[1:]
         pool = max(1, round(height / grid)), max(1, round(width / grid))  # half a pixel to the even number
-        weights = torch.tensor(GREY, device=image.device)[:, None, None]
+        weights = torch.tensor(_GREY, device=image.device)[:, None, None]
         grey = (F.avg_pool2d(image.float()[None], pool)[0] * weights).sum(0)
         return cls((height, width), pool, grey, None if text is None else text_gate(text.float()), iterations)
 
@@ -136,7 +136,7 @@ def text_gate(text: Float[Tensor, "Q E"]) -> Float[Tensor, " Q"]:
 
     PEARL's formula lets pairs of words meet; its released code takes the diagonal alone, as is done here.
     """
-    own = torch.softmax(text @ text.T / WORD_TEMPERATURE, dim=-1).diagonal()
+    own = torch.softmax(text @ text.T / _WORD_TEMPERATURE, dim=-1).diagonal()
     return (own + 10) / (11 + 1e-6)
 
 
@@ -154,12 +154,12 @@ def edge_weights(scores: Float[Tensor, "Q h w"], graph: Propagation) -> tuple[Te
     gate = scores.new_zeros(len(scores)) if graph.gate is None else graph.gate
     gated = gate[:, None, None] * chances
     agree = (gated * chances).sum(0).clamp(0, 1)
-    confidence = chances.amax(0).clamp_min(LEAST).square() * (1 + agree)
+    confidence = chances.amax(0).clamp_min(_LEAST).square() * (1 + agree)
 
     def between(one: tuple[slice, ...], other: tuple[slice, ...]) -> Tensor:
         change = (graph.grey[one] - graph.grey[other]).abs()
         agree = (gated[:, *one] * chances[:, *other]).sum(0).clamp(0, 1)
-        return (torch.exp(-CONTRAST * change / (change.mean() + 1e-6)) * (1 + agree)).clamp_max(1)
+        return (torch.exp(-_CONTRAST * change / (change.mean() + 1e-6)) * (1 + agree)).clamp_max(1)
 
     every, first, last = slice(None), slice(-1), slice(1, None)
     return confidence, (between((first, every), (last, every)), between((every, first), (every, last)))

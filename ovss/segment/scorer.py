@@ -26,6 +26,8 @@ from ovss.segment.stitching import PatchScores, PixelScores
 from ovss.segment.windows import Windows1D, axis_windows, centre_crop, resize_image, resized_size
 from ovss.vocabulary import Vocabulary, embed_vocabulary
 
+__all__ = ["Scorer", "WindowedImage", "seen_image"]
+
 
 @dataclass(frozen=True)
 class WindowedImage:

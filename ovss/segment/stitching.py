@@ -11,6 +11,8 @@ from ovss.ingredients import WindowScores, WindowStitcher
 from ovss.segment.labels import STRIP, ScoreMap
 from ovss.segment.windows import Windows1D, stitch_matrix
 
+__all__ = ["PatchScores"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class PatchScores(ScoreMap):

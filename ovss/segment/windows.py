@@ -19,6 +19,8 @@ from ovss.errors import InputError
 from ovss.images.resizing import opencv_bilinear
 from ovss.ingredients.interpolation import bilinear_matrix
 
+__all__ = ["Windows1D", "resize_image", "resized_size"]
+
 
 class Windows1D(NamedTuple):
     """Windows along one axis of an image."""

@@ -18,6 +18,8 @@ from ovss.study.config import StudyConfig
 from ovss.study.execute import NOTEBOOK
 from ovss.study.plan import STATE, Task, heading
 
+__all__ = ["RECORD"]
+
 _NOTEBOOKS = "notebooks"
 _REPORT_FOLDERS = (TABLES, FIGURES, TIMINGS, DATA, _NOTEBOOKS)
 """Folders of a report whose content belongs to the batch."""

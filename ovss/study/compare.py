@@ -11,6 +11,8 @@ from ovss.lab.outputs import TABLES
 from ovss.lab.precision import PIXELS, SHARE, Kind, kind_of
 from ovss.report.provenance import FACTS
 
+__all__ = ["compare_tables"]
+
 _COMPARED = ("method", "model", "dataset", "protocol", "images")
 """Columns about the origin that must agree for two rows to be the same row."""
 

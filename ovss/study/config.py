@@ -9,6 +9,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from ovss.errors import InputError, suggest
 from ovss.files.text import parse, read_text
 
+__all__ = ["DEFAULT", "list_configs", "load_config"]
+
 DEFAULT = "tiny"
 """The configuration that runs offline."""
 

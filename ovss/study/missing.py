@@ -6,6 +6,8 @@ from ovss.errors import InputError
 from ovss.study.config import DatasetSpec, ModelSpec, StudyConfig
 from ovss.study.plan import Task
 
+__all__ = ["describe_plan"]
+
 
 def describe_plan(config: StudyConfig, tasks: Sequence[Task]) -> tuple[str, bool]:
     """List tasks, weights and data.

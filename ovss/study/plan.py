@@ -14,6 +14,8 @@ from ovss.errors import InputError, suggest
 from ovss.lab.outputs import slug
 from ovss.study.config import DatasetSpec, ModelSpec, NotebookSpec, StudyConfig
 
+__all__ = ["find_templates", "plan_study"]
+
 STATE = ".state"
 """Folder inside a report that holds working files: one folder per task, and the evaluation runs that tasks share."""
 

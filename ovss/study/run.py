@@ -18,6 +18,8 @@ from ovss.study.digests import finished_tasks, task_digests
 from ovss.study.plan import STATE, Template, plan_study
 from ovss.study.progress import Display, Status
 
+__all__ = ["INDEX", "StudyResult", "run_study"]
+
 INDEX = "index.html"
 
 

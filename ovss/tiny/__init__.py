@@ -5,6 +5,8 @@
 
 from pathlib import Path
 
+__all__ = ["ARCHITECTURE", "CONFIGS", "CURVE", "RECORD", "WEIGHTS"]
+
 ARCHITECTURE = "ovss-tiny"
 CONFIGS = Path(__file__).parent / "model_configs"
 WEIGHTS = Path(__file__).parent / "tiny.safetensors"

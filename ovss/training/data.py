@@ -21,9 +21,9 @@ from ovss.scenes.objects import THINGS, VARIANTS_OF
 from ovss.scenes.scenes import CLASSES, Layout, scene
 from ovss.training.recipe import ViewRecipe
 
-POOL_SIDE = 96
+_POOL_SIDE = 96
 CHUNK = 256
-GENERATOR = "ovss.scenes.scenes"
+_GENERATOR = "ovss.scenes.scenes"
 """What it reaches by import decides what a scene looks like."""
 
 
@@ -37,7 +37,7 @@ class Pool:
 
     def __init__(self, folder: Path, size: int) -> None:
         self.size = size
-        self.folder = folder / f"pool-{digest([size, POOL_SIDE, code_hash(GENERATOR)])[:16]}"
+        self.folder = folder / f"pool-{digest([size, _POOL_SIDE, code_hash(_GENERATOR)])[:16]}"
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def _chunk(self, start: int) -> Path:
@@ -55,7 +55,7 @@ class Pool:
             if path.exists():
                 continue
             drawn = [
-                scene("train", i, size=(POOL_SIDE, POOL_SIDE)) for i in range(start, min(start + CHUNK, self.size))
+                scene("train", i, size=(_POOL_SIDE, _POOL_SIDE)) for i in range(start, min(start + CHUNK, self.size))
             ]
             with atomic_write(path) as file:
                 np.savez(
@@ -73,8 +73,8 @@ class Pool:
 
     def load(self) -> None:
         """Read the rendered chunks into memory."""
-        self.images = np.empty((self.size, POOL_SIDE, POOL_SIDE, 3), np.uint8)
-        self.masks = np.empty((self.size, POOL_SIDE, POOL_SIDE), np.uint8)
+        self.images = np.empty((self.size, _POOL_SIDE, _POOL_SIDE, 3), np.uint8)
+        self.masks = np.empty((self.size, _POOL_SIDE, _POOL_SIDE), np.uint8)
         self.colours = np.empty((self.size, len(THINGS)), np.int8)
         self.night = np.empty(self.size, bool)
         self.areas = np.empty((self.size, len(CLASSES)), np.int64)
@@ -84,7 +84,7 @@ class Pool:
                 self.images[rows], self.masks[rows] = part["images"], part["masks"]
                 self.colours[rows], self.night[rows] = part["colours"], part["night"]
             self.areas[rows] = _class_areas(self.masks[rows], np.ones_like(self.masks[rows], bool))
-        mostly = (self.areas[:, c] > 0.25 * POOL_SIDE**2 for c in range(len(THINGS), len(CLASSES)))
+        mostly = (self.areas[:, c] > 0.25 * _POOL_SIDE**2 for c in range(len(THINGS), len(CLASSES)))
         self.by_stuff = [np.flatnonzero(scenes) for scenes in mostly if scenes.any()]
 
 
@@ -142,7 +142,7 @@ def make_batch(pool: Pool, recipe: ViewRecipe, size: int, rng: np.random.Generat
         keep = np.argsort(rng.random((size, grid * grid)), 1)[:, : recipe.tokens]
     seen = np.repeat(np.repeat(visible, recipe.patch, 1), recipe.patch, 2)
     area = _class_areas(masks, seen)
-    scale = recipe.side**2 / (np.abs(boxes[:, 2] * boxes[:, 3]) * POOL_SIDE**2)
+    scale = recipe.side**2 / (np.abs(boxes[:, 2] * boxes[:, 3]) * _POOL_SIDE**2)
     whole = np.maximum(pool.areas[chosen] * scale[:, None], 1)
     share = area / seen.sum((1, 2))[:, None]
     things = (share[:, : len(THINGS)] >= recipe.thing_share[local]) | (
@@ -180,7 +180,7 @@ def _crop(pool: Pool, chosen: np.ndarray, boxes: np.ndarray, side: int) -> tuple
     line = (np.arange(side) + 0.5) / side - 0.5
     x = boxes[:, 0:1] + boxes[:, 2:3] * line  # (B, side)
     y = boxes[:, 1:2] + boxes[:, 3:4] * line
-    columns, rows = ((v * POOL_SIDE).astype(int).clip(0, POOL_SIDE - 1) for v in (x, y))
+    columns, rows = ((v * _POOL_SIDE).astype(int).clip(0, _POOL_SIDE - 1) for v in (x, y))
     masks = pool.masks[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
     pictures = torch.from_numpy(pool.images[chosen]).permute(0, 3, 1, 2).float()
     where = np.stack(np.broadcast_arrays(2 * x[:, None, :] - 1, 2 * y[:, :, None] - 1), -1).astype(np.float32)

@@ -21,12 +21,12 @@ from ovss.scenes.scenes import CLASSES, Scene, scene, single
 from ovss.segment.scorer import Scorer
 from ovss.vocabulary import Vocabulary
 
-CURVE_METHODS = ("clip", "naclip")
+_CURVE_METHODS = ("clip", "naclip")
 Cases = list[tuple[str, str, dict[str, Any]]]
-SHORT_TEMPLATES = ("{}", "a photo of a {}", "a picture of a {}")
+_SHORT_TEMPLATES = ("{}", "a photo of a {}", "a picture of a {}")
 
 
-def class_vocabulary() -> Vocabulary:
+def _class_vocabulary() -> Vocabulary:
     """The 22 classes of `scenes`, synonyms included, with OpenAI's templates."""
     pairs = [(word, label) for label in range(len(CLASSES)) for word in names(label)]
     return Vocabulary(
@@ -53,7 +53,7 @@ def dense_counts(
     Returns:
         int64 (methods, scenes, 3, 22): intersection, ground-truth area, predicted area.
     """
-    scorer = Scorer(backbone, methods, class_vocabulary(), load_protocol("study"))
+    scorer = Scorer(backbone, methods, _class_vocabulary(), load_protocol("study"))
     counts = np.zeros((len(methods), count, 3, len(CLASSES)), np.int64)
     for i in range(count):
         drawn = scene(split, i, variant)
@@ -125,7 +125,7 @@ def compositional(backbone: Backbone, split: str, per_combination: int) -> dict[
             others = [other for other in THINGS if other != thing]
             pictures = _pictures(backbone, [single(thing, i, split=split, **options) for i in range(per_combination)])
             for row, phrases in enumerate(([*same[thing], *others], same[thing], every)):
-                scores = pictures @ _text(backbone, phrases, SHORT_TEMPLATES).T
+                scores = pictures @ _text(backbone, phrases, _SHORT_TEMPLATES).T
                 right[row] += int((scores.argmax(1) == phrases.index(truth)).sum())
         total = len(cases) * per_combination
         shares = {
@@ -177,7 +177,7 @@ def outliers(backbone: Backbone, split: str, count: int) -> list[dict[str, float
 
 def curve_point(backbone: Backbone, count: int) -> dict[str, float]:
     """A point of the training curve: naming, and mIoU of `clip` and `naclip`, on the validation split."""
-    methods = {name: create_method(name) for name in CURVE_METHODS}
+    methods = {name: create_method(name) for name in _CURVE_METHODS}
     row = {"naming": round(naming(backbone, "val", 8), 2)}
     for name, counts in zip(methods, dense_counts(backbone, methods, "val", count), strict=True):
         found = summarise(counts)

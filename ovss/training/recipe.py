@@ -7,6 +7,8 @@ from typing import Any
 
 from ovss.errors import InputError
 
+__all__ = ["QUICK", "Recipe"]
+
 SHARDS = 2
 """Each step averages the gradients of this many independent contrastive batches, on as many processes or fewer."""
 

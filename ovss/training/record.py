@@ -22,11 +22,11 @@ from ovss.tiny import CURVE, RECORD, WEIGHTS
 from ovss.training import quality as examine
 from ovss.training.trainer import Trainer
 
-FRESH_SPLIT = "test-7"
+_FRESH_SPLIT = "test-7"
 """Scenes that neither training nor the choice of the recipe has seen."""
 
 
-def report_methods() -> dict[str, Method]:
+def _report_methods() -> dict[str, Method]:
     """The methods a record tells about: plain CLIP, what the papers repair, and the same repairs half done."""
     return {
         "clip": create_method("clip"),
@@ -38,7 +38,7 @@ def report_methods() -> dict[str, Method]:
     }
 
 
-def examination(backbone: Backbone, scenes: int = 500, per_thing: int = 25) -> dict[str, Any]:
+def _examination(backbone: Backbone, scenes: int = 500, per_thing: int = 25) -> dict[str, Any]:
     """Final figures of a model on scenes it has never seen.
 
     Args:
@@ -50,23 +50,23 @@ def examination(backbone: Backbone, scenes: int = 500, per_thing: int = 25) -> d
         `naming`, `compositional`, `dense` (per method, with the paired 95 % interval of the difference to `clip`),
         `shifted` (mIoU per method on `scenes-shifted`), `outliers` (per block).
     """
-    methods = report_methods()
-    counts = examine.dense_counts(backbone, methods, FRESH_SPLIT, scenes)
+    methods = _report_methods()
+    counts = examine.dense_counts(backbone, methods, _FRESH_SPLIT, scenes)
     dense = {name: examine.summarise(c) for name, c in zip(methods, counts, strict=True)}
     for name, own in zip(methods, counts, strict=True):
         if name != "clip":
             mean = compare_bootstrap(counts[0], own).mean
             ends = zip(("value", "low", "high"), mean, strict=True)
             dense[name]["over_clip"] = {end: round(float(values[0]), 2) for end, values in ends}
-    shifted = examine.dense_counts(backbone, methods, FRESH_SPLIT, scenes, "scenes-shifted")
+    shifted = examine.dense_counts(backbone, methods, _FRESH_SPLIT, scenes, "scenes-shifted")
     return {
-        "split": FRESH_SPLIT,
+        "split": _FRESH_SPLIT,
         "scenes": scenes,
-        "naming": round(examine.naming(backbone, FRESH_SPLIT, per_thing), 2),
-        "compositional": examine.compositional(backbone, FRESH_SPLIT, per_thing),
+        "naming": round(examine.naming(backbone, _FRESH_SPLIT, per_thing), 2),
+        "compositional": examine.compositional(backbone, _FRESH_SPLIT, per_thing),
         "dense": dense,
         "shifted": {name: examine.summarise(c)["miou"] for name, c in zip(methods, shifted, strict=True)},
-        "outliers": examine.outliers(backbone, FRESH_SPLIT, 64),
+        "outliers": examine.outliers(backbone, _FRESH_SPLIT, 64),
     }
 
 
@@ -96,7 +96,7 @@ def write_record(trainer: Trainer, rows: list[dict[str, float]], weights: Path, 
         },
         "vocabulary": {"synonyms": {name: list(words) for name, words in SYNONYMS.items()}},
         "held_out": {"colour": sorted(map(list, HELD_OUT_COLOURS)), "night": sorted(HELD_OUT_NIGHT)},
-        "examination": examination(
+        "examination": _examination(
             trainer.trainee.backbone(), trainer.recipe.examine_scenes, max(1, trainer.recipe.examine_scenes // 20)
         ),
     }

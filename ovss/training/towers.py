@@ -18,7 +18,7 @@ from ovss.files import atomic_write
 from ovss.training.data import Batch, CaptionTokens
 
 
-def create_silently() -> nn.Module:
+def _create_silently() -> nn.Module:
     """An `ovss-tiny` with random weights, without open_clip's warning that they are random."""
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
@@ -39,7 +39,7 @@ class Trainee(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.clip: Any = create_silently()
+            self.clip: Any = _create_silently()
         self.tokens = CaptionTokens(open_clip.get_tokenizer(register_tiny()))
         table = self.clip.token_embedding.weight.detach()
         self.vocabulary_size = len(table)
@@ -105,7 +105,7 @@ class Trainee(nn.Module):
 
     def backbone(self) -> Backbone:
         """The model so far as the library sees it, a copy in float32 of what `export` would write."""
-        whole: Any = create_silently()
+        whole: Any = _create_silently()
         whole.load_state_dict({name: value.float() for name, value in self.full_state().items()})
         return Backbone(
             whole,

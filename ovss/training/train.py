@@ -24,6 +24,8 @@ from ovss.training.data import Pool
 from ovss.training.recipe import SHARDS, Recipe
 from ovss.training.trainer import CHECKPOINT, Trainer
 
+__all__ = ["load_recipe", "run_training"]
+
 WEIGHTS, CURVE, RECORD = tiny.WEIGHTS.name, tiny.CURVE.name, tiny.RECORD.name
 
 Report = Callable[[str], None]
@@ -180,7 +182,7 @@ def _loop(trainer: Trainer, rows: list[dict[str, float]], folder: Path, report: 
                 rows.append(_evaluate(trainer, loss, accuracy))
                 report("  ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()))
                 trainer.save(folder / CHECKPOINT, rows)
-                write_curve(rows, folder / CURVE)
+                _write_curve(rows, folder / CURVE)
             if result.stop and not trainer.finished:
                 if first:
                     trainer.save(folder / CHECKPOINT, rows)
@@ -197,7 +199,7 @@ def _evaluate(trainer: Trainer, loss: float, accuracy: float) -> dict[str, float
     return row | curve_point(trainer.trainee.backbone(), trainer.recipe.evaluate_scenes)
 
 
-def write_curve(rows: list[dict[str, float]], path: Path) -> None:
+def _write_curve(rows: list[dict[str, float]], path: Path) -> None:
     """Write the training curve as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")

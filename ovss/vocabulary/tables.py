@@ -12,12 +12,14 @@ from typing import Any
 
 from ovss.errors import InputError, suggest
 
-FOLDER = Path(__file__).parent
+__all__ = ["describe_vocabulary", "list_variants", "list_vocabularies", "read_table"]
+
+_FOLDER = Path(__file__).parent
 
 
 def list_vocabularies() -> list[str]:
     """Names of the data sets that have class lists, sorted."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
 def list_variants(dataset: str) -> list[str]:
@@ -49,5 +51,5 @@ def _tables(dataset: str) -> dict[str, Any]:
     if dataset not in list_vocabularies():
         hint = suggest(dataset, list_vocabularies())
         raise InputError(f"there is no vocabulary for data set '{dataset}'.{hint}")
-    content = tomllib.loads((FOLDER / f"{dataset}.toml").read_text(encoding="utf-8"))
+    content = tomllib.loads((_FOLDER / f"{dataset}.toml").read_text(encoding="utf-8"))
     return _tables(content["lists_of"]) | content if "lists_of" in content else content

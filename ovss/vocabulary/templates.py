@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+__all__ = ["OPENAI", "TEMPLATE_SETS"]
+
 OPENAI: tuple[str, ...] = tuple(
     json.loads((Path(__file__).parent / "templates.json").read_text(encoding="utf-8"))["openai"]
 )
