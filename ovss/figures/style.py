@@ -47,8 +47,8 @@ RC: Any = {
 _DIGITS = 4
 """Digits of the largest number of a figure; a figure of 6.4 inches at 160 dots has room for three."""
 
-_P = ParamSpec("P")
-_R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 class Plot(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ovss.errors import InputError, suggest
 from ovss.methods.base import Method
 
-_M = TypeVar("M", bound=type[Method])
+_M = TypeVar("_M", bound=type[Method])
 READING_ORDER = (
     "clip",
     "maskclip",
