@@ -51,6 +51,9 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--cluster", metavar="WHERE", help="local:N worker processes, or tcp://scheduler:8786")
     parser.add_argument("--worker-device", metavar="KIND", help="cpu or cuda, where workers have another one than here")
+    parser.add_argument(
+        "--worker-timeout", type=int, default=3600, metavar="S", help="seconds to wait for workers (default: an hour)"
+    )
     parser.add_argument("--keep-scores", choices=FORMATS, help="keep scores in --out for 'ovss relabel'")
     parser.add_argument(
         "--keep-variants", nargs="+", default=[], metavar="V", help="keep the scores of these vocabulary variants, too"
@@ -69,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
     """Evaluate and print the table; returns 0, or 1 when images were skipped."""
     from ovss.evaluation import evaluate
 
-    require_positive(arguments, "limit", "batch_size", "shard_size")
+    require_positive(arguments, "limit", "batch_size", "shard_size", "worker_timeout")
     dataset = open_dataset(arguments, arguments.data, arguments.split)
     backbone = backbone_from(arguments)
     if backbone.is_tiny and not arguments.data.startswith("scenes"):
@@ -83,6 +86,7 @@ def _run(arguments: argparse.Namespace) -> int:
         limit=arguments.limit,
         cluster=arguments.cluster,
         worker_device=arguments.worker_device,
+        worker_timeout=arguments.worker_timeout,
         skip_bad=arguments.skip_bad,
         keep_scores=arguments.keep_scores,
         keep_variants=arguments.keep_variants,

@@ -10,7 +10,8 @@ find the data set and the weights under the same paths).
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 CONNECT_SECONDS = 30
+WORKER_SECONDS = 3600
+_NOTE_SECONDS = 15
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,15 @@ class Evaluator(_Plugin):
 
 
 def run_on_cluster(
-    where: str, job: Job, source: ModelSource, shards: Sequence[Shard], *, key: str, skip_bad: bool
+    where: str,
+    job: Job,
+    source: ModelSource,
+    shards: Sequence[Shard],
+    *,
+    key: str,
+    skip_bad: bool,
+    worker_timeout: float = WORKER_SECONDS,
+    note: Callable[[str], object] = lambda line: None,
 ) -> Iterator[tuple[Shard, Record]]:
     """Evaluate shards on the workers of a cluster.
 
@@ -140,12 +151,15 @@ def run_on_cluster(
         shards: Which images.
         key: Identity of the run.
         skip_bad: See `ovss.evaluate`.
+        worker_timeout: Seconds to wait for a worker whenever the scheduler has none (a queue may take long).
+        note: Called with one line now and then while there is no worker.
 
     Yields:
         Each shard with its record, in the order in which they are finished.
 
     Raises:
-        InputError: No such cluster, an error in an image or mask, or a shard that its workers do not survive.
+        InputError: No such cluster, no worker in time, an error in an image or mask, or a shard that its workers do
+            not survive.
     """
     if not shards:
         return
@@ -153,20 +167,58 @@ def run_on_cluster(
     with ExitStack() as stack:
         stack.enter_context(_quiet())
         client, threads = _connect(where, stack)
+        wait = _Patience(client, where, worker_timeout, note)
+        wait.for_worker()
         client.register_plugin(Evaluator(name, job, source, skip_bad, threads))
         stack.callback(client.unregister_worker_plugin, name)
         futures = {client.submit(_record, name, shard, pure=False): shard for shard in shards}
         stack.callback(client.cancel, list(futures), force=True)
-        for future in distributed.as_completed(list(futures)):
-            shard = futures.pop(future)
-            try:
-                record = future.result()
-            except distributed.KilledWorker as error:
+        while futures:
+            for future in wait.for_results(list(futures)):
+                shard = futures.pop(future)
+                try:
+                    record = future.result()
+                except distributed.KilledWorker as error:
+                    raise InputError(
+                        f"images {shard.start} to {shard.stop - 1} ended every worker that tried them (out of "
+                        "memory?); try a smaller --batch-size, or fewer workers per machine"
+                    ) from error
+                yield shard, record
+
+
+@dataclass(frozen=True)
+class _Patience:
+    """Waits for workers, which a queue may start late and end early, and says so."""
+
+    client: Any
+    where: str
+    seconds: float
+    note: Callable[[str], object]
+
+    def for_worker(self) -> None:
+        start = time.monotonic()
+        while not self.client.scheduler_info()["workers"]:
+            waited = time.monotonic() - start
+            if waited >= self.seconds:
                 raise InputError(
-                    f"images {shard.start} to {shard.stop - 1} ended every worker that tried them (out of memory?); "
-                    "try a smaller --batch-size, or fewer workers per machine"
-                ) from error
-            yield shard, record
+                    f"no worker joined the Dask scheduler at '{self.where}' within {self.seconds:.0f} s; look at the "
+                    "queue for the workers' jobs, or wait longer with --worker-timeout"
+                )
+            try:
+                self.client.wait_for_workers(1, timeout=max(0.1, min(_NOTE_SECONDS, self.seconds - waited)))
+            except TimeoutError:
+                waited = time.monotonic() - start
+                self.note(
+                    f"waiting for a worker to join the scheduler at {self.where} "
+                    f"({waited:.0f} s of at most {self.seconds:.0f} s)"
+                )
+
+    def for_results(self, futures: list[Any]) -> set[Any]:
+        while True:
+            try:
+                return distributed.wait(futures, timeout=_NOTE_SECONDS, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                self.for_worker()
 
 
 def worker_count(where: str) -> int | None:
@@ -200,9 +252,8 @@ def _connect(where: str, stack: ExitStack) -> tuple[Any, int | None]:
         return stack.enter_context(distributed.Client(cluster)), threads
     try:
         client = stack.enter_context(distributed.Client(where, timeout=CONNECT_SECONDS))
-        client.wait_for_workers(1, timeout=CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
-        raise InputError(f"no Dask scheduler with workers at '{where}' ({error or type(error).__name__})") from error
+        raise InputError(f"no Dask scheduler answers at '{where}' ({error or type(error).__name__})") from error
     return client, None
 
 

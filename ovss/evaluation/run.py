@@ -1,8 +1,10 @@
 """One run: backbone x methods x data set x protocol, resumable, on one machine or a cluster."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ def evaluate(
     limit: int | None = None,
     cluster: str | None = None,
     worker_device: str | None = None,
+    worker_timeout: float = 3600,
     vocabulary: Vocabulary | None = None,
     skip_bad: bool = False,
     keep_scores: str | None = None,
@@ -69,6 +72,7 @@ def evaluate(
         limit: Number of images, from the first one; None takes all.
         cluster: "local:N" for N worker processes, or the address of a Dask scheduler; None runs here.
         worker_device: On a cluster, "cpu" or "cuda" where that is not the kind of device the backbone is on.
+        worker_timeout: On a cluster, seconds to wait for a worker whenever the scheduler has none.
         vocabulary: Other words than the data set's own under the protocol; the number of classes must agree.
         skip_bad: Leave out images and masks that cannot be read; every row says how many.
         keep_scores: "float32" or "float16" to save scores beside the records for `ovss rescore`; needs `out`.
@@ -126,7 +130,7 @@ def evaluate(
     with nullcontext() if folder is None else only_run(folder, folder / "records" / ".lock"):
         key = run_key(job, backbone, device, outside, progress=progress)
         run = _Run.prepare(job, backbone, device, key, folder, images, skip_bad)
-        run.finish(cluster, progress)
+        run.finish(cluster, worker_timeout, progress)
         evaluation = run.evaluation(facts_of(job, backbone, device, key) | {"seed": seed})
         if folder is not None:
             evaluation.save(folder)
@@ -181,16 +185,17 @@ class _Run:
             seconds=self.stopwatch.seconds,
         )
 
-    def finish(self, cluster: str | None, progress: bool) -> None:
+    def finish(self, cluster: str | None, worker_timeout: float, progress: bool) -> None:
         """Make every record that is not there yet."""
         pending = [shard for shard in self.shards if not self._is_done(shard)]
         images = self.shards[-1].stop
         done = images - sum(shard.stop - shard.start for shard in pending)
         name = self.job.dataset.name
         with tqdm(total=images, initial=done, desc=name, unit="image", disable=not progress) as bar:
-            records = (
-                self._run_locally(pending, bar) if cluster is None else self._run_on_cluster(cluster, pending, bar)
-            )
+            if cluster is None:
+                records = self._run_locally(pending, bar)
+            else:
+                records = self._run_on_cluster(cluster, worker_timeout, pending, bar)
             try:
                 for shard, record in records:
                     self.store.put(shard, record)
@@ -220,11 +225,22 @@ class _Run:
         )
         yield from pipeline.run(pending, bar.update)
 
-    def _run_on_cluster(self, cluster: str, pending: list[Shard], bar: "tqdm[Any]") -> Iterator[tuple[Shard, Record]]:
+    def _run_on_cluster(
+        self, cluster: str, worker_timeout: float, pending: list[Shard], bar: "tqdm[Any]"
+    ) -> Iterator[tuple[Shard, Record]]:
         from ovss.evaluation.cluster import ModelSource, run_on_cluster
 
         source = ModelSource.of(self.backbone, self.device)
-        records = run_on_cluster(cluster, self.job, source, pending, key=self.store.key, skip_bad=self.skip_bad)
+        records = run_on_cluster(
+            cluster,
+            self.job,
+            source,
+            pending,
+            key=self.store.key,
+            skip_bad=self.skip_bad,
+            worker_timeout=worker_timeout,
+            note=partial(bar.write, file=sys.stderr),
+        )
         for shard, record in records:
             yield shard, record
             bar.update(shard.stop - shard.start)

@@ -82,7 +82,7 @@ def test_a_misspelt_cluster_is_refused(backbone, data, where):
 
 def test_a_scheduler_that_is_not_there_is_reported(backbone, data, monkeypatch):
     monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 1)
-    with pytest.raises(InputError, match=r"no Dask scheduler with workers at 'tcp://127\.0\.0\.1:1'"):
+    with pytest.raises(InputError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:1'"):
         run(backbone, data, cluster="tcp://127.0.0.1:1")
 
 
@@ -124,3 +124,36 @@ def test_without_dask_the_extra_is_named(monkeypatch):
         importlib.import_module("ovss.evaluation.cluster")
     monkeypatch.undo()
     sys.modules["ovss.evaluation.cluster"] = cluster_module
+
+
+def test_workers_may_come_late_and_leave_early(backbone, data, tmp_path, monkeypatch, capfd):
+    """As in a queue: nobody there at first, the first worker's time is up after one record, the next comes later."""
+    monkeypatch.setattr(cluster_module, "_NOTE_SECONDS", 1)
+    options = {"dashboard_address": "127.0.0.1:0", "memory_limit": 0}
+    out = tmp_path / "queue"
+    with distributed.LocalCluster(n_workers=0, threads_per_worker=1, processes=True, **options) as cluster:
+
+        def queue():
+            time.sleep(2.5)
+            cluster.scale(1)
+            while not list(out.rglob("*.npz")):
+                time.sleep(0.01)
+            cluster.scale(0)
+            time.sleep(4)
+            cluster.scale(1)
+
+        threading.Thread(target=queue, daemon=True).start()
+        found = run(backbone, data, cluster=cluster.scheduler_address, out=out, progress=True)
+    assert found.facts == run(backbone, data, out=tmp_path / "here").facts
+    assert contents(out) == contents(tmp_path / "here")
+    assert "waiting for a worker to join the scheduler at tcp://127.0.0.1" in capfd.readouterr().err
+
+
+def test_a_queue_that_starts_no_worker_is_named_when_time_is_up(backbone, data):
+    with (
+        distributed.LocalCluster(n_workers=0, processes=True, dashboard_address="127.0.0.1:0") as cluster,
+        pytest.raises(
+            InputError, match=r"no worker joined the Dask scheduler at 'tcp://.*' within 1 s.*worker-timeout"
+        ),
+    ):
+        run(backbone, data, cluster=cluster.scheduler_address, worker_timeout=1)
