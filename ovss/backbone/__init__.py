@@ -12,8 +12,17 @@ Words used here:
 from ovss.backbone.backbone import Backbone
 from ovss.backbone.block import Block
 from ovss.backbone.companion import Companion, load_companion
-from ovss.backbone.loading import load_backbone
+from ovss.backbone.loading import backbone_from, load_backbone
 from ovss.backbone.positions import POSITION_RULES
 from ovss.backbone.tokens import Tokens
 
-__all__ = ["POSITION_RULES", "Backbone", "Block", "Companion", "Tokens", "load_backbone", "load_companion"]
+__all__ = [
+    "POSITION_RULES",
+    "Backbone",
+    "Block",
+    "Companion",
+    "Tokens",
+    "backbone_from",
+    "load_backbone",
+    "load_companion",
+]

@@ -17,7 +17,7 @@ from ovss.backbone.finite import check_weights
 from ovss.backbone.towers import check_vision_tower
 from ovss.errors import InputError, suggest
 
-__all__ = ["register_tiny"]
+__all__ = ["backbone_from", "register_tiny"]
 
 
 class _Loaded(NamedTuple):
@@ -81,6 +81,18 @@ def load_backbone(
         weights_hash=known_hash,
         origin=(model, pretrained),
     )
+
+
+def backbone_from(named: Backbone | str) -> Backbone:
+    """A backbone as it is, or loaded from its name: "tiny", or ARCHITECTURE=WEIGHTS as in "ViT-B-16=openai".
+
+    Raises:
+        InputError: As `load_backbone`.
+    """
+    if isinstance(named, Backbone):
+        return named
+    model, _, pretrained = named.partition("=")
+    return load_backbone(model, pretrained or None)
 
 
 def register_tiny() -> str:

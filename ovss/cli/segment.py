@@ -36,10 +36,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ovss.evaluation.records import make_folder
-    from ovss.images import SUFFIXES
+    from ovss.images import SUFFIXES, find_images
     from ovss.segment import Segmenter
 
-    files, ignored = _find_images(arguments.images)
+    files, ignored = find_images(arguments.images)
     make_folder(arguments.out)
     backbone = backbone_from(arguments)
     segmenter = Segmenter(
@@ -70,31 +70,6 @@ def _run(arguments: argparse.Namespace) -> int:
     for error in bad:
         note_to_stderr(f"ovss: error: {error}")
     return 0 if not bad else 1 if len(bad) < len(files) else 2
-
-
-def _find_images(paths: list[str]) -> tuple[list[Path], int]:
-    """The image files named or lying in the folders named, each once, and how many other files lie there.
-
-    Raises:
-        InputError: A path does not exist, or a folder holds no image.
-    """
-    from ovss.images import SUFFIXES
-
-    files: dict[Path, None] = {}
-    ignored = 0
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
-            images = [entry for entry in inside if entry.suffix.lower() in SUFFIXES]
-            if not images:
-                raise InputError(f"folder '{path}' holds no image ({', '.join(SUFFIXES)})")
-            ignored += len(inside) - len(images)
-            files.update(dict.fromkeys(images))
-        elif path.exists():
-            files[path] = None
-        else:
-            raise InputError(f"image '{path}' does not exist")
-    return list(files), ignored
 
 
 def _output_names(files: list[Path]) -> list[tuple[Path, str]]:

@@ -216,7 +216,8 @@ class _Patience:
     def for_results(self, futures: list[Any]) -> set[Any]:
         while True:
             try:
-                return distributed.wait(futures, timeout=_NOTE_SECONDS, return_when="FIRST_COMPLETED").done
+                finished: Any = distributed.wait(futures, timeout=_NOTE_SECONDS, return_when="FIRST_COMPLETED")
+                return finished.done
             except TimeoutError:
                 self.for_worker()
 

@@ -11,7 +11,7 @@ import pandas as pd
 from ovss.errors import InputError, suggest
 from ovss.evaluation.records import Record, Shard, Store, write_bytes
 from ovss.files import read_sealed_json, sealed_json
-from ovss.files.tables import to_csv, to_json, to_latex, to_markdown, with_interval
+from ovss.files.tables import html_table, to_csv, to_json, to_latex, to_markdown, with_interval
 from ovss.metrics import MEASURES, PREDICTION, TRUTH, measure
 from ovss.metrics.intervals import Interval, difference, in_percent, of_means
 from ovss.metrics.resampling import Replicates, Resampler, seen_once
@@ -62,6 +62,13 @@ class Evaluation:
         facts = self.facts
         where = f"{facts['dataset']} under {facts['protocol']}, {facts['model']}"
         return f"Evaluation({', '.join(self.methods)} on {len(self.ids)} images of {where})"
+
+    def _repr_html_(self) -> str:
+        table = self.table()
+        facts = self.facts
+        where = f"{facts['dataset']} ({len(self.ids)} images) under {facts['protocol']}, {facts['model']}"
+        rows = [list(map(str, row)) for row in table.itertuples(index=False)]
+        return html_table(f"{where}; percent with 95 % intervals over images", [list(table.columns), *rows])
 
     @classmethod
     def load(cls, folder: str | Path) -> "Evaluation":

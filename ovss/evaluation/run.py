@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ovss.backbone import Backbone
+from ovss.backbone import Backbone, backbone_from
 from ovss.datasets import Dataset, load_dataset
 from ovss.errors import InputError
 from ovss.evaluation.checks import check_cluster, check_saving, extra_queries, image_count, words_of
@@ -38,7 +38,7 @@ SHARD_SIZE = 32
 
 
 def evaluate(
-    backbone: Backbone,
+    backbone: Backbone | str,
     methods: str | Method | Sequence[str | Method] | Mapping[str, str | Method],
     dataset: str | Dataset,
     *,
@@ -60,7 +60,7 @@ def evaluate(
     """Measure methods on a data set, all of them on one backbone pass.
 
     Args:
-        backbone: A model from `load_backbone`.
+        backbone: A model from `load_backbone`, or its name: "tiny", "ViT-B-16=openai".
         methods: A name, a `Method`, several of them, a dictionary label -> method, or "all".
         dataset: A data set from `load_dataset`, or its name.
         protocol: Name, file or `Protocol`; its overrides for the data set are applied here. None is "window224", or
@@ -101,6 +101,7 @@ def evaluate(
         raise InputError(f"seed must be a number from 0 to 2**63 - 1, not {seed}")
     if worker_device is not None and cluster is None:
         raise InputError(f"worker_device='{worker_device}' goes with a cluster; the backbone says where this run works")
+    backbone = backbone_from(backbone)
     dataset = load_dataset(dataset) if isinstance(dataset, str) else dataset
     images = image_count(dataset, limit)
     protocol = resolve_protocol(protocol, backbone).for_dataset(dataset.benchmark, backbone.name)

@@ -3,6 +3,7 @@
 pandas is imported by those who have a table of it, so that `text_table` costs a command no time.
 """
 
+import html
 import json
 import math
 import re
@@ -14,7 +15,16 @@ from ovss.errors import printable
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["interval_words", "text_table", "to_csv", "to_json", "to_latex", "to_markdown", "with_interval"]
+__all__ = [
+    "html_table",
+    "interval_words",
+    "text_table",
+    "to_csv",
+    "to_json",
+    "to_latex",
+    "to_markdown",
+    "with_interval",
+]
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -76,6 +86,23 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     padded = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in shown)
     return "\n".join(line.rstrip() for line in padded)
+
+
+def html_table(caption: str, rows: Sequence[Sequence[str]], swatches: Sequence[Sequence[int]] = ()) -> str:
+    """Rows as a table for a notebook; everything is escaped.
+
+    Args:
+        caption: Stands above.
+        rows: The first one is the head.
+        swatches: A colour (red, green, blue) per row below the head.
+    """
+    head, *body = [[html.escape(printable(cell)) for cell in row] for row in rows]
+    for cells, colour in zip(body, swatches, strict=False):
+        cells[0] = f'<span style="color:rgb({",".join(map(str, colour))})">&#9632;</span> {cells[0]}'
+    lines = [f"<table><caption>{html.escape(caption)}</caption>"]
+    lines += ["<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>"]
+    lines += ["<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for cells in body]
+    return "\n".join([*lines, "</table>"])
 
 
 def with_interval(value: float, low: float, high: float, decimals: int = 1) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +121,26 @@ def check_regular(path: Path, what: str) -> None:
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "no regular file (a pipe, socket or device)"
         raise InputError(f"{what} '{path}' is {kind}")
+
+
+def find_images(paths: Sequence[str | Path]) -> tuple[list[Path], int]:
+    """The image files named or lying in the folders named, each once, and how many other files lie there.
+
+    Raises:
+        InputError: A path does not exist, or a folder holds no image.
+    """
+    files: dict[Path, None] = {}
+    ignored = 0
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
+            images = [entry for entry in inside if entry.suffix.lower() in SUFFIXES]
+            if not images:
+                raise InputError(f"folder '{path}' holds no image ({', '.join(SUFFIXES)})")
+            ignored += len(inside) - len(images)
+            files.update(dict.fromkeys(images))
+        elif path.exists():
+            files[path] = None
+        else:
+            raise InputError(f"image '{path}' does not exist")
+    return list(files), ignored

@@ -64,6 +64,12 @@ class Method:
         for item in fields(self):
             check_parameter(self.name, item, getattr(self, item.name))
 
+    def _repr_html_(self) -> str:
+        from ovss.files.tables import html_table
+
+        rows = [(name, str(value)) for name, value in self.parameters.items()]
+        return html_table(f"{self.name}: {self.paper.title}", [("parameter", "value"), *rows])
+
     @property
     def parameters(self) -> dict[str, Any]:
         """Hyperparameters by name, ready for JSON."""

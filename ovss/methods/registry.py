@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from ovss.errors import InputError, suggest
 from ovss.methods.base import Method
 
+__all__ = ["parse_method"]
+
 _M = TypeVar("_M", bound=type[Method])
 READING_ORDER = (
     "clip",

@@ -145,6 +145,20 @@ class Protocol:
             object.__setattr__(self, key, value)
         check_together(self.fields, where)
 
+    def __repr__(self) -> str:
+        where = f" on {self.dataset}" if self.dataset else ""
+        return (
+            f"Protocol({self.name}{where}: short side {self.short_side}, window {self.window}, stride {self.stride}, "
+            f"background {self.background})"
+        )
+
+    def _repr_html_(self) -> str:
+        from ovss.files.tables import html_table
+
+        shown = {name: len(value) if name == "templates" else value for name, value in self.fields.items()}
+        rows = [(name, str(value)) for name, value in shown.items()]
+        return html_table(f"protocol {self.name}, {self.dataset or 'any data set'}", [("setting", "value"), *rows])
+
     @property
     def fields(self) -> dict[str, Any]:
         """The values that decide results, by name."""

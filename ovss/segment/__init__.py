@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ovss.segment.propagation import tlp
-    from ovss.segment.segmenter import Segmentation, Segmenter, index_mask, resolve_protocol
+    from ovss.segment.segmentation import Segmentation, index_mask
+    from ovss.segment.segmenter import Segmenter, resolve_protocol
 
 _SUBMODULES = {
-    "Segmentation": "segmenter",
+    "Segmentation": "segmentation",
     "Segmenter": "segmenter",
-    "index_mask": "segmenter",
+    "index_mask": "segmentation",
     "resolve_protocol": "segmenter",
     "tlp": "propagation",
 }

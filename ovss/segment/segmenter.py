@@ -1,139 +1,38 @@
 """Your image, your words: `Segmenter` and what it returns."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, overload
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
 
-from ovss.backbone import Backbone
-from ovss.errors import InputError
-from ovss.files import atomic_write
-from ovss.images.colours import class_colours, overlay
-from ovss.methods import Method, create_method
+from ovss.backbone import Backbone, backbone_from
+from ovss.errors import InputError, printable
+from ovss.images import find_images, load_image
+from ovss.methods import Method
+from ovss.methods.registry import parse_method
 from ovss.methods.tuned import under_protocol
 from ovss.protocols import Protocol, default_protocol, load_protocol
-from ovss.segment.labels import ScoreMap
-from ovss.segment.scorer import Scorer
+from ovss.segment.scorer import Scorer, WindowedImage
+from ovss.segment.segmentation import Segmentation
 from ovss.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """An image with a class for every pixel.
-
-    Attributes:
-        labels: Class of each pixel, (H, W) int64 indices into `classes`.
-        classes: Class names.
-        image: The image that was labelled, RGB, of the same size.
-        method: Label of the method.
-
-    Example:
-        >>> import ovss
-        >>> backbone = ovss.load_backbone("tiny", device="cpu", dtype="float32")
-        >>> segmenter = ovss.Segmenter(backbone, "naclip", "ladybird; star; grass")
-        >>> segmentation = segmenter(ovss.load_dataset("scenes")[0].image)
-        >>> segmentation.scores.shape, next(iter(segmentation.shares))
-        ((3, 192, 192), 'ladybird')
-    """
-
-    labels: np.ndarray
-    classes: tuple[str, ...]
-    image: Image.Image
-    method: str
-    _score_map: ScoreMap
-
-    @cached_property
-    def scores(self) -> np.ndarray:
-        """Class probabilities (C, H, W), float32: softmax over queries, maximum over the synonyms of a class.
-
-        Computed when first asked for; needs C * H * W floats.
-        """
-        return self._score_map.probabilities().cpu().numpy()
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """Fraction of the image per class that occurs, largest first."""
-        counts = np.bincount(self.labels.ravel(), minlength=len(self.classes)) / self.labels.size
-        return {self.classes[i]: float(counts[i]) for i in np.argsort(-counts, kind="stable") if counts[i] > 0}
-
-    def overlay(self, alpha: float = 0.6) -> Image.Image:
-        """The image with class colours laid over it.
-
-        Args:
-            alpha: Opacity of the colours, 0 to 1.
-        """
-        return overlay(self.image, self.labels, len(self.classes), alpha)
-
-    def plot(self) -> "Figure":
-        """Image and overlay side by side, with a legend of the classes that occur."""
-        from ovss.figures import segmentation_figure
-
-        return segmentation_figure(self)
-
-    def save(self, path: str | Path) -> list[Path]:
-        """Write overlay with legend, index mask and class names.
-
-        Args:
-            path: Output name without suffix, "out/cat": writes out/cat_overlay.png, out/cat_mask.png (class indices, 8
-                bit; 16 bit when there are more than 255 classes) and out/cat_classes.json.
-
-        Returns:
-            The three files, in this order.
-
-        Raises:
-            InputError: The folder cannot be created or written.
-        """
-        stem = Path(path)
-        if stem.suffix.lower() == ".png":
-            stem = stem.with_suffix("")
-        files = [stem.with_name(stem.name + ending) for ending in ("_overlay.png", "_mask.png", "_classes.json")]
-        try:
-            stem.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(files[0]) as file:
-                self.plot().savefig(file, format="png")
-            with atomic_write(files[1]) as file:
-                index_mask(self.labels, len(self.classes)).save(file, format="PNG")
-            with atomic_write(files[2], "w") as file:
-                json.dump(self._description(), file, indent=1, ensure_ascii=False)
-        except OSError as error:
-            raise InputError(f"cannot write '{error.filename or stem.parent}': {error.strerror or error}") from error
-        return files
-
-    def _description(self) -> dict[str, Any]:
-        colours = class_colours(len(self.classes))
-        return {
-            "method": self.method,
-            "classes": [
-                {"index": i, "name": name, "colour": "#{:02x}{:02x}{:02x}".format(*colours[i])}
-                for i, name in enumerate(self.classes)
-            ],
-            "share": {name: round(share, 6) for name, share in self.shares.items()},
-        }
-
-
-def index_mask(labels: np.ndarray, classes: int) -> Image.Image:
-    """Class indices as an image: 8 bit with the class colours as palette, 16 bit grey for more than 255 classes."""
-    if classes > 255:
-        return Image.fromarray(labels.astype(np.uint16))
-    mask = Image.fromarray(labels.astype(np.uint8))
-    mask.putpalette(class_colours(classes).ravel().tolist())
-    return mask
+Source = str | Path | Image.Image | np.ndarray | Tensor
+"""An image as people have it: a file, a PIL image, an array (H, W, 3) or a tensor (3, H, W), of uint8 or of 0 to 1."""
+_AHEAD = 4
 
 
 class Segmenter:
     """Labels each pixel of an image with one of any words.
 
     Args:
-        backbone: A model from `load_backbone`.
-        method: Name of a method, or one from `create_method`.
+        backbone: A model from `load_backbone`, or its name: "tiny", "ViT-B-16=openai".
+        method: Name of a method with any parameters, "naclip(sigma=2)", or one from `create_method`.
         classes: A vocabulary, a data set's name, a list of words (or lists of synonyms), a file, or a string such as
             "cat; sofa, couch; background: wall, floor".
         protocol: Name, file or `Protocol`; None is "window224", or "study" for the embedded model.
@@ -153,21 +52,21 @@ class Segmenter:
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | str,
         method: str | Method,
         classes: Vocabulary | str | Path | Sequence[Any],
         *,
         protocol: str | Protocol | None = None,
         background: str | Sequence[str] | float | None = None,
     ) -> None:
-        self.backbone = backbone
+        self.backbone = backbone = backbone_from(backbone)
         self.protocol = resolve_protocol(protocol, backbone).for_words(classes, backbone.name)
         if isinstance(background, int | float):
             self.protocol, background = _with_threshold(self.protocol, background), ()
         elif background is not None and not background:
             raise InputError(f"background={background!r} holds no word")
         self.vocabulary = self.protocol.vocabulary(classes, background=background)
-        made = create_method(method) if isinstance(method, str) else method
+        made = parse_method(method) if isinstance(method, str) else method
         self.method = under_protocol(made, self.protocol)
         self._scorer = Scorer(backbone, {self.method.label: self.method}, self.vocabulary, self.protocol)
 
@@ -176,21 +75,88 @@ class Segmenter:
         """Class names, in the order of the label indices."""
         return self.vocabulary.classes
 
-    def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Segmentation:
-        """Segment one image.
+    @overload
+    def __call__(self, image: Source) -> Segmentation: ...
+
+    @overload
+    def __call__(self, image: Sequence[Source]) -> list[Segmentation]: ...
+
+    def __call__(self, image: Source | Sequence[Source]) -> Segmentation | list[Segmentation]:
+        """Segment one image, or each of several.
 
         Args:
-            image: File name, PIL image, or array (H, W, 3) of uint8.
+            image: File name, PIL image, array (H, W, 3) of uint8, tensor (3, H, W) of uint8 or of floats from 0 to 1; a
+                list of these, or a folder of images.
+
+        Returns:
+            A segmentation; a list of them for a list or a folder.
 
         Raises:
-            InputError: The file is not an image that can be read.
+            InputError: The file is not an image that can be read; for several images none is returned then.
         """
-        from ovss.images import load_image
+        if isinstance(image, list | tuple) or (isinstance(image, str | Path) and Path(image).is_dir()):
+            return list(self.stream(image))
+        return next(self.stream([image]))  # pyright: ignore[reportArgumentType]
 
-        pixels = load_image(image) if isinstance(image, str | Path) else image
-        windowed = self._scorer.prepare(pixels)
-        scores = self._scorer.score([windowed])[0][self.method.label]
-        return Segmentation(scores.labels(), self.classes, windowed.image, self.method.label, scores)
+    def stream(self, images: Iterable[Source] | str | Path, *, progress: bool = False) -> Iterator[Segmentation]:
+        """Segment images one after the other, several in one backbone pass.
+
+        Args:
+            images: Any iterable of what `__call__` takes, also one without end; or a folder of images.
+            progress: Whether to show a progress bar.
+
+        Yields:
+            A segmentation per image, in their order.
+
+        Raises:
+            InputError: When its turn comes, an image that cannot be read.
+
+        Example:
+            >>> import ovss
+            >>> backbone = ovss.load_backbone("tiny", device="cpu", dtype="float32")
+            >>> segmenter = ovss.Segmenter(backbone, "naclip", "star; grass")
+            >>> scenes = ovss.load_dataset("scenes")
+            >>> [found.labels.shape for found in segmenter.stream(scenes[i].image for i in range(2))]
+            [(192, 192), (192, 192)]
+        """
+        todo = find_images([images])[0] if isinstance(images, str | Path) else images
+        ready: list[tuple[Path | None, WindowedImage]] = []
+        for item in tqdm(todo, unit="image", disable=not progress):
+            try:
+                ready.append((Path(item) if isinstance(item, str | Path) else None, self._prepared(item)))
+            except InputError:
+                yield from self._segmented(ready)
+                raise
+            if len(ready) == _AHEAD:
+                yield from self._segmented(ready)
+                ready = []
+        yield from self._segmented(ready)
+
+    def _prepared(self, image: Source) -> WindowedImage:
+        if isinstance(image, str | Path):
+            return self._scorer.prepare(load_image(image))
+        return self._scorer.prepare(_array(image) if isinstance(image, Tensor) else image)
+
+    def _segmented(self, ready: Sequence[tuple[Path | None, WindowedImage]]) -> Iterator[Segmentation]:
+        if ready:
+            all_scores = self._scorer.score([image for _, image in ready])
+            for (source, image), scores in zip(ready, all_scores, strict=True):
+                found = scores[self.method.label]
+                yield Segmentation(found.labels(), self.classes, image.image, self.method.label, found, source)
+
+    def __repr__(self) -> str:
+        words = ", ".join(map(printable, self.classes[:6])) + (", ..." if len(self.classes) > 6 else "")
+        return f"Segmenter({self.backbone.name}, {self.method.label}, {len(self.classes)} classes: {words})"
+
+
+def _array(image: Tensor) -> np.ndarray:
+    if image.ndim != 3 or image.shape[0] not in (1, 3, 4):
+        raise InputError(f"an image tensor must be (3, H, W), not {tuple(image.shape)}")
+    if image.is_floating_point():
+        if not bool(((image >= 0) & (image <= 1)).all()):
+            raise InputError("an image tensor of floats must hold values from 0 to 1 (is it normalised already?)")
+        image = (image * 255).round().to(torch.uint8)
+    return image.permute(1, 2, 0).cpu().numpy()
 
 
 def resolve_protocol(protocol: str | Protocol | None, backbone: Backbone) -> Protocol:

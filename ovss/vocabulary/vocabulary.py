@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ovss.errors import InputError
+from ovss.errors import InputError, printable
 from ovss.files import digest
 from ovss.vocabulary.tables import list_vocabularies, read_table
 from ovss.vocabulary.templates import TEMPLATE_SETS
@@ -56,6 +56,19 @@ class Vocabulary:
         bad = [text for text in self.templates if text.count("{}") != 1]
         if bad or not self.templates:
             raise InputError(f"templates of vocabulary '{self.name}' must each contain one {{}}: {bad[:1]}")
+
+    def __repr__(self) -> str:
+        names = ", ".join(map(printable, self.classes[:6])) + (", ..." if len(self.classes) > 6 else "")
+        variant = f" ({self.variant})" if self.variant else ""
+        return f"Vocabulary({self.name}{variant}, {len(self.classes)} classes, {len(self.queries)} queries: {names})"
+
+    def _repr_html_(self) -> str:
+        from ovss.files.tables import html_table
+        from ovss.images.colours import class_colours
+
+        rows = [(name, "; ".join(words) or "(no word)") for name, words in zip(self.classes, self.words, strict=True)]
+        colours = class_colours(len(self.classes)).tolist()
+        return html_table(f"{len(self.templates)} templates", [("class", "words"), *rows], colours)
 
     @property
     def hash(self) -> str:
