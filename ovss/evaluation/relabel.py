@@ -211,7 +211,7 @@ class _Relabeller:
         truth = crop_truth(sample.labels, self.protocol.geometry(self.saved.model))
         rule = LabelRule.of(self.vocabulary, self.protocol, self.saved.model.logit_scale)
         rows = [self.saved.queries.index(query) for query in self.vocabulary.queries]
-        guide = self._guide(sample.image) if self.protocol.pamr_iterations else None
+        guide = self._guide(sample.image) if self.protocol.refines_stitched else None
         void_class = self.vocabulary.background if self.protocol.metric == "cliptrase" else None
         found = {}
         for label in self.methods:
@@ -255,13 +255,14 @@ def _rules(saved: SavedRun, dataset: Dataset, protocol: str | Protocol | None, c
         rules = loaded.for_dataset(dataset.benchmark, saved.model.name)
     # Set together, because some fields are only valid together.
     rules = replace(rules, **changes)
+    in_windows = {name for name in _LABEL_FIELDS if name.startswith("pamr") and saved.protocol.pamr_cells is not None}
     for name, value in saved.protocol.fields.items():
-        if name not in _LABEL_FIELDS and rules.fields[name] != value:
+        if name not in set(_LABEL_FIELDS) - in_windows and rules.fields[name] != value:
             raise InputError(
                 f"protocol '{rules.name}' has {name} = {rules.fields[name]!r}, but the scores were made with "
                 f"{value!r}; evaluate again for that"
             )
-    if rules.crop is not None and rules.pamr_iterations:
+    if rules.crop is not None and rules.refines_stitched:
         raise InputError(f"protocol '{rules.name}' crops; saved scores of crops cannot be refined by PAMR")
     if rules.tlp_iterations:
         raise InputError(

@@ -93,6 +93,8 @@ class Protocol:
         pamr_dilations: Distances of the neighbours in refinement, pixels.
         pamr_guide: Image that refinement and propagation follow: "input", the resized one brought back to the original
             size, or "original", the sharper one.
+        pamr_cells: Cells per side of a patch at which the scores of each window are refined, guided by the window, before
+            windows are stitched; None: stitched scores are refined at the size of the image.
         tlp_iterations: Steps of text-aware label propagation on the stitched scores, before PAMR; 0: off.
         tlp_grid: About how many cells each side of the image is cut into for it.
         class_prior: Whether patch scores are multiplied by the image's class scores.
@@ -130,6 +132,7 @@ class Protocol:
     pamr_iterations: int
     pamr_dilations: tuple[int, ...]
     pamr_guide: str
+    pamr_cells: int | None
     tlp_iterations: int
     tlp_grid: int | None
     class_prior: bool
@@ -163,6 +166,11 @@ class Protocol:
     def fields(self) -> dict[str, Any]:
         """The values that decide results, by name."""
         return {key: getattr(self, key) for key in FIELDS}
+
+    @property
+    def refines_stitched(self) -> bool:
+        """Whether PAMR acts on the stitched scores, not window by window."""
+        return self.pamr_iterations > 0 and self.pamr_cells is None
 
     @property
     def description(self) -> str:

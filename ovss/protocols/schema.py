@@ -121,6 +121,7 @@ FIELDS: dict[str, _Convert] = {
     "pamr_iterations": _number(-1, 1000, "a whole number from 0 to 1000", whole=True),
     "pamr_dilations": _dilations,
     "pamr_guide": _choice(_PAMR_GUIDES),
+    "pamr_cells": _optional(_number(0, 64, "a whole number of cells above 0", whole=True)),
     "tlp_iterations": _number(-1, 1000, "a whole number from 0 to 1000", whole=True),
     "tlp_grid": _optional(_number(0, 10_000, "a whole number of cells above 0", whole=True)),
     "class_prior": _switch,
@@ -142,6 +143,7 @@ DEFAULTS: dict[str, Any] = {
     "pamr_iterations": 0,
     "pamr_dilations": (),
     "pamr_guide": "input",
+    "pamr_cells": None,
     "tlp_iterations": 0,
     "tlp_grid": None,
     "class_prior": False,
@@ -149,7 +151,7 @@ DEFAULTS: dict[str, Any] = {
     "metric": "standard",
 }
 """What a file need not say: each is the absence of something, none is a tuned number."""
-LATER = ("tlp_iterations", "tlp_grid")
+LATER = ("pamr_cells", "tlp_iterations", "tlp_grid")
 """Fields that came after the first records: left out of a protocol's hash while they say nothing, so that it stays."""
 REQUIRED = tuple(key for key in FIELDS if key not in DEFAULTS)
 

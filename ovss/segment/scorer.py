@@ -20,7 +20,7 @@ from ovss.ingredients import WindowScores
 from ovss.methods import Method
 from ovss.protocols import Geometry, Protocol
 from ovss.segment.labels import LabelRule, ScoreMap
-from ovss.segment.pamr import input_guide
+from ovss.segment.pamr import Pamr, input_guide
 from ovss.segment.propagation import Propagation
 from ovss.segment.stitching import PatchScores, PixelScores
 from ovss.segment.windows import Windows1D, axis_windows, centre_crop, resize_image, resized_size
@@ -173,7 +173,26 @@ class Scorer:
             if method.refines:
                 owner = self.vocabulary.query_class
                 result[label] = method.refine_windows(scores[label], tokens, (height, width), owner, overlapping)
+        if self.protocol.pamr_iterations and self.protocol.pamr_cells is not None:
+            return self._refined(result, seen, self.protocol.pamr_cells * tokens.grid[0])
         return result
+
+    def _refined(
+        self, scores: dict[str, Tensor | list[WindowScores]], windows: Float[Tensor, "B 3 H W"], rows: int
+    ) -> dict[str, Float[Tensor, "B Q h w"]]:
+        """Query scores drawn to the edges of their own window, on `rows` rows of cells."""
+        size = (rows, rows * windows.shape[-1] // windows.shape[-2])
+        guides = F.interpolate(
+            windows.to(self.backbone.device, torch.float32), size, mode="bilinear", align_corners=True
+        )
+        refined: dict[str, list[Tensor]] = {label: [] for label in scores}
+        for number, guide in enumerate(guides):
+            pamr = Pamr(guide, self.protocol.pamr_dilations)
+            for label, found in scores.items():
+                one = found[number]
+                full = one.full() if isinstance(one, WindowScores) else one
+                refined[label].append(pamr.refine(full, self.protocol.pamr_iterations))
+        return {label: torch.stack(windows) for label, windows in refined.items()}
 
     def _patch_scores(self, method: Method, tokens: Tokens) -> Float[Tensor, "B Q h w"]:
         scores = method.patch_scores(tokens, self.text)
@@ -188,7 +207,8 @@ class Scorer:
 
     def _score_map(self, image: WindowedImage, windows: dict[int, Tensor | WindowScores]) -> ScoreMap:
         steps, grid = self.protocol.tlp_iterations, self.protocol.tlp_grid
-        guide = self._guide(image) if self.protocol.pamr_iterations or steps else None
+        stitched = self.protocol.refines_stitched
+        guide = self._guide(image) if stitched or steps else None
         propagation = None
         if steps and guide is not None and grid is not None:
             propagation = Propagation.of(guide.to(self.text.device), self.text, grid, steps)
@@ -198,7 +218,7 @@ class Scorer:
             "size": image.size,
             "rule": self.rule,
             "protocol": self.protocol,
-            "guide": guide if self.protocol.pamr_iterations else None,
+            "guide": guide if stitched else None,
             "propagation": propagation,
         }
         rows, columns = len(image.rows.starts), len(image.columns.starts)

@@ -99,6 +99,16 @@ def test_what_acts_before_the_scores_cannot_be_changed(kept, data):
     assert relabel(kept, data, protocol=quick_protocol(logit_scale=9.0)).facts["protocol"] == "study"
 
 
+def test_scores_refined_window_by_window_are_saved_refined_and_cannot_be_unrefined(backbone, data, tmp_path):
+    run, refined = tmp_path / "run", {"pamr_iterations": 2, "pamr_dilations": (1, 2), "pamr_cells": 2}
+    protocol = quick_protocol(**refined)
+    first = ovss.evaluate(backbone, METHODS, data, protocol=protocol, out=run, limit=3, keep_scores="float32")
+    assert np.array_equal(relabel(run, data).counts("clip"), first.counts("clip"))
+    assert not np.array_equal(fresh(backbone, data).counts("clip")[:3], first.counts("clip"))
+    with pytest.raises(InputError, match="pamr_iterations = 3, but the scores were made with 2"):
+        relabel(run, data, pamr_iterations=3)
+
+
 def test_wrong_runs_and_data_are_refused(kept, backbone, data, tmp_path):
     ovss.evaluate(backbone, "clip", data, protocol=quick_protocol(), out=tmp_path / "plain", limit=2)
     with pytest.raises(InputError, match="no saved scores"):

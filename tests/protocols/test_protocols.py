@@ -85,7 +85,7 @@ def test_all_documented_protocols_are_shipped():
         ("clearclip", "cityscapes", {"short_side": 448, "window": 224, "stride": 224}),
         ("tcl", "voc21", {"background": "channel", "threshold": 0.5, "short_side": 448, "stride": 224}),
         ("tcl+pamr", "coco_object", {"background": "channel", "threshold": 0.4, "pamr_iterations": 10}),
-        ("tcl+pamr", "voc20", {"background": "none", "pamr_dilations": (1, 2, 4, 8, 12, 24)}),
+        ("tcl+pamr", "voc20", {"background": "none", "pamr_dilations": (1, 2, 4, 8, 12, 24), "pamr_cells": 4}),
         ("cliptrase-224", "voc21", {"crop": 224, "window": None, "background": "queries", "class_prior": False}),
         ("cliptrase-224", "voc20", {"class_prior": True, "logit_scale": 100, "metric": "cliptrase"}),
         ("cliptrase-336", "ade150", {"crop": 336, "short_side": 336, "resize_filter": "pil-bicubic"}),

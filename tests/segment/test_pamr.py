@@ -158,6 +158,41 @@ def test_a_protocol_guides_by_the_networks_input_at_the_original_size_or_by_the_
     assert (found - other).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("method", ["clearclip", "cliptrase"])
+def test_tcl_refines_each_window_at_a_quarter_of_a_patch_before_windows_are_put_together(method):
+    """TCL's order of steps, one window at a time: pad, score, refine at the masks' size, enlarge, cut off, average."""
+    model = ovss.load_backbone(device="cpu", dtype="float32")
+    vocabulary = ovss.load_vocabulary("ladybird; star; watermelon; grass").with_templates(("{}",))
+    side, step, size = 60, 30, (90, 120)
+    shape = {"relative": False, "short_side": 90, "window": side, "stride": step, "window_remainder": "pad"}
+    rules = {"pamr_iterations": 3, "pamr_dilations": [1, 4]}
+    protocol = load_protocol("study", templates=["{}"], pamr_cells=4, **shape, **rules)
+    scorer = Scorer(model, {"m": create_method(method)}, vocabulary, protocol)
+    windowed = scorer.prepare(Image.effect_noise(size[::-1], 90).convert("RGB"))
+    found = scorer.score([windowed])[0]["m"].cosines()
+
+    variant = create_method(method, **({"naming": "mean"} if method == "cliptrase" else {}))
+    total, cover, patch = torch.zeros(4, *size), torch.zeros(size), model.patch_size
+    before, behind = 2, 2
+    assert side + before + behind == 8 * patch
+    for top in (0, 30):
+        for left in (0, 30, 60):
+            window = F.pad(windowed.pixels[None, :, top : top + side, left : left + side], (before, behind) * 2)
+            tokens = model.encode_tokens(window)
+            masks = variant.patch_scores(tokens, scorer.text)
+            if method == "cliptrase":
+                masks = variant.refine_scores(F.interpolate(masks, size=window.shape[-2:], mode="bilinear"), tokens)
+            guide = F.interpolate(window, size=(32, 32), mode="bilinear", align_corners=True)[0]
+            masks = pamr(guide, masks[0], 3, (1, 4))
+            masks = F.interpolate(masks[None], size=window.shape[-2:], mode="bilinear", align_corners=False)[0]
+            inside = slice(before, before + side)
+            total[:, top : top + side, left : left + side] += masks[:, inside, inside]
+            cover[top : top + side, left : left + side] += 1
+    torch.testing.assert_close(found, total / cover, atol=1e-5, rtol=0)
+    late = Scorer(model, scorer.methods, vocabulary, load_protocol("study", templates=["{}"], **shape, **rules))
+    assert (late.score([windowed])[0]["m"].cosines() - found).abs().max() > 1e-3
+
+
 def test_every_shipped_protocol_guides_by_the_networks_input():
     assert {load_protocol(name).pamr_guide for name in list_protocols()} == {"input"}
 
