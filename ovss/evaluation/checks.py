@@ -70,7 +70,8 @@ def check_saving(
     """Find out before any work whether scores can be saved.
 
     Raises:
-        InputError: Unknown number format, no folder, a cluster, or a method whose scores are per pixel.
+        InputError: Unknown number format, no folder, a cluster, or a method whose scores are per pixel or
+            depend on all words at once.
     """
     if keep_scores is None:
         return
@@ -83,3 +84,5 @@ def check_saving(
     for label, method in methods.items():
         if method.refines:
             raise InputError(f"scores of '{label}' are made per pixel and cannot be saved compactly; leave it out")
+        if method.compares_words:
+            raise InputError(f"scores of '{label}' depend on all words at once and hold for no others; leave it out")

@@ -47,6 +47,7 @@ from ovss.ingredients.coherence import (
     restrict_attention,
 )
 from ovss.ingredients.distraction import OPENAI_CHANNELS, Blur
+from ovss.ingredients.feedback import feedback_attention, first_labels
 from ovss.ingredients.regions import (
     NAMINGS,
     RegionMeans,
@@ -85,8 +86,10 @@ __all__ = [
     "coherent_pairs",
     "cosine_map",
     "denoise",
+    "feedback_attention",
     "find_anomalies",
     "find_regions",
+    "first_labels",
     "gaussian_window",
     "kdist_scores",
     "keep_similar",

@@ -19,19 +19,22 @@ def attend(
     pair: str,
     bias: Float[Tensor, "#B #H T T"] | Float[Tensor, "T T"] | None = None,
     values: Float[Tensor, "B H T d"] | None = None,
+    factor: float = 1.0,
 ) -> Float[Tensor, "B H T d"]:
-    """softmax(a b^T / sqrt d + bias) v, per head, without building the map.
+    """softmax(factor a b^T / sqrt d + bias) v, per head, without building the map.
 
     Args:
         qkv: Queries, keys and values of a block, each (B, heads, T, d).
         pair: Which two of them are compared, for instance "kk".
         bias: Added to the scaled logits.
         values: What is weighted, where it is not v.
+        factor: Of the logits before the bias.
     """
     parts = dict(zip("qkv", qkv, strict=True))
     mask = None if bias is None else bias.to(qkv[2].dtype)
     v = qkv[2] if values is None else values
-    return F.scaled_dot_product_attention(parts[pair[0]], parts[pair[1]], v, attn_mask=mask)
+    a, b = parts[pair[0]], parts[pair[1]]
+    return F.scaled_dot_product_attention(a, b, v, attn_mask=mask, scale=factor * a.shape[-1] ** -0.5)
 
 
 def attention_map(qkv: _QKV, pair: str) -> Float[Tensor, "B H T T"]:

@@ -153,8 +153,24 @@ class Method:
             tokens: One backbone pass.
             text: Query embeddings, rows of unit length.
         """
-        scores = torch.matmul(text.to(tokens.backbone.device, torch.float32), self.patch_embeddings(tokens).mT)
-        return scores.unflatten(-1, tokens.grid)  # (B, Q, h, w)
+        return cosine_scores(tokens, self.patch_embeddings(tokens), text)
+
+    def window_scores(
+        self, tokens: Tokens, text: Float[Tensor, "Q E"], windows: Float[Tensor, "B 3 H W"]
+    ) -> Float[Tensor, "B Q h w"]:
+        """Scores of each patch with each query, from the pixels of the windows too; by default `patch_scores`.
+
+        Args:
+            tokens: The backbone pass over the windows.
+            text: Query embeddings, rows of unit length.
+            windows: Normalised windows, with the pixels beyond the last whole patch.
+        """
+        return self.patch_scores(tokens, text)
+
+    @property
+    def compares_words(self) -> bool:
+        """Whether the score of a word depends on which other words there are; by default not."""
+        return False
 
     def class_scores(self, tokens: Tokens, text: Float[Tensor, "Q E"]) -> Float[Tensor, "B Q"]:
         """Cosine of the image as a whole (CLS) with each query, in float32; by default as plain CLIP sees it."""
@@ -218,6 +234,13 @@ class Method:
 def unit(x: Float[Tensor, "*B E"]) -> Float[Tensor, "*B E"]:
     """Rows of unit length, in float32."""
     return F.normalize(x.float(), dim=-1)
+
+
+def cosine_scores(
+    tokens: Tokens, embeddings: Float[Tensor, "B N E"], text: Float[Tensor, "Q E"]
+) -> Float[Tensor, "B Q h w"]:
+    """Cosine of patch embeddings with query embeddings, all of unit length, in float32."""
+    return torch.matmul(text.to(tokens.backbone.device, torch.float32), embeddings.mT).unflatten(-1, tokens.grid)
 
 
 def cls_embedding(tokens: Tokens) -> Float[Tensor, "B E"]:

@@ -60,6 +60,11 @@ class ClipSurgery(Method):
         """All tokens at the end of the new path, CLS first."""
         return dual_path(tokens, dual_path_blocks(self.name, self.blocks, tokens.depth), _values_attend)
 
+    @property
+    def compares_words(self) -> bool:
+        """Feature surgery removes what all words have in common."""
+        return self.feature_surgery
+
     def patch_scores(self, tokens: Tokens, text: Float[Tensor, "Q E"]) -> Float[Tensor, "B Q h w"]:
         """Cosines; with feature surgery weighted by the image's class scores, less their mean over the queries."""
         scores = super().patch_scores(tokens, text)

@@ -1,7 +1,8 @@
-"""ResCLIP (Yang, Deng, Li, Duan, CVPR 2025), its residual cross-correlation attention.
+"""ResCLIP (Yang, Deng, Li, Duan, CVPR 2025): residual cross-correlation attention and semantic feedback refinement.
 
 Query-key attention of the middle blocks still finds patches of the same kind. Its mean is mixed into the attention
-that another method uses in the last block.
+that another method uses in the last block. Where feedback is on, the labels that this gives each window change the
+logits of the last block, and the window is scored once more.
 """
 
 from dataclasses import dataclass
@@ -13,18 +14,24 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.errors import InputError
-from ovss.ingredients import attend, gaussian_window, middle_attention
-from ovss.methods.base import Method, Paper, check_block, scale_block
+from ovss.ingredients import attend, feedback_attention, first_labels, gaussian_window, middle_attention
+from ovss.methods.base import Method, Paper, check_block, cosine_scores, finish_block, scale_block, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
 __all__ = ["ResClip"]
 
+_SIGMA = 5.0
+"""Patches, of NACLIP's neighbourhood and of the smoothed feedback (authors' code)."""
+
 
 @register
 @dataclass(frozen=True)
 class ResClip(Method):
-    """A = tau ((1 - lam) A_last + lam mean of the middle blocks' softmax(q k^T / sqrt d)); no residual, no FFN."""
+    """A = tau ((1 - lam) A_last + lam mean of the middle blocks' softmax(q k^T / sqrt d)); no residual, no FFN.
+
+    With feedback, the logits l of A_last become sfr_tau ((1 - sfr_lam) l + sfr_lam S), S from `feedback_attention`.
+    """
 
     name: ClassVar[str] = "resclip"
     paper: ClassVar[Paper] = Paper(
@@ -35,7 +42,10 @@ class ResClip(Method):
         layers="last block and blocks 6..9 of 12; at another depth these numbers are scaled",
         deviations=(
             "one setting of tau and lam by default; the authors tune them for each data set, as in protocol `resclip`",
-            "semantic feedback refinement, the second module, is left out: it needs a first segmentation of the image",
+            "semantic feedback refinement, the second module, is off by default: it is tuned for each data set, too, "
+            "and scores every window twice; protocol `resclip` has it",
+            "paths between patches are checked as in the authors' code, the first d of D parts of the way alone, D the "
+            "longest distance of the grid; the authors' code rounds S to half precision",
             "of the attentions the paper builds on NACLIP's is the default; `similarity` and `omega` give others",
         ),
     )
@@ -50,6 +60,14 @@ class ResClip(Method):
     omega: bool = parameter(True, "add NACLIP's neighbourhood (sigma 5) to the last block", "paper, on top of NACLIP")
     middle_blocks: tuple[int, ...] | None = parameter(
         None, "blocks whose attention is averaged; None: 6..9 of 12", "paper, implementation details", "[1, inf)"
+    )
+    sfr_lam: float = parameter(0.0, "share of the feedback; 0: without it", "authors' configuration", "[0, 1]")
+    sfr_tau: float = parameter(1.8, "factor of logits and feedback", "authors' configuration for Context59", "(0, inf)")
+    sfr_threshold: float = parameter(
+        0.25, "probability below which the first label is query 0", "authors' configuration for Context59", "[0, 1]"
+    )
+    sfr_scale: float = parameter(
+        40.0, "factor of the cosines in the first segmentation", "authors' configuration", "(0, inf)"
     )
 
     def __post_init__(self) -> None:
@@ -75,11 +93,36 @@ class ResClip(Method):
         """Hidden states read: the inputs of the middle blocks and of the last one."""
         return frozenset({depth - 1, *(block - 1 for block in self.blocks(depth))})
 
-    def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
-        """Values under the last block's attention and the middle blocks' together."""
+    def mix(
+        self, tokens: Tokens, values: Tensor | None = None, feedback: Float[Tensor, "B T T"] | None = None
+    ) -> Float[Tensor, "B H T d"]:
+        """Values under the last block's attention and the middle blocks' together, after feedback where it is given."""
         qkv = tokens.qkv(tokens.depth)
         v = qkv[2] if values is None else values
-        window = gaussian_window(tokens.grid, 5.0, qkv[0].device) if self.omega else None
+        bias = gaussian_window(tokens.grid, _SIGMA, qkv[0].device) if self.omega else None
+        factor = 1.0
+        if feedback is not None:
+            factor = self.sfr_tau * (1 - self.sfr_lam)
+            added = self.sfr_tau * self.sfr_lam * feedback[:, None]
+            bias = added if bias is None else added + bias
         middle = middle_attention(tokens, self.blocks(tokens.depth))  # (B, heads, T, T)
-        last = attend(qkv, self.similarity, bias=window, values=v)
+        last = attend(qkv, self.similarity, bias=bias, values=v, factor=factor)
         return self.tau * torch.lerp(last, middle.to(last.dtype) @ v, self.lam)
+
+    @property
+    def compares_words(self) -> bool:
+        """The first segmentation gives each patch the best of all words."""
+        return self.sfr_lam > 0
+
+    def window_scores(
+        self, tokens: Tokens, text: Float[Tensor, "Q E"], windows: Float[Tensor, "B 3 H W"]
+    ) -> Float[Tensor, "B Q h w"]:
+        """Cosines, those after feedback where it is on."""
+        scores = self.patch_scores(tokens, text)
+        if not self.sfr_lam:
+            return scores
+        patch = tokens.backbone.patch_size
+        labels = first_labels(scores, windows.to(scores.device), patch, self.sfr_scale, self.sfr_threshold)
+        mixed = self.mix(tokens, feedback=feedback_attention(labels, _SIGMA))
+        patches = tokens.read_out(finish_block(tokens, mixed, *self.residual_and_ffn)[:, 1:])
+        return cosine_scores(tokens, unit(patches), text)

@@ -93,8 +93,8 @@ class Protocol:
         pamr_dilations: Distances of the neighbours in refinement, pixels.
         pamr_guide: Image that refinement and propagation follow: "input", the resized one brought back to the original
             size, or "original", the sharper one.
-        pamr_cells: Cells per side of a patch at which the scores of each window are refined, guided by the window, before
-            windows are stitched; None: stitched scores are refined at the size of the image.
+        pamr_cells: Cells per side of a patch at which the scores of each window are refined, guided by the window,
+            before windows are stitched; None: stitched scores are refined at the size of the image.
         tlp_iterations: Steps of text-aware label propagation on the stitched scores, before PAMR; 0: off.
         tlp_grid: About how many cells each side of the image is cut into for it.
         class_prior: Whether patch scores are multiplied by the image's class scores.

@@ -160,7 +160,7 @@ class Scorer:
         seen = windows[..., : height // patch * patch, : width // patch * patch]
         tokens = self.backbone.encode_tokens(seen, layers=self.layers, position=self.protocol.position)
         try:
-            scores = {label: self._patch_scores(method, tokens) for label, method in self.methods.items()}
+            scores = {label: self._patch_scores(m, tokens, windows) for label, m in self.methods.items()}
         except InputError:
             raise
         except Exception:
@@ -178,8 +178,8 @@ class Scorer:
         return result
 
     def _refined(
-        self, scores: dict[str, Tensor | list[WindowScores]], windows: Float[Tensor, "B 3 H W"], rows: int
-    ) -> dict[str, Float[Tensor, "B Q h w"]]:
+        self, scores: Mapping[str, Tensor | list[WindowScores]], windows: Float[Tensor, "B 3 H W"], rows: int
+    ) -> dict[str, Tensor | list[WindowScores]]:
         """Query scores drawn to the edges of their own window, on `rows` rows of cells."""
         size = (rows, rows * windows.shape[-1] // windows.shape[-2])
         guides = F.interpolate(
@@ -192,10 +192,10 @@ class Scorer:
                 one = found[number]
                 full = one.full() if isinstance(one, WindowScores) else one
                 refined[label].append(pamr.refine(full, self.protocol.pamr_iterations))
-        return {label: torch.stack(windows) for label, windows in refined.items()}
+        return {label: torch.stack(maps) for label, maps in refined.items()}
 
-    def _patch_scores(self, method: Method, tokens: Tokens) -> Float[Tensor, "B Q h w"]:
-        scores = method.patch_scores(tokens, self.text)
+    def _patch_scores(self, method: Method, tokens: Tokens, windows: Tensor) -> Float[Tensor, "B Q h w"]:
+        scores = method.window_scores(tokens, self.text, windows)
         if self.protocol.class_prior:
             scores = scores * method.class_scores(tokens, self.text)[:, :, None, None]
         return scores

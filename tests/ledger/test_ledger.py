@@ -118,8 +118,10 @@ def test_clearclips_threshold_for_plain_clip_is_a_protocol_of_its_own():
 
 
 def test_parameters_that_a_protocol_gives_a_method_are_the_published_ones():
-    for lam, verdict in ((0.6, "within"), (0.4, "not run")):
-        parameters = json.dumps(create_method("resclip", lam=lam).parameters, sort_keys=True)
+    feedback = {"sfr_tau": 2.1, "sfr_lam": 0.6, "sfr_threshold": 0.1}
+    published = {"lam": 0.6} | feedback
+    for tuned, verdict in ((published, "within"), (published | {"lam": 0.4}, "not run"), ({"lam": 0.6}, "not run")):
+        parameters = json.dumps(create_method("resclip", **tuned).parameters, sort_keys=True)
         ledger = join(pd.DataFrame([summary(86.0, "resclip", "voc20", "resclip", parameters=parameters)]))
         (row,) = of(ledger, method="resclip", dataset="voc20", arch="ViT-B-16").to_dict("records")
         assert row["verdict"] == verdict
@@ -165,10 +167,10 @@ def test_a_cell_published_twice_is_compared_with_both():
 
 
 def test_a_recorded_reason_applies_to_the_cells_it_names_only():
-    measured = [cell("resclip", "resclip", value=10.0), cell(value=10.0)]
+    measured = [cell("clip_surgery", "clip_surgery", "context60", value=10.0), cell(value=10.0)]
     ledger = join(pd.DataFrame(measured))
     assert unexplained(ledger)["method"].tolist() == ["naclip"]
-    assert "second module" in of(ledger, method="resclip", verdict="off").iloc[0]["reason"]
+    assert "not public" in of(ledger, method="clip_surgery", verdict="off").iloc[0]["reason"]
 
 
 def test_an_evaluations_summary_is_understood_as_it_is():

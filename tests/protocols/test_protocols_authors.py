@@ -113,14 +113,21 @@ def test_the_common_ground_is_every_value_on_which_sclip_naclip_and_scclip_agree
             assert len(said) > 1 or mine[key] in said, (dataset, key)
 
 
-def test_resclip_runs_with_the_two_of_its_tuned_values_that_the_method_has():
+def test_resclip_runs_with_the_five_values_that_its_authors_tuned():
     settings, protocol = authors(), load_protocol("resclip")
+    names = {
+        "tau": "rcs_factor",
+        "lam": "rcs_share",
+        "sfr_tau": "sfr_factor",
+        "sfr_lam": "sfr_share",
+        "sfr_threshold": "temp_thd",
+    }
     for dataset in DATASETS:
-        method = under_protocol(create_method("resclip"), protocol.for_dataset(dataset))
+        resolved = protocol.for_dataset(dataset)
+        method = under_protocol(create_method("resclip"), resolved)
         said = settings["ResCLIP", dataset]
-        assert (method.parameters["tau"], method.parameters["lam"]) == (said["rcs_factor"], said["rcs_share"]), dataset
-    # The other three (temp_thd, factor and share of sfr) belong to a module that the method says it leaves out.
-    assert any("semantic feedback refinement" in line for line in create_method("resclip").paper.deviations)
+        assert {name: method.parameters[name] for name in names} == {n: said[key] for n, key in names.items()}, dataset
+        assert method.parameters["sfr_scale"] == said["logit_scale"]
 
 
 def test_what_the_authors_said_elsewhere_holds_too():
