@@ -7,6 +7,7 @@ import pytest
 import torch
 from method_helpers import NEEDED, random_backbone
 
+from ovss.backbone import Tokens
 from ovss.methods import Paper, create_method, list_methods, method_class
 
 NAMES = list_methods()
@@ -138,15 +139,24 @@ def test_half_precision_gives_about_the_same(name, dtype):
     expected, got = method.patch_embeddings(exact), method.patch_embeddings(tokens)
     assert got.dtype == torch.float32
     assert torch.isfinite(got).all()
-    cosines = (expected * got).sum(-1)
-    # The sharp attention of this model loses digits of its own, most of all where no residual covers them.
-    bare = create_method("clip", residual=False, ffn=False)
-    lost = (bare.patch_embeddings(exact) * bare.patch_embeddings(tokens)).sum(-1)
-    assert cosines.median() > min(0.99, lost.median() - 0.01)
+    # In bfloat16 the pass itself loses 13 % of q, k and v, and queries against keys feel that most: plain CLIP without
+    # residual and FFN reaches 0.980, PEARL 0.979. The next test shows that this is the pass's loss, not the rotation's.
+    least = 0.97 if (name, dtype) == ("pearl", torch.bfloat16) else 0.99
+    assert (expected * got).sum(-1).median() > least
     scores = method.patch_scores(tokens, text)
     assert scores.dtype == torch.float32
     assert torch.isfinite(method.refine_scores(scores, tokens)).all()
     assert method.class_scores(tokens, text).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not create_method(name, **NEEDED.get(name, {})).own_pass])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_from_the_same_hidden_states_half_precision_loses_next_to_nothing(name, dtype):
+    exact, half = in_format(torch.float32), in_format(dtype).encode_tokens(pictures())
+    states = {number: half.hidden(number).float() for number in range(half.depth + 1)}
+    method = create_method(name, **NEEDED.get(name, {}))
+    expected = method.patch_embeddings(Tokens(exact, half.grid, states))
+    assert (expected * method.patch_embeddings(half)).sum(-1).median() > 0.9998
 
 
 @pytest.mark.parametrize("name", NAMES)
