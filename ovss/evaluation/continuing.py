@@ -8,12 +8,14 @@ from typing import Any
 from ovss.backbone import Backbone
 from ovss.datasets import Dataset
 from ovss.errors import InputError
+from ovss.evaluation.records import write_bytes
 from ovss.evaluation.results import RUN_FILE
-from ovss.files import read_sealed_json
+from ovss.files import read_sealed_json, sealed_json
 from ovss.protocols import Protocol
 
 _QUESTION = ("dataset", "split", "model", "protocol", "reading")
 """What two runs of the same measurement have in common."""
+_START_FILE = "started.json"
 
 
 def check_resumable(folder: Path, dataset: Dataset, protocol: Protocol, backbone: Backbone) -> None:
@@ -70,8 +72,22 @@ def _refuse_older_sclip(folder: Path, protocol: Protocol) -> None:
         )
 
 
+def note_start(records: Path, facts: Mapping[str, Any]) -> None:
+    """Say beside the records of a run, before there is one, what they are of, so that an interrupted run is bound to
+    its data as a finished one is.
+
+    Args:
+        records: Folder of the run's records.
+        facts: See `facts_of`.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    write_bytes(records / _START_FILE, sealed_json({"facts": facts}))
+
+
 def _refuse_other_data(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Refuse to mix results on data that changed since a run was finished in the same folder.
+    """Refuse to mix results on data that changed since a run began or was finished in the same folder.
 
     Args:
         folder: Folder of the run.
@@ -80,16 +96,17 @@ def _refuse_other_data(folder: Path, facts: Mapping[str, Any]) -> None:
     Raises:
         InputError: A run with equal names in `_QUESTION` has another fingerprint.
     """
-    try:
-        former = read_sealed_json(folder / RUN_FILE)["facts"]
-        same = all(former.get(name) == facts[name] for name in _QUESTION if name in former)
-        found = former["dataset_fingerprint"]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        return  # No finished run, or a damaged note of one: its records say themselves which data they are of.
-    now = facts["dataset_fingerprint"]
-    if same and found != now:
-        raise InputError(
-            f"'{folder}' holds a run on {facts['dataset']} whose data were others: fingerprint {str(found)[:16]} then, "
-            f"{now[:16]} now; images, masks or the way they are read changed. Give another folder (--out), or remove "
-            f"this one"
-        )
+    for note in (folder / RUN_FILE, *sorted(folder.glob(f"records/*/{_START_FILE}"))):
+        try:
+            former = read_sealed_json(note)["facts"]
+            same = all(former.get(name) == facts[name] for name in _QUESTION if name in former)
+            found = former["dataset_fingerprint"]
+        except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            continue  # None, or a damaged one: records say themselves which data they are of.
+        now = facts["dataset_fingerprint"]
+        if same and found != now:
+            raise InputError(
+                f"'{folder}' holds a run on {facts['dataset']} whose data were others: fingerprint {str(found)[:16]} "
+                f"then, {now[:16]} now; images, masks or the way they are read changed. Give another folder (--out), "
+                f"or remove this one"
+            )

@@ -14,7 +14,7 @@ from ovss.backbone import Backbone, backbone_from
 from ovss.datasets import Dataset, load_dataset
 from ovss.errors import InputError
 from ovss.evaluation.checks import check_cluster, check_saving, extra_queries, image_count, words_of
-from ovss.evaluation.continuing import check_resumable
+from ovss.evaluation.continuing import check_resumable, note_start
 from ovss.evaluation.identity import facts_of, run_key
 from ovss.evaluation.job import Job
 from ovss.evaluation.pipeline import Pipeline, Stopwatch
@@ -130,9 +130,10 @@ def evaluate(
         make_folder(folder / "records")
     with nullcontext() if folder is None else only_run(folder, folder / "records" / ".lock"):
         key = run_key(job, backbone, device, outside, progress=progress)
-        run = _Run.prepare(job, backbone, device, key, folder, images, skip_bad)
+        facts = facts_of(job, backbone, device, key) | {"seed": seed}
+        run = _Run.prepare(job, backbone, device, facts, folder, images, skip_bad)
         run.finish(cluster, worker_timeout, progress)
-        evaluation = run.evaluation(facts_of(job, backbone, device, key) | {"seed": seed})
+        evaluation = run.evaluation()
         if folder is not None:
             evaluation.save(folder)
     return evaluation
@@ -145,6 +146,7 @@ class _Run:
     job: Job
     backbone: Backbone
     device: str
+    facts: Mapping[str, Any]
     store: Store
     shards: list[Shard]
     skip_bad: bool
@@ -157,12 +159,13 @@ class _Run:
         job: Job,
         backbone: Backbone,
         device: str,
-        key: str,
+        facts: Mapping[str, Any],
         folder: Path | None,
         images: int,
         skip_bad: bool,
     ) -> "_Run":
-        """Folders of the run, free of what an interruption left half-written."""
+        """Folders of the run, free of what an interruption left half-written, with a note of what they are of."""
+        key = facts["key"]
         store = Store(key, folder, job.dataset.ids)
         scores = None if folder is None or job.save_format is None else folder / "scores" / key[:16]
         if scores is not None:
@@ -171,9 +174,11 @@ class _Run:
         for place in (store.folder, scores):
             if place is not None:
                 sweep(place)
-        return cls(job, backbone, device, store, make_shards(images, job.shard_size), skip_bad, scores)
+        if store.folder is not None:
+            note_start(store.folder, facts)
+        return cls(job, backbone, device, facts, store, make_shards(images, job.shard_size), skip_bad, scores)
 
-    def evaluation(self, facts: Mapping[str, Any]) -> Evaluation:
+    def evaluation(self) -> Evaluation:
         """What the records say."""
         job = self.job
         return Evaluation(
@@ -182,7 +187,7 @@ class _Run:
             classes=job.vocabulary.classes,
             methods={label: {"method_name": m.name, "parameters": m.parameters} for label, m in job.methods.items()},
             rule=job.protocol.metric,
-            facts=facts,
+            facts=self.facts,
             seconds=self.stopwatch.seconds,
         )
 

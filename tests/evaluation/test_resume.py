@@ -267,6 +267,23 @@ def test_a_run_on_data_that_changed_in_place_is_refused(backbone, folder, tmp_pa
     run(backbone, again, tmp_path / "other", limit=1, methods="clip")
 
 
+def test_an_interrupted_run_on_data_that_changed_since_is_refused_and_goes_on_when_they_are_back(
+    backbone, folder, tmp_path
+):
+    out, path = tmp_path / "run", folder / "images/p05.jpg"
+    with pytest.raises(KeyboardInterrupt):
+        run(backbone, StopAt(ovss.load_dataset("folder", folder), 4, KeyboardInterrupt()), out)
+    assert not (out / "run.json").exists()
+    before, content = records(out), path.read_bytes()
+    Image.new("RGB", Image.open(path).size).save(path)
+    with pytest.raises(InputError, match="holds a run on folder whose data were others: fingerprint"):
+        run(backbone, ovss.load_dataset("folder", folder), out)
+    assert records(out) == before
+    path.write_bytes(content)
+    run(backbone, ovss.load_dataset("folder", folder), out)
+    assert before.items() <= records(out).items()
+
+
 def test_a_damaged_note_of_a_run_is_not_taken_for_one_on_other_data(backbone, data, tmp_path):
     run(backbone, data, tmp_path)
     note = tmp_path / "run.json"
