@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ovss.cli.common import add_model_arguments, backbone_from, described, note_to_stderr
+from ovss.cli.common import add_model_arguments, backbone_from, described, note_to_stderr, show
 from ovss.errors import InputError
 
 __all__ = ["add_command"]
@@ -105,7 +105,7 @@ def _serve(folder: Path, arguments: argparse.Namespace, port: int) -> None:
 
 def _announce(address: str, folder: Path, quiet: bool) -> None:
     note_to_stderr("the playground runs until Ctrl-C at")
-    print(address, flush=True)
+    show(address)
     if not quiet:
         # A page that leads there keeps the token out of the browser's arguments.
         door = folder / "open.html"

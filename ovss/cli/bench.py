@@ -6,7 +6,15 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ovss.cli.common import add_device_arguments, described, require_positive, write_table
+from ovss.cli.common import (
+    STARTS_OVER,
+    add_device_arguments,
+    described,
+    left_behind,
+    require_positive,
+    show,
+    write_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +43,7 @@ def add_command(commands: Any) -> None:
     parser.set_defaults(run=_run)
 
 
+@left_behind(lambda: STARTS_OVER)
 def _run(arguments: argparse.Namespace) -> int:
     """Measure and print the table; returns 1 when a bound that is set for this model is passed, else 0."""
     from importlib.metadata import version
@@ -79,12 +88,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _show(setting: dict[str, Any], table: "pd.DataFrame") -> int:
     """Print setting, table and what is over its bound; returns the exit code."""
-    print(", ".join(f"{key} {value}" for key, value in setting.items()))
-    print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))
+    show(", ".join(f"{key} {value}" for key, value in setting.items()))
+    show(table.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))
     over = table[table["ratio"] > table["bound"].astype(float)]
     late = [f"{row['subject']} {row['ratio']:.3f} > {row['bound']}" for _, row in over.iterrows()]
     if late:
-        print(f"over the bound: {'; '.join(late)}")
+        show(f"over the bound: {'; '.join(late)}")
     return 1 if late else 0
 
 

@@ -5,7 +5,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ovss.backbone import Backbone
     from ovss.datasets import Dataset
 
+STARTS_OVER = "nothing was written; the same command starts over"
+"""What `left_behind` says of a command that writes its results at the end."""
 TINY_NOTE = (
     "note: 'tiny' was trained on drawn scenes only; on photographs its labels mean nothing. "
     "Give --model ViT-B-16 --pretrained openai (or a checkpoint file) for real CLIP."
@@ -75,7 +77,7 @@ def note_to_stderr(text: str) -> None:
 
 def show(text: str) -> None:
     """A result on standard output; control characters in names are shown, so the terminal does not obey them."""
-    print(printable(text))
+    print(printable(text), flush=True)
 
 
 def write_table(path: Path, text: str) -> None:
@@ -112,3 +114,17 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def left_behind(describe: Callable[[], str]) -> Iterator[None]:
+    """Where Ctrl-C or SIGTERM ends the work, have the command line say what is left of it and how it is resumed.
+
+    Args:
+        describe: The sentence, asked for at that moment; what the work itself said comes first.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.args = stop.args or (describe(),)
+        raise

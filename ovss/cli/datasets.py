@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ovss.cli.common import described, open_dataset, require_positive
+from ovss.cli.common import described, open_dataset, require_positive, show
 from ovss.errors import InputError, suggest
 from ovss.files.tables import text_table
 
@@ -43,7 +43,7 @@ def _run(arguments: argparse.Namespace) -> int:
     """Print the list or one data set, or check one; returns 1 when the check finds a problem."""
     if arguments.action == "check":
         return _check(arguments)
-    print(overview() if arguments.name is None else details(arguments.name))
+    show(overview() if arguments.name is None else details(arguments.name))
     return 0
 
 
@@ -91,11 +91,11 @@ def _check(arguments: argparse.Namespace) -> int:
     require_positive(arguments, "limit")
     dataset = open_dataset(arguments, arguments.name, arguments.split)
     if not isinstance(dataset, FileDataset):
-        print(f"{arguments.name} is generated, {len(dataset)} images; there is nothing to check")
+        show(f"{arguments.name} is generated, {len(dataset)} images; there is nothing to check")
         return 0
     chosen = range(0, len(dataset), max(1, len(dataset) // (arguments.limit or len(dataset))))[: arguments.limit]
     found = inspect(dataset, tqdm(chosen, unit="image"))
-    print(summary(dataset, found))
+    show(summary(dataset, found))
     return 1 if found.problems else 0
 
 

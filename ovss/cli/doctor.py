@@ -8,7 +8,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
-from ovss.cli.common import described
+from ovss.cli.common import described, show
 from ovss.errors import InputError
 
 __all__ = ["add_command"]
@@ -33,13 +33,13 @@ def _run(arguments: argparse.Namespace) -> int:
     failed = 0
     for name, check in checks:
         try:
-            print(f"[OK]   {name}: {check()}")
+            show(f"[OK]   {name}: {check()}")
         except (InputError, OSError, ImportError, RuntimeError) as error:
             failed += 1
-            print(f"[FAIL] {name}: {error}")
+            show(f"[FAIL] {name}: {error}")
     for extra, module, purpose in (("cluster", "distributed", "Dask clusters"), ("app", "voila", "the playground")):
         there = find_spec(module) is not None
-        print(f"[{'OK' if there else '--'}]   extra {extra}: {'installed' if there else f'not installed ({purpose})'}")
+        show(f"[{'OK' if there else '--'}]   extra {extra}: {'installed' if there else f'not installed ({purpose})'}")
     return 1 if failed else 0
 
 

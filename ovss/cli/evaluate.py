@@ -13,7 +13,6 @@ from ovss.cli.common import (
     open_dataset,
     require_positive,
     show,
-    terminable,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +66,6 @@ def add_command(commands: Any) -> None:
     parser.set_defaults(run=_run)
 
 
-@terminable()
 def _run(arguments: argparse.Namespace) -> int:
     """Evaluate and print the table; returns 0, or 1 when images were skipped."""
     from ovss.evaluation import evaluate

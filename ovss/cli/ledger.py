@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ovss.cli.common import described, write_table
+from ovss.cli.common import described, show, write_table
 from ovss.files.tables import text_table, to_csv
 
 if TYPE_CHECKING:
@@ -35,18 +35,18 @@ def _run(arguments: argparse.Namespace) -> int:
     ledger = join(load_results(arguments.results))
     if arguments.averages:
         averages = recompute()
-        print(_averages_as_text(averages))
-        print(_conflicts_as_text(averages))
+        show(_averages_as_text(averages))
+        show(_conflicts_as_text(averages))
     else:
         shown = ledger.loc[ledger["measured"].notna()] if arguments.measured or arguments.check else ledger
         if len(shown):
-            print(_as_text(shown))
-        print("; ".join(f"{count} {state}" for state, count in states(ledger).items()))
+            show(_as_text(shown))
+        show("; ".join(f"{count} {state}" for state, count in states(ledger).items()))
     if arguments.out is not None:
         write_table(arguments.out, to_csv(averages if arguments.averages else ledger))
     failing = unexplained(ledger)
     if arguments.check and len(failing):
-        print(f"off without a recorded reason: {len(failing)}")
+        show(f"off without a recorded reason: {len(failing)}")
         return 1
     return 0
 

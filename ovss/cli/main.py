@@ -27,6 +27,7 @@ from ovss.cli import (
 from ovss.cli import (
     list as list_command,
 )
+from ovss.cli.common import terminable
 from ovss.errors import InputError, Terminated, printable, suggest
 
 __all__ = ["main"]
@@ -82,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.showwarning = _one_line_warning
     try:
         _check_words(words)
-        return _run(words)
+        with terminable():
+            return _run(words)
     except InputError as error:
         return _fail(error, debug, str(error), _BAD_INPUT)
     except KeyboardInterrupt as stop:

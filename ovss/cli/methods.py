@@ -5,7 +5,7 @@ import textwrap
 from typing import Any, NamedTuple
 
 from ovss.cli.catalogue import Description, Hyperparameter, describe_methods
-from ovss.cli.common import described
+from ovss.cli.common import described, show
 from ovss.errors import InputError, suggest
 from ovss.files.tables import text_table
 
@@ -33,7 +33,7 @@ def add_command(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     """Print the list, or one method; returns 0."""
-    print(overview() if arguments.name is None else details(arguments.name))
+    show(overview() if arguments.name is None else details(arguments.name))
     return 0
 
 

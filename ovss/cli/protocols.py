@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ovss.cli.common import described
+from ovss.cli.common import described, show
 from ovss.files.tables import text_table
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ def _run(arguments: argparse.Namespace) -> int:
     from ovss.protocols import list_protocols, load_protocol
 
     if arguments.name is None:
-        print(overview([load_protocol(name) for name in list_protocols()]))
+        show(overview([load_protocol(name) for name in list_protocols()]))
         return 0
     protocol = load_protocol(arguments.name)
     if arguments.dataset or arguments.model:
         protocol = protocol.for_dataset(arguments.dataset or "", arguments.model)
-    print(details(protocol))
+    show(details(protocol))
     return 0
 
 

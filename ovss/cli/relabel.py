@@ -5,7 +5,7 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ovss.cli.common import described, note_to_stderr, open_dataset, show, write_table
+from ovss.cli.common import STARTS_OVER, described, left_behind, note_to_stderr, open_dataset, show, write_table
 from ovss.files.tables import to_csv, to_markdown
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def add_command(commands: Any) -> None:
     parser.set_defaults(run=_run)
 
 
+@left_behind(lambda: STARTS_OVER)
 def _run(arguments: argparse.Namespace) -> int:
     """Label under every combination of the options given and print one table; returns 0."""
     import pandas as pd

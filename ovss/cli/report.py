@@ -1,11 +1,10 @@
 """`ovss report`: render the site of a finished run again, or the README's results from it."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from ovss.cli.common import described
+from ovss.cli.common import described, note_to_stderr, show
 
 __all__ = ["add_command"]
 
@@ -33,17 +32,17 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if arguments.readme is None:
         if arguments.check:
-            print("ovss report: --check goes with --readme", file=sys.stderr)
+            note_to_stderr("ovss report: --check goes with --readme")
             return 2
         pages = rebuild_site(arguments.folder)
-        print(f"{arguments.folder / 'index.html'}: {len(pages)} files written")
+        show(f"{arguments.folder / 'index.html'}: {len(pages)} files written")
         return 0
     changed = render_readme(arguments.readme, arguments.folder, write=not arguments.check)
     if not changed:
-        print(f"{arguments.readme}: up to date")
+        show(f"{arguments.readme}: up to date")
         return 0
     if arguments.check:
-        print(f"{arguments.readme}: results differ from {arguments.folder / 'tables'}; run without --check")
+        show(f"{arguments.readme}: results differ from {arguments.folder / 'tables'}; run without --check")
         return 1
-    print(f"{arguments.readme}: written")
+    show(f"{arguments.readme}: written")
     return 0

@@ -1,12 +1,11 @@
 """`ovss reproduce`: one command turns a configuration into tables, figures and a report."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from ovss.cli.common import described
+from ovss.cli.common import described, note_to_stderr, show
 from ovss.errors import InputError
 from ovss.study.config import DEFAULT, list_configs
 
@@ -72,14 +71,14 @@ def _run(arguments: argparse.Namespace) -> int:
     out = arguments.out or RUNS / config.name
     if arguments.dry_run:
         text, complete = describe_plan(config, plan_study(config, templates, arguments.only))
-        print(text)
+        show(text)
         return 0 if complete else 1
     start = time.monotonic()
     result = run_study(config, out, templates, only=arguments.only, jobs=arguments.jobs)
     for failure in result.failures:
-        print(f"FAILED {failure.describe()}", file=sys.stderr)
+        note_to_stderr(f"FAILED {failure.describe()}")
     done = "written" if result.rebuilt else "up to date"
-    print(f"{out / INDEX}: {done} ({time.monotonic() - start:.1f} s)")
+    show(f"{out / INDEX}: {done} ({time.monotonic() - start:.1f} s)")
     if result.failures:
         return 1
     reference = arguments.compare or _reference(config.name, out)
@@ -87,11 +86,11 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     drifted = compare_tables(reference, out, arguments.tolerance)
     for line in drifted[:_SHOWN]:
-        print(f"DRIFT {line}", file=sys.stderr)
+        note_to_stderr(f"DRIFT {line}")
     if len(drifted) > _SHOWN:
-        print(f"DRIFT and {len(drifted) - _SHOWN} more", file=sys.stderr)
+        note_to_stderr(f"DRIFT and {len(drifted) - _SHOWN} more")
     bound = "what another processor can cause" if arguments.tolerance is None else str(arguments.tolerance)
-    print(f"{len(drifted) or 'no'} numbers differ from {reference} by more than {bound}")
+    show(f"{len(drifted) or 'no'} numbers differ from {reference} by more than {bound}")
     return 1 if drifted and arguments.compare else 0
 
 

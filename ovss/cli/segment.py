@@ -6,7 +6,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ovss.cli.common import TINY_NOTE, add_model_arguments, backbone_from, described, note_to_stderr, show
+from ovss.cli.common import (
+    TINY_NOTE,
+    add_model_arguments,
+    backbone_from,
+    described,
+    left_behind,
+    note_to_stderr,
+    show,
+)
 from ovss.errors import InputError
 
 __all__ = ["add_command"]
@@ -49,22 +57,26 @@ def _run(arguments: argparse.Namespace) -> int:
         note_to_stderr(TINY_NOTE)
     bad: list[InputError] = []
     start = time.perf_counter()
-    for file, name in tqdm(_output_names(files), unit="image", disable=len(files) == 1):
-        try:
-            segmentation = segmenter(file)
-        except InputError as error:
-            bad.append(error)
-            continue
-        written = segmentation.save(arguments.out / name)
-        if len(files) == 1:
-            shares = ", ".join(f"{label} {share:.0%}" for label, share in list(segmentation.shares.items())[:6])
-            note_to_stderr(f"{file}: {shares}")
-            show("\n".join(map(str, written)))
+    done = 0
+    remains = "of {} images are labelled in '{}'; the same command labels all of them again"
+    with left_behind(lambda: f"{done} {remains.format(len(files), arguments.out)}"):
+        for file, name in tqdm(_output_names(files), unit="image", disable=len(files) == 1):
+            try:
+                segmentation = segmenter(file)
+            except InputError as error:
+                bad.append(error)
+                continue
+            written = segmentation.save(arguments.out / name)
+            done += 1
+            if len(files) == 1:
+                shares = ", ".join(f"{label} {share:.0%}" for label, share in list(segmentation.shares.items())[:6])
+                note_to_stderr(f"{file}: {shares}")
+                show("\n".join(map(str, written)))
     seconds = (time.perf_counter() - start) / len(files)
     if len(bad) == len(files) == 1:
         raise bad[0]
     if len(files) > 1:
-        show(f"{len(files) - len(bad)} of {len(files)} images in '{arguments.out}', {seconds:.2f} s per image")
+        show(f"{done} of {len(files)} images in '{arguments.out}', {seconds:.2f} s per image")
     if ignored:
         note_to_stderr(f"{ignored} files without an image's suffix were left out ({', '.join(SUFFIXES)} are read)")
     for error in bad:

@@ -3,8 +3,7 @@
 import argparse
 from typing import Any
 
-from ovss.cli.common import described
-from ovss.errors import printable
+from ovss.cli.common import described, show
 from ovss.files.tables import text_table
 from ovss.vocabulary.tables import describe_vocabulary, list_variants, list_vocabularies, read_table
 
@@ -26,11 +25,11 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.dataset is None:
         rows = [("data set", "variants", "")]
         rows += [(n, " ".join(list_variants(n)), describe_vocabulary(n)) for n in list_vocabularies()]
-        print(text_table(rows))
+        show(text_table(rows))
     elif arguments.variant is None and arguments.dataset in list_vocabularies():
-        print(_variants_as_text(arguments.dataset))
+        show(_variants_as_text(arguments.dataset))
     else:
-        print(_words_as_text(arguments.dataset, arguments.variant or "sclip"))
+        show(_words_as_text(arguments.dataset, arguments.variant or "sclip"))
     return 0
 
 
@@ -54,7 +53,7 @@ def _words_as_text(dataset: str, variant: str) -> str:
     vocabulary = load_vocabulary(dataset, variant)
     title = " ".join(filter(None, (vocabulary.name, vocabulary.variant)))
     counts = f"{len(vocabulary.classes)} classes, {len(vocabulary.queries)} words"
-    head = f"{printable(title)}: {counts}, hash {vocabulary.hash}"
+    head = f"{title}: {counts}, hash {vocabulary.hash}"
     rows = []
     for number, (name, texts) in enumerate(zip(vocabulary.classes, vocabulary.words, strict=True)):
         shown = "" if texts == (name,) else "; ".join(texts) or "(no words)"

@@ -82,6 +82,9 @@ def run_tasks(
         jobs: How many notebooks run at once.
         threads: CPU threads of each.
         display: Shows what happens.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM came; says what is done.
     """
     statuses = {task.id: Status(task.id, CURRENT if task.id in finished else WAITING) for task in tasks}
     batch = Batch(list(statuses.values()), [], dict(finished))
@@ -108,6 +111,10 @@ def run_tasks(
                         order.done(job.task.id)
                     else:
                         batch.failures.append(failure)
+        except KeyboardInterrupt as stop:
+            done = sum(status.state in (DONE, CURRENT) for status in batch.statuses)
+            stop.args = (f"{done} of {len(tasks)} notebooks are done in '{out}'; the same command resumes there",)
+            raise
         finally:
             for job in running.values():
                 job.stop()

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from ovss.errors import printable
+
 WAITING, RUNNING, DONE, CURRENT, FAILED, BLOCKED = "waiting", "running", "done", "up to date", "failed", "blocked"
 
 
@@ -33,7 +35,8 @@ class Status:
         """The status as one line of a table."""
         seconds = time.monotonic() - self.started if self.state == RUNNING else self.seconds
         cells = f"cell {self.cell}/{self.cells}" if self.state == RUNNING and self.cells else ""
-        return f"  {self.id:<{width}}  {self.state:<10}  {cells:<12}  {f'{seconds:7.1f} s' if seconds else ''}".rstrip()
+        time_taken = f"{seconds:7.1f} s" if seconds else ""
+        return f"  {printable(self.id):<{width}}  {self.state:<10}  {cells:<12}  {time_taken}".rstrip()
 
 
 class Display:

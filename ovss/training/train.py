@@ -18,13 +18,15 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from ovss import tiny
-from ovss.errors import InputError
+from ovss.errors import InputError, Terminated
 from ovss.files import atomic_write, cache_dir
 from ovss.training.data import Pool
 from ovss.training.recipe import SHARDS, Recipe
 from ovss.training.trainer import CHECKPOINT, Trainer
 
 __all__ = ["load_recipe", "run_training"]
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 WEIGHTS, CURVE, RECORD = tiny.WEIGHTS.name, tiny.CURVE.name, tiny.RECORD.name
 
@@ -34,7 +36,7 @@ Report = Callable[[str], None]
 def run_training(
     recipe: Recipe, folder: Path, *, threads: int = 2, resume: bool = False, report: Report | None = None
 ) -> bool:
-    """Train, or go on training, until the recipe is done or the process is interrupted (SIGINT).
+    """Train, or go on training, until the recipe is done or the process is interrupted (SIGINT, SIGTERM).
 
     Writes `checkpoint.pt` (at every evaluation, when interrupted, at the end), `training_curve.csv` and, when the run
     is done, `tiny.safetensors` and `tiny.json`.
@@ -51,6 +53,7 @@ def run_training(
 
     Raises:
         InputError: `threads` out of range, a checkpoint that is missing, unwanted or of another recipe.
+        Terminated: SIGTERM ended the run, which can be resumed.
     """
     if not 1 <= threads <= SHARDS:
         raise InputError(f"threads {threads} must be between 1 and {SHARDS}")
@@ -100,12 +103,13 @@ def _helpers(threads: int, recipe: Recipe, folder: Path, meeting: str) -> Iterat
     finally:
         for process in processes:
             if process.is_alive():
-                process.terminate()
+                process.kill()
 
 
 def _help(rank: int, world: int, recipe: Recipe, folder: Path, meeting: str) -> None:
-    # Ctrl-C reaches every process of a terminal; only the first one decides after which step all of them stop.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A signal may reach every process of a run; only the first one decides after which step all of them stop.
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
     _train(rank, world, recipe, folder, meeting, lambda line: None)
 
@@ -144,28 +148,33 @@ def _render(rank: int, world: int, recipe: Recipe, report: Report) -> Pool:
 
 
 @contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """An event that SIGINT sets instead of raising KeyboardInterrupt (in the main thread of a program)."""
-    asked = threading.Event()
+def _interruptible() -> Iterator[list[int]]:
+    """The signals, SIGINT or SIGTERM, that came in instead of ending the program (in its main thread)."""
+    asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    before = signal.signal(signal.SIGINT, lambda signum, frame: asked.set())
+    before = {number: signal.signal(number, lambda signum, frame: asked.append(signum)) for number in _STOPS}
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _loop(trainer: Trainer, rows: list[dict[str, float]], folder: Path, report: Report) -> bool:
-    """Step until the recipe is done (True) or SIGINT (False); only the first process evaluates and writes."""
+    """Step until the recipe is done (True) or SIGINT (False); only the first process evaluates and writes.
+
+    Raises:
+        Terminated: SIGTERM came; the checkpoint is written.
+    """
     recipe, first = trainer.recipe, trainer.rank == 0
     started, before = time.monotonic(), trainer.seconds
     resumed_views = trainer.views
     loss = accuracy = float("nan")
     with _interruptible() as asked:
         while not trainer.finished:
-            result = trainer.train_step(stop=first and asked.is_set())
+            result = trainer.train_step(stop=first and bool(asked))
             trainer.seconds = before + time.monotonic() - started
             new = loss != loss
             loss = result.loss if new else 0.97 * loss + 0.03 * result.loss
@@ -186,7 +195,10 @@ def _loop(trainer: Trainer, rows: list[dict[str, float]], folder: Path, report: 
             if result.stop and not trainer.finished:
                 if first:
                     trainer.save(folder / CHECKPOINT, rows)
-                    report(f"interrupted after step {trainer.step}; the checkpoint is in {folder}")
+                    left = f"step {trainer.step} of {recipe.steps} is safe in '{folder}'; --resume goes on there"
+                    if signal.SIGTERM in asked:
+                        raise Terminated(left)
+                    report(f"interrupted; {left}")
                 return False
     return True
 

@@ -1,7 +1,9 @@
 """The command line: results where asked for, errors in one line with the right exit code."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,6 +226,31 @@ def test_file_names_and_class_names_reach_the_terminal_with_control_characters_s
     captured = capsys.readouterr()
     assert "cat\\x1b[2J" in captured.out
     assert "\x1b" not in captured.out
+
+
+def test_what_files_of_the_user_say_reaches_the_terminal_with_control_characters_shown(tmp_path, capsys):
+    protocol = tmp_path / "mine.toml"
+    protocol.write_text('extends = "study"\ndescription = "quick\\u001b[2J"\ntemplates = ["a\\u001b[31m {}."]\n')
+    assert main(["list", "protocols", str(protocol)]) == 0
+    shown = capsys.readouterr().out
+    assert "quick\\x1b[2J" in shown
+    assert "\x1b" not in shown
+    assert main(["report", str(tmp_path), "--readme", str(tmp_path / "\x1b[2J.md"), "--check"]) != 0
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err
+
+
+def test_commands_print_by_the_two_functions_that_show_control_characters():
+    """`show` and `note_to_stderr`; a `print` of a command's own would let a name reach the terminal raw."""
+    folder = Path(ovss.cli.__file__).parent
+    by_themselves = [
+        f"{path.name}:{node.lineno}"
+        for path in sorted(folder.glob("*.py"))
+        if path.name not in ("common.py", "main.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
+    ]
+    assert not by_themselves
 
 
 def test_text_is_shown_as_it_is_but_for_what_a_terminal_obeys():

@@ -162,6 +162,24 @@ def test_a_killed_run_leaves_nothing_behind_and_goes_on_to_the_same_tables(finis
     assert study.tables() == finished.tables()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGTERM")
+def test_sigterm_says_how_much_is_done_and_ends_the_notebooks(tmp_path):
+    study = Study(tmp_path)
+    config = write_config(tmp_path, '[notebooks.22_table]\ndatasets = ["scenes"]\nparameters = { pause = 60.0 }\n')
+    command = [sys.executable, "-m", "ovss", "reproduce", str(config), "--out", str(study.out)]
+    command += ["--notebooks", str(study.notebooks)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    state = study.out / ".state"
+    wait_for(lambda: any("Executing Cell 4" in log.read_text() for log in state.glob("*/log.txt")), 300)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    left = f"0 of 2 notebooks are done in '{study.out}'; the same command resumes there"
+    assert errors.splitlines()[-1] == f"ovss: ended by SIGTERM; {left}"
+    assert "Traceback" not in errors
+    wait_for(lambda: not processes_in(state), 30)
+
+
 def wait_for(condition, seconds: float) -> None:
     end = time.monotonic() + seconds
     while not condition():

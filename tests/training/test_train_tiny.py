@@ -18,7 +18,7 @@ import ovss.tiny as tiny
 from ovss import create_method, load_backbone
 from ovss.backbone.loading import register_tiny
 from ovss.cli import main
-from ovss.errors import InputError
+from ovss.errors import InputError, Terminated
 from ovss.files import file_digest
 from ovss.metrics.intervals import compare_bootstrap
 from ovss.scenes.captions import names
@@ -99,6 +99,18 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_pa
     assert run_training(MINUTE_RUN, tmp_path, threads=1, resume=True)
     assert same_weights(weights(tmp_path), weights(uninterrupted))
     assert len((tmp_path / "training_curve.csv").read_text().splitlines()) == 1 + 2
+
+
+def test_sigterm_saves_a_checkpoint_and_says_how_to_go_on(tmp_path):
+    def end_at_the_third_step(line):
+        if line.startswith("step 3  "):
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated, match=f"^step 4 of {MINUTE_RUN.steps} is safe in '{tmp_path}'; --resume goes on"):
+        run_training(MINUTE_RUN, tmp_path, threads=1, report=end_at_the_third_step)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 4
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_two_processes_give_the_weights_of_one(tmp_path, uninterrupted):
