@@ -25,6 +25,7 @@ from ovss.analysis.attention import (
     rollout,
     top_patches,
 )
+from ovss.analysis.borders import border_change, border_records
 from ovss.analysis.coherence import (
     coherence,
     in_class_mass,
@@ -55,6 +56,8 @@ __all__ = [
     "attention_of",
     "attention_statistics",
     "between_patches",
+    "border_change",
+    "border_records",
     "cka",
     "cluster_patches",
     "coherence",

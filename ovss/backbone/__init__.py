@@ -12,6 +12,7 @@ Words used here:
 from ovss.backbone.backbone import Backbone
 from ovss.backbone.block import Block
 from ovss.backbone.companion import Companion, load_companion
+from ovss.backbone.joined import JoinedTokens
 from ovss.backbone.loading import backbone_from, load_backbone
 from ovss.backbone.positions import POSITION_RULES
 from ovss.backbone.tokens import Tokens
@@ -21,6 +22,7 @@ __all__ = [
     "Backbone",
     "Block",
     "Companion",
+    "JoinedTokens",
     "Tokens",
     "backbone_from",
     "load_backbone",

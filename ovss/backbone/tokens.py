@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ovss.backbone.block import Block
@@ -33,6 +34,11 @@ class Tokens:
         grid: Patch rows and columns (h, w).
         states: Hidden states held, by number, each (B, 1 + N, D) with N = h * w.
         intervene: What was done to the output of each block before the next one saw it; None: nothing.
+
+    Attributes:
+        prefix: Number of tokens in front of the patches: CLS.
+        windows: Number of windows that an image's tokens come from; more than one where windows are joined, see
+            `JoinedTokens`.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class Tokens:
         self.backbone = backbone
         self.grid = grid
         self.intervene = intervene
+        self.prefix = self.windows = 1
         self._states = states
         self._passes: dict[Intervention, Tokens] = {}
         self._qkv: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
@@ -58,6 +65,12 @@ class Tokens:
     def batch(self) -> int:
         """Number of windows B."""
         return next(iter(self._states.values())).shape[0]
+
+    @property
+    def places(self) -> Int[Tensor, "N 2"]:
+        """First pixel (y, x) of each patch."""
+        device, patch = self.backbone.device, self.backbone.patch_size
+        return patch * torch.cartesian_prod(*(torch.arange(side, device=device) for side in self.grid))
 
     @property
     def kept(self) -> tuple[int, ...]:

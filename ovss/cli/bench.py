@@ -28,7 +28,7 @@ __all__ = ["add_command"]
 
 def add_command(commands: Any) -> None:
     """Add `bench`."""
-    text = "measure what each method costs beside plain encode_image"
+    text = "measure what each method and each step on scores costs beside plain encode_image"
     parser = commands.add_parser("bench", **described(text))
     parser.add_argument("--model", default="ViT-B-16", help="architecture, with random weights (default: ViT-B-16)")
     parser.add_argument("--size", type=int, help="pixels of a window's side (default: the model's native size)")
@@ -51,6 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
     import torch
 
     from ovss.backbone import load_backbone
+    from ovss.lab.steps import score_steps
     from ovss.lab.timing import SHARED, bound, measure, smooth_windows, subjects_for, summarise
     from ovss.methods import create_method, default_methods
 
@@ -65,9 +66,9 @@ def _run(arguments: argparse.Namespace) -> int:
     size = arguments.size or backbone.image_size
     windows = smooth_windows(arguments.windows, size, arguments.seed).to(backbone.device, backbone.dtype)
     shared = () if arguments.no_shared or arguments.methods else tuple(create_method(name) for name in SHARED)
-    timings = measure(
-        subjects_for(backbone, methods, windows, shared), arguments.rounds, backbone.device, arguments.seed
-    )
+    subjects = subjects_for(backbone, methods, windows, shared)
+    subjects += [] if arguments.methods else score_steps(backbone, windows)
+    timings = measure(subjects, arguments.rounds, backbone.device, arguments.seed)
     table = summarise(timings)
     table["bound"] = [bound(str(subject), backbone, size) for subject in table["subject"]]
     setting = {

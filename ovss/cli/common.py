@@ -43,6 +43,12 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="auto", help="auto, float32, float16, bfloat16 (default: auto)")
 
 
+def add_windows_argument(parser: argparse.ArgumentParser) -> None:
+    """The option that lets windows share their attention."""
+    text = "shared: attention of the last block crosses the borders of windows (default: what the protocol says)"
+    parser.add_argument("--windows", choices=("apart", "shared"), help=text)
+
+
 def backbone_from(arguments: argparse.Namespace) -> "Backbone":
     """The model that the options of `add_model_arguments` name."""
     from ovss.backbone import load_backbone

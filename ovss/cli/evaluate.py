@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ovss.cli.common import (
     TINY_NOTE,
     add_model_arguments,
+    add_windows_argument,
     backbone_from,
     described,
     note_to_stderr,
@@ -43,6 +44,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--classes", type=Path, help="class file of data set 'folder'")
     parser.add_argument("--encoding", help="for COCO: what masks of the plain name hold, if their values leave a doubt")
     parser.add_argument("--protocol", help="see 'ovss list protocols' (default: window224; study for tiny)")
+    add_windows_argument(parser)
     parser.add_argument("--out", type=Path, help="folder for records and tables; the same command resumes there")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     parser.add_argument(
@@ -80,6 +82,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.methods,
         dataset,
         protocol=arguments.protocol,
+        windows=arguments.windows,
         out=arguments.out,
         limit=arguments.limit,
         cluster=arguments.cluster,

@@ -9,6 +9,7 @@ from typing import Any
 from ovss.cli.common import (
     TINY_NOTE,
     add_model_arguments,
+    add_windows_argument,
     backbone_from,
     described,
     left_behind,
@@ -33,6 +34,7 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--method", default="naclip", help="see 'ovss list methods' (default: naclip)")
     parser.add_argument("--protocol", help="see 'ovss list protocols' (default: window224; study for tiny)")
+    add_windows_argument(parser)
     parser.add_argument("--background", type=float, metavar="P", help="pixels below this probability are background")
     parser.add_argument("-o", "--out", default="ovss-out", type=Path, help="output folder (default: ovss-out)")
     add_model_arguments(parser)
@@ -51,7 +53,12 @@ def _run(arguments: argparse.Namespace) -> int:
     make_folder(arguments.out)
     backbone = backbone_from(arguments)
     segmenter = Segmenter(
-        backbone, arguments.method, arguments.classes, protocol=arguments.protocol, background=arguments.background
+        backbone,
+        arguments.method,
+        arguments.classes,
+        protocol=arguments.protocol,
+        background=arguments.background,
+        windows=arguments.windows,
     )
     if backbone.is_tiny:
         note_to_stderr(TINY_NOTE)

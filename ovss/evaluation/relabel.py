@@ -24,6 +24,7 @@ from ovss.files import digest, read_sealed_json, sealed_json
 from ovss.images import to_rgb
 from ovss.metrics import count_labels
 from ovss.protocols import Protocol, load_protocol
+from ovss.protocols.schema import DEFAULTS, LATER
 from ovss.segment.labels import LabelRule
 from ovss.segment.pamr import input_guide
 from ovss.segment.scorer import seen_image
@@ -99,7 +100,7 @@ class SavedRun:
             }
             return cls(
                 folder=folder,
-                protocol=Protocol(**note["protocol"]),
+                protocol=Protocol(**{key: DEFAULTS[key] for key in LATER} | note["protocol"]),
                 vocabulary=Vocabulary(**words),
                 queries=tuple(note["queries"]),
                 model=_SavedModel(**note["model"]),

@@ -43,6 +43,7 @@ def evaluate(
     dataset: str | Dataset,
     *,
     protocol: str | Protocol | None = None,
+    windows: str | None = None,
     out: str | Path | None = None,
     limit: int | None = None,
     cluster: str | None = None,
@@ -65,6 +66,8 @@ def evaluate(
         dataset: A data set from `load_dataset`, or its name.
         protocol: Name, file or `Protocol`; its overrides for the data set are applied here. None is "window224", or
             "study" for the embedded model.
+        windows: "shared" lets the attention of the last block cross the borders of windows, "apart" does not; None is
+            what the protocol says. Part of the protocol's hash, so that records of one are never taken for the other's.
         out: Folder for records and tables. An interrupted run resumes there; what was made with another model,
             protocol, vocabulary, data set or code (of a method of one's own, too) is not used, a damaged record is made
             again, and what was made under an older protocol of this name, or on files of this data set that changed
@@ -104,7 +107,7 @@ def evaluate(
     backbone = backbone_from(backbone)
     dataset = load_dataset(dataset) if isinstance(dataset, str) else dataset
     images = image_count(dataset, limit)
-    protocol = resolve_protocol(protocol, backbone).for_dataset(dataset.benchmark, backbone.name)
+    protocol = resolve_protocol(protocol, backbone, windows).for_dataset(dataset.benchmark, backbone.name)
     protocol.geometry(backbone)
     chosen = {label: under_protocol(method, protocol) for label, method in resolve_methods(methods).items()}
     vocabulary = words_of(dataset, protocol, vocabulary)

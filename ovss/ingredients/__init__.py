@@ -20,13 +20,16 @@ from ovss.ingredients.anomalies import (
 from ovss.ingredients.attention import (
     PAIRS,
     attend,
+    attend_neighbours,
     attention_map,
     balanced_attention,
     gaussian_window,
     key_attention,
     logit_bound,
     middle_attention,
+    neighbourhood,
     patch_qkv,
+    row_chunks,
     sharpest_heads,
 )
 from ovss.ingredients.clusters import (
@@ -48,6 +51,7 @@ from ovss.ingredients.coherence import (
 )
 from ovss.ingredients.distraction import OPENAI_CHANNELS, Blur
 from ovss.ingredients.feedback import feedback_attention, first_labels
+from ovss.ingredients.places import surroundings
 from ovss.ingredients.regions import (
     NAMINGS,
     RegionMeans,
@@ -75,6 +79,7 @@ __all__ = [
     "WindowStitcher",
     "aggregation_weights",
     "attend",
+    "attend_neighbours",
     "attention_map",
     "balanced_attention",
     "cls_outliers",
@@ -99,13 +104,16 @@ __all__ = [
     "middle_attention",
     "name_by_mean",
     "name_by_vote",
+    "neighbourhood",
     "patch_labels",
     "patch_qkv",
     "repair",
     "restrict_attention",
+    "row_chunks",
     "self_correlation",
     "sharpest_heads",
     "similarity_attention",
     "smooth_maps",
     "squared_distances",
+    "surroundings",
 ]

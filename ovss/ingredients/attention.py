@@ -1,23 +1,33 @@
 """Attention kernels of the last block: which token looks at which, and with which bias."""
 
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ovss.backbone import Tokens
+from ovss.backbone import JoinedTokens, Tokens
 
 _QKV = tuple[Tensor, Tensor, Tensor]
+_ByRows = Callable[[slice], Tensor]
+"""Some rows of a table that is too large to be held."""
 PAIRS = ("qq", "kk", "vv", "qk")
+_ENTRIES = 2**23
+"""Entries of a table among all patches of an image that are held at a time."""
+
+
+def row_chunks(rows: int, columns: int) -> Iterator[slice]:
+    """The rows of a table, as many at a time as may be held."""
+    step = max(1, _ENTRIES // columns)
+    return (slice(first, min(first + step, rows)) for first in range(0, rows, step))
 
 
 def attend(
     qkv: _QKV,
     pair: str,
-    bias: Float[Tensor, "#B #H T T"] | Float[Tensor, "T T"] | None = None,
+    bias: Float[Tensor, "#B #H T T"] | Float[Tensor, "T T"] | _ByRows | None = None,
     values: Float[Tensor, "B H T d"] | None = None,
     factor: float = 1.0,
 ) -> Float[Tensor, "B H T d"]:
@@ -26,15 +36,22 @@ def attend(
     Args:
         qkv: Queries, keys and values of a block, each (B, heads, T, d).
         pair: Which two of them are compared, for instance "kk".
-        bias: Added to the scaled logits.
+        bias: Added to the scaled logits: a table, or a function that makes some of its rows.
         values: What is weighted, where it is not v.
         factor: Of the logits before the bias.
     """
     parts = dict(zip("qkv", qkv, strict=True))
-    mask = None if bias is None else bias.to(qkv[2].dtype)
-    v = qkv[2] if values is None else values
-    a, b = parts[pair[0]], parts[pair[1]]
-    return F.scaled_dot_product_attention(a, b, v, attn_mask=mask, scale=factor * a.shape[-1] ** -0.5)
+    q, k, v = parts[pair[0]], parts[pair[1]], qkv[2] if values is None else values
+    scale = factor * q.shape[-1] ** -0.5
+    if callable(bias):
+        chunks = row_chunks(q.shape[2], k.shape[2])
+        return torch.cat([_attend(q[:, :, rows], k, v, bias(rows), scale) for rows in chunks], dim=2)
+    return _attend(q, k, v, bias, scale)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    mask = None if bias is None else bias.to(v.dtype)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
 
 
 def attention_map(qkv: _QKV, pair: str) -> Float[Tensor, "B H T T"]:
@@ -138,6 +155,37 @@ def gaussian_window(
     )
     table = torch.kron(rows, columns)  # (N, N)
     return F.pad(table, (1, 0, 1, 0)) if cls else table
+
+
+def neighbourhood(tokens: Tokens, sigma: float) -> Tensor | _ByRows:
+    """`gaussian_window` of the tokens, CLS included, for `attend`; of joined windows by rows.
+
+    The distance of two patches of joined windows is that of their places in the image.
+    """
+    if isinstance(tokens, JoinedTokens):
+        return partial(_window_rows, tokens.places / tokens.backbone.patch_size, sigma, tokens.prefix)
+    return gaussian_window(tokens.grid, sigma, tokens.backbone.device)
+
+
+def _window_rows(places: Float[Tensor, "N 2"], sigma: float, prefix: int, rows: slice) -> Float[Tensor, "R T"]:
+    own = places[max(rows.start - prefix, 0) : max(rows.stop - prefix, 0)]
+    table = torch.exp(-(own[:, None] - places).square().sum(-1) / (2 * sigma**2))
+    return F.pad(table, (prefix, 0, rows.stop - rows.start - len(own), 0))
+
+
+def attend_neighbours(
+    qkv: _QKV, window: Tensor | _ByRows, values: Float[Tensor, "B H T d"] | None = None
+) -> Float[Tensor, "B H T d"]:
+    """softmax(`logit_bound` Omega) v: the neighbourhood alone (NACLIP's ablation).
+
+    Args:
+        qkv: Queries, keys and values of a block, each (B, heads, T, d).
+        window: See `neighbourhood`.
+        values: What is weighted, where it is not v.
+    """
+    v, bound = qkv[2] if values is None else values, logit_bound(qkv)[:, None, None, None]
+    tables = map(window, row_chunks(v.shape[2], v.shape[2])) if callable(window) else (window,)
+    return torch.cat([torch.softmax(bound * table, dim=-1).to(v.dtype) @ v for table in tables], dim=2)
 
 
 def logit_bound(qkv: _QKV) -> Float[Tensor, " B"]:

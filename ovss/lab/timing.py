@@ -16,11 +16,22 @@ from torch import Tensor
 from ovss.backbone import Backbone
 from ovss.methods import Method
 
-__all__ = ["BASELINE", "SHARED", "Subject", "Timing", "bound", "measure", "smooth_windows", "subjects_for", "summarise"]
+__all__ = [
+    "BASELINE",
+    "QUERIES",
+    "SHARED",
+    "Subject",
+    "Timing",
+    "bound",
+    "measure",
+    "smooth_windows",
+    "subjects_for",
+    "summarise",
+]
 
 BASELINE = "encode_image"
 SHARED = ("clip", "maskclip", "sclip", "clearclip", "naclip", "scclip", "cliptrase", "clipseg_aaai25")
-_QUERIES = 21
+QUERIES = 21
 """Queries of the scores that a refining method names regions with; as many as VOC21 has classes."""
 _BOUNDS = {
     "maskclip": 1.0,
@@ -73,7 +84,7 @@ def subjects_for(
         shared: Methods that are timed together on one backbone pass; none are left out.
     """
     generator = torch.Generator().manual_seed(0)
-    text = torch.nn.functional.normalize(torch.randn(_QUERIES, backbone.embed_dim, generator=generator), dim=-1)
+    text = torch.nn.functional.normalize(torch.randn(QUERIES, backbone.embed_dim, generator=generator), dim=-1)
     text = text.to(backbone.device)
 
     def plain() -> Tensor:

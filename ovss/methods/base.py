@@ -52,6 +52,8 @@ class Method:
     paper: ClassVar[Paper]
     own_pass: ClassVar[bool] = False
     """Whether the method changes states between blocks and so costs one more backbone pass."""
+    shares_windows: ClassVar[bool] = False
+    """Whether it also reads `JoinedTokens`: attention of the last block over all windows of an image."""
     in_all: ClassVar[bool] = True
     """Whether "all" stands for it too: not where the defaults are another method or fit certain weights only."""
 

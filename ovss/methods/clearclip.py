@@ -25,6 +25,7 @@ class ClearClip(Method):
     """A = softmax(q q^T / sqrt d) in the last block; no residual, no FFN."""
 
     name: ClassVar[str] = "clearclip"
+    shares_windows: ClassVar[bool] = True
     paper: ClassVar[Paper] = Paper(
         title="ClearCLIP: Decomposing CLIP Representations for Dense Vision-Language Inference",
         authors="Mengcheng Lan, Chaofeng Chen, Yiping Ke, Xinjiang Wang, Litong Feng, Wayne Zhang",

@@ -25,6 +25,7 @@ class Clip(Method):
     """Patch tokens of the unchanged model, taken into the joint space as CLS is."""
 
     name: ClassVar[str] = "clip"
+    shares_windows: ClassVar[bool] = True
     paper: ClassVar[Paper] = Paper(
         title="Learning Transferable Visual Models From Natural Language Supervision",
         authors="Alec Radford, Jong Wook Kim, Chris Hallacy, Aditya Ramesh, Gabriel Goh, Sandhini Agarwal, "

@@ -9,20 +9,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ovss.backbone import Tokens
-from ovss.errors import InputError
+from ovss.backbone import JoinedTokens, Tokens
+from ovss.ingredients import row_chunks, surroundings
 from ovss.methods.base import Method, Paper, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
 __all__ = ["GlaClip"]
 
-ENTRIES = 2**23
-"""Similarities held at a time; rows of the attention are made in chunks of about so many."""
 _TIE = 1e-4
 """Logits that count as equal."""
 
@@ -33,6 +30,7 @@ class GlaClip(Method):
     """A = softmax(g (s - b mean(s))) of what each patch found among all windows; no residual, no FFN."""
 
     name: ClassVar[str] = "glaclip"
+    shares_windows: ClassVar[bool] = True
     in_all: ClassVar[bool] = False
     paper: ClassVar[Paper] = Paper(
         title="Looking Beyond the Window: Global-Local Aligned CLIP for Training-free Open-Vocabulary Semantic "
@@ -48,7 +46,7 @@ class GlaClip(Method):
             "where no logit is positive, all within 1e-4 of the largest are kept; in the authors' code rounding "
             "chooses one",
             "in float32; the authors' code computes similarities in half precision",
-            "evaluation and segmentation score each window by itself, for which this is the form with one window",
+            "windows share only where the protocol says so (windows='shared'), as for any other method",
         ),
     )
 
@@ -62,39 +60,19 @@ class GlaClip(Method):
         """CLS is dropped."""
         return True
 
-    def mix(
-        self, tokens: Tokens, values: Tensor | None = None, offsets: Int[Tensor, "B 2"] | None = None
-    ) -> Float[Tensor, "B H N d"]:
-        """Values under the attention of each window to all windows of its image.
-
-        Args:
-            tokens: One backbone pass.
-            values: Values of the patches, (B, heads, N, any width); None: those that the last block projects.
-            offsets: See `patch_embeddings`.
-        """
-        q, _, v = (part[:, :, 1:] for part in tokens.qkv(tokens.depth))
-        values = v if values is None else values
+    def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
+        """Values of the patches under the attention of each to all windows of its image."""
+        q, _, v = (part[:, :, tokens.prefix :] for part in tokens.qkv(tokens.depth))
         queries = q.float().transpose(1, 2).flatten(2)  # (B, N, D)
-        if offsets is None:
-            alone = torch.zeros(1, 2, dtype=torch.long)
-            pairs = zip(queries.split(1), values.split(1), strict=True)
-            return torch.cat([self._mix(tokens, one, alone, other) for one, other in pairs])
-        if tuple(offsets.shape) != (tokens.batch, 2):
-            raise InputError(f"glaclip: offsets must be ({tokens.batch}, 2), not {tuple(offsets.shape)}")
-        return self._mix(tokens, queries, offsets, values)
+        pairs = zip(queries, v if values is None else values, strict=True)
+        return torch.stack([self._mix(tokens, one, other) for one, other in pairs])
 
-    def _mix(self, tokens: Tokens, queries: Tensor, offsets: Tensor, values: Tensor) -> Tensor:
-        """Values (B, heads, N, d) of all windows of one image, mixed."""
-        windows, heads, patches, _ = values.shape
-        keys = unit(queries.flatten(0, 1))  # (B * N, D)
-        starts = surroundings(queries, tokens.grid, offsets.to(queries.device), tokens.backbone.patch_size)
-        pool = values.transpose(1, 2).flatten(2).flatten(0, 1)  # (B * N, heads * d)
-        chunk = max(1, ENTRIES // len(keys))
-        mixed = []
-        for first in range(0, len(keys), chunk):
-            maps = self.attention(starts[first : first + chunk], keys, first, windows)
-            mixed.append(maps.to(pool.dtype) @ pool)
-        return torch.cat(mixed).view(windows, patches, heads, -1).transpose(1, 2)
+    def _mix(self, tokens: Tokens, queries: Float[Tensor, "N D"], values: Float[Tensor, "H N d"]) -> Tensor:
+        keys, windows = unit(queries), tokens.windows
+        grid = tokens.grid[0] // windows, tokens.grid[1]
+        starts = surroundings(queries.unflatten(0, (windows, -1)), grid, tokens.places)
+        maps = (self.attention(starts[rows], keys, rows.start, windows) for rows in row_chunks(len(keys), len(keys)))
+        return torch.cat([part.to(values.dtype) @ values for part in maps], dim=1)
 
     def attention(
         self, starts: Float[Tensor, "R D"], keys: Float[Tensor, "K D"], first: int, windows: int
@@ -132,25 +110,6 @@ class GlaClip(Method):
         Raises:
             InputError: Another number of offsets than of windows.
         """
-        return unit(tokens.read_out(tokens.block(tokens.depth).merge(self.mix(tokens, offsets=offsets))))
-
-
-def surroundings(
-    queries: Float[Tensor, "B N D"], grid: tuple[int, int], offsets: Int[Tensor, "B 2"], patch: int
-) -> Float[Tensor, "B*N D"]:
-    """Mean of the queries at the same place of the image in any window and of the neighbours in the same window.
-
-    Two patches are at one place only where their first pixels are the same.
-    """
-    rows, columns = (torch.arange(side, device=queries.device) * patch for side in grid)
-    y = (offsets[:, :1] + rows)[:, :, None].expand(-1, *grid).flatten()
-    x = (offsets[:, 1:] + columns)[:, None].expand(-1, *grid).flatten()
-    _, place = torch.unique(torch.stack([y, x]), dim=1, return_inverse=True)
-    flat = queries.flatten(0, 1)
-    places = int(place.max()) + 1
-    same = flat.new_zeros(places, flat.shape[1]).index_add_(0, place, flat)[place]
-    count = torch.bincount(place, minlength=places)[place][:, None]
-    maps = torch.cat([queries, torch.ones_like(queries[..., :1])], dim=-1).mT.unflatten(-1, grid)  # and who is there
-    around = 9 * F.avg_pool2d(maps, 3, stride=1, padding=1) - maps
-    around = around.flatten(2).mT.flatten(0, 1)
-    return (same + around[:, :-1]) / (count + around[:, -1:])
+        if offsets is None:
+            return super().patch_embeddings(tokens)
+        return super().patch_embeddings(JoinedTokens([tokens], offsets))[0].unflatten(0, (tokens.batch, -1))

@@ -7,13 +7,12 @@ distance is added to the logits, so that among those it looks at near ones.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.errors import InputError
-from ovss.ingredients import attend, gaussian_window, logit_bound
+from ovss.ingredients import attend, attend_neighbours, neighbourhood
 from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
@@ -27,6 +26,7 @@ class NaClip(Method):
     """A = softmax(k k^T / sqrt d + Omega) in the last block; no residual, no FFN."""
 
     name: ClassVar[str] = "naclip"
+    shares_windows: ClassVar[bool] = True
     paper: ClassVar[Paper] = Paper(
         title="Pay Attention to Your Neighbours: Training-Free Open-Vocabulary Semantic Segmentation",
         authors="Sina Hajimiri, Ismail Ben Ayed, Jose Dolz",
@@ -66,12 +66,10 @@ class NaClip(Method):
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
         """Values under the attention that prefers neighbours."""
         qkv = tokens.qkv(tokens.depth)
-        window = gaussian_window(tokens.grid, self.sigma, qkv[0].device)
-        if self.similarity != "none":
-            return attend(qkv, self.similarity, bias=window if self.omega else None, values=values)
-        weights = torch.softmax(logit_bound(qkv)[:, None, None, None] * window, dim=-1)  # (B, 1, T, T)
-        v = qkv[2] if values is None else values
-        return weights.to(v.dtype) @ v
+        window = neighbourhood(tokens, self.sigma) if self.omega else None
+        if self.similarity == "none" and window is not None:
+            return attend_neighbours(qkv, window, values)
+        return attend(qkv, self.similarity, bias=window, values=values)
 
     @property
     def residual_and_ffn(self) -> tuple[bool, bool]:

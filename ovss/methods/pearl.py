@@ -26,6 +26,7 @@ class Pearl(Method):
     """A = softmax((q (k R)^T + alpha kc kc^T) / sqrt d), kc centred keys, R their rotation; no residual, no FFN."""
 
     name: ClassVar[str] = "pearl"
+    shares_windows: ClassVar[bool] = True
     paper: ClassVar[Paper] = Paper(
         title="PEARL: Geometry Aligns Semantics for Training-Free Open-Vocabulary Semantic Segmentation",
         authors="Gensheng Pei, Xiruo Jiang, Xinhao Cai, Tao Chen, Yazhou Yao, Byeungwoo Jeon",
@@ -62,7 +63,7 @@ class Pearl(Method):
         q, k, v = tokens.qkv(tokens.depth)
         values = v if values is None else values
         q, k = q.float(), k.float()
-        centred_q, centred_k = _centre(q, k)
+        centred_q, centred_k = _centre(q, k, tokens.prefix)
         rotated = k @ self.rotation(centred_k.mT @ centred_q)
         # The sum of two products is one product of the vectors laid side by side.
         also = self.alpha**0.5 * centred_k
@@ -84,9 +85,9 @@ class Pearl(Method):
         return covariance @ z / size.sqrt()
 
 
-def _centre(q: Float[Tensor, "B H T d"], k: Float[Tensor, "B H T d"]) -> tuple[Tensor, Tensor]:
+def _centre(q: Float[Tensor, "B H T d"], k: Float[Tensor, "B H T d"], prefix: int) -> tuple[Tensor, Tensor]:
     """Queries and keys less their means, in which a token weighs as its query is long and CLS not at all."""
     weights = q.norm(dim=-1, keepdim=True)  # (B, H, T, 1)
-    weights = torch.cat([torch.zeros_like(weights[:, :, :1]), weights[:, :, 1:]], dim=2)
+    weights = torch.cat([torch.zeros_like(weights[:, :, :prefix]), weights[:, :, prefix:]], dim=2)
     weights = weights / (weights.sum(2, keepdim=True) + 1e-6)
     return q - (weights * q).sum(2, keepdim=True), k - (weights * k).sum(2, keepdim=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.errors import InputError
-from ovss.ingredients import attend, feedback_attention, first_labels, gaussian_window, middle_attention
+from ovss.ingredients import attend, feedback_attention, first_labels, gaussian_window, neighbourhood
 from ovss.methods.base import Method, Paper, check_block, cosine_scores, finish_block, scale_block, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
@@ -34,6 +34,7 @@ class ResClip(Method):
     """
 
     name: ClassVar[str] = "resclip"
+    shares_windows: ClassVar[bool] = True
     paper: ClassVar[Paper] = Paper(
         title="ResCLIP: Residual Attention for Training-free Dense Vision-language Inference",
         authors="Yuhang Yang, Jinhong Deng, Wen Li, Lixin Duan",
@@ -99,15 +100,16 @@ class ResClip(Method):
         """Values under the last block's attention and the middle blocks' together, after feedback where it is given."""
         qkv = tokens.qkv(tokens.depth)
         v = qkv[2] if values is None else values
-        bias = gaussian_window(tokens.grid, _SIGMA, qkv[0].device) if self.omega else None
-        factor = 1.0
+        bias, factor = neighbourhood(tokens, _SIGMA) if self.omega else None, 1.0
         if feedback is not None:
             factor = self.sfr_tau * (1 - self.sfr_lam)
-            added = self.sfr_tau * self.sfr_lam * feedback[:, None]
-            bias = added if bias is None else added + bias
-        middle = middle_attention(tokens, self.blocks(tokens.depth))  # (B, heads, T, T)
+            bias = self.sfr_tau * self.sfr_lam * feedback[:, None]
+            if self.omega:
+                bias = bias + gaussian_window(tokens.grid, _SIGMA, qkv[0].device)
+        blocks = self.blocks(tokens.depth)
+        middle = torch.stack([attend(tokens.qkv(block), "qk", values=v) for block in blocks]).mean(0)
         last = attend(qkv, self.similarity, bias=bias, values=v, factor=factor)
-        return self.tau * torch.lerp(last, middle.to(last.dtype) @ v, self.lam)
+        return self.tau * torch.lerp(last, middle, self.lam)
 
     @property
     def compares_words(self) -> bool:

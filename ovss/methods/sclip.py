@@ -25,6 +25,7 @@ class Sclip(Method):
     """A = softmax(q q^T / sqrt d) + softmax(k k^T / sqrt d), rows sum to 2; residual and FFN stay."""
 
     name: ClassVar[str] = "sclip"
+    shares_windows: ClassVar[bool] = True
     paper: ClassVar[Paper] = Paper(
         title="SCLIP: Rethinking Self-Attention for Dense Vision-Language Inference",
         authors="Feng Wang, Jieru Mei, Alan Yuille",

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 from ovss.errors import InputError
 from ovss.methods.base import Method
-from ovss.methods.registry import create_method
+from ovss.methods.registry import create_method, list_methods, method_class
 from ovss.protocols import Protocol
 
 __all__ = ["under_protocol"]
@@ -18,8 +18,17 @@ def under_protocol(method: Method, protocol: Protocol) -> Method:
         protocol: Resolved for the data set.
 
     Raises:
-        InputError: The protocol gives the method a parameter that it has not, or a value outside its domain.
+        InputError: The protocol gives the method a parameter that it has not, or a value outside its domain, or lets
+            windows share what this method does not.
     """
+    made = _tuned(method, protocol)
+    if protocol.windows == "shared" and (made.compares_words or not made.shares_windows):
+        able = ", ".join(name for name in list_methods() if method_class(name).shares_windows)
+        raise InputError(f"method '{made.label}' cannot run with windows='shared'; these can: {able}")
+    return made
+
+
+def _tuned(method: Method, protocol: Protocol) -> Method:
     tuned = protocol.methods.get(method.name)
     if not tuned:
         return method

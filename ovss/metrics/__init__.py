@@ -18,6 +18,7 @@ import numpy as np
 from ovss.errors import InputError
 
 if TYPE_CHECKING:
+    from ovss.metrics.borders import border_counts, border_error
     from ovss.metrics.boundary import boundary_counts, trimap_counts
     from ovss.metrics.calibration import area_under_risk_coverage, confidence_record, expected_calibration_error
     from ovss.metrics.errors import ERROR_COLUMNS, error_counts
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "ERROR_COLUMNS": "errors",
     "area_under_risk_coverage": "calibration",
+    "border_counts": "borders",
+    "border_error": "borders",
     "boundary_counts": "boundary",
     "confidence_record": "calibration",
     "error_counts": "errors",
@@ -42,6 +45,8 @@ __all__ = [
     "TRUTH",
     "Measures",
     "area_under_risk_coverage",
+    "border_counts",
+    "border_error",
     "boundary_counts",
     "confidence_record",
     "count_labels",

@@ -79,6 +79,8 @@ class Protocol:
         window_remainder: What happens to windows that are not a whole number of patches: "stretch": pixels beyond the
             last whole patch go unseen and the scores are stretched over the window; "pad": zeros (the mean colour) on
             both sides fill it up, and their scores are cut off.
+        windows: "apart": each window is an image of its own; "shared": in the last block the queries of each window
+            meet the keys and values of all windows of the image.
         relative: Whether `short_side`, `window` and `stride` are multiples of the model's native size.
         templates: Sentences with one {} each.
         variant: Vocabulary variant.
@@ -97,6 +99,9 @@ class Protocol:
             before windows are stitched; None: stitched scores are refined at the size of the image.
         tlp_iterations: Steps of text-aware label propagation on the stitched scores, before PAMR; 0: off.
         tlp_grid: About how many cells each side of the image is cut into for it.
+        lposs_iterations: Most steps of LPOSS, propagation of patch scores over all windows of an image, before they are
+            stitched; 0: off.
+        lposs_neighbours: Number of patches that each one is bound to for it.
         class_prior: Whether patch scores are multiplied by the image's class scores.
         methods: Parameters that the authors tuned for this protocol, by method; see `ovss.methods.tuned`.
         metric: "standard", or "cliptrase": void counts as background, classes absent from the ground truth are dropped.
@@ -121,6 +126,7 @@ class Protocol:
     window: float | None
     stride: float | None
     window_remainder: str
+    windows: str
     relative: bool
     templates: tuple[str, ...] = field(repr=False)
     variant: str
@@ -135,6 +141,8 @@ class Protocol:
     pamr_cells: int | None
     tlp_iterations: int
     tlp_grid: int | None
+    lposs_iterations: int
+    lposs_neighbours: int | None
     class_prior: bool
     methods: dict[str, dict[str, Any]] = field(hash=False)
     metric: str

@@ -6,9 +6,12 @@ from typing import Any
 from ovss.errors import InputError, suggest
 from ovss.vocabulary.templates import TEMPLATE_SETS
 
+__all__ = ["DEFAULTS", "LATER"]
+
 _RESIZE_FILTERS = ("opencv-bilinear", "bilinear", "pil-bicubic")
 _SIZE_RULES = ("round", "cut")
 _WINDOW_REMAINDERS = ("stretch", "pad")
+_WINDOWS = ("apart", "shared")
 _PAMR_GUIDES = ("input", "original")
 _BACKGROUND_RULES = ("none", "threshold", "channel", "queries")
 _METRICS = ("standard", "cliptrase")
@@ -110,6 +113,7 @@ FIELDS: dict[str, _Convert] = {
     "window": _optional(_LENGTH),
     "stride": _optional(_LENGTH),
     "window_remainder": _choice(_WINDOW_REMAINDERS),
+    "windows": _choice(_WINDOWS),
     "relative": _switch,
     "templates": _templates,
     "variant": _word,
@@ -124,6 +128,8 @@ FIELDS: dict[str, _Convert] = {
     "pamr_cells": _optional(_number(0, 64, "a whole number of cells above 0", whole=True)),
     "tlp_iterations": _number(-1, 1000, "a whole number from 0 to 1000", whole=True),
     "tlp_grid": _optional(_number(0, 10_000, "a whole number of cells above 0", whole=True)),
+    "lposs_iterations": _number(-1, 1000, "a whole number from 0 to 1000", whole=True),
+    "lposs_neighbours": _optional(_number(0, 100_000, "a whole number of patches above 0", whole=True)),
     "class_prior": _switch,
     "methods": _methods,
     "metric": _choice(_METRICS),
@@ -135,6 +141,7 @@ DEFAULTS: dict[str, Any] = {
     "window": None,
     "stride": None,
     "window_remainder": "stretch",
+    "windows": "apart",
     "relative": False,
     "position": "scale",
     "background": "none",
@@ -146,12 +153,14 @@ DEFAULTS: dict[str, Any] = {
     "pamr_cells": None,
     "tlp_iterations": 0,
     "tlp_grid": None,
+    "lposs_iterations": 0,
+    "lposs_neighbours": None,
     "class_prior": False,
     "methods": {},
     "metric": "standard",
 }
 """What a file need not say: each is the absence of something, none is a tuned number."""
-LATER = ("pamr_cells", "tlp_iterations", "tlp_grid")
+LATER = ("pamr_cells", "tlp_iterations", "tlp_grid", "windows", "lposs_iterations", "lposs_neighbours")
 """Fields that came after the first records: left out of a protocol's hash while they say nothing, so that it stays."""
 REQUIRED = tuple(key for key in FIELDS if key not in DEFAULTS)
 
@@ -202,5 +211,6 @@ def check_together(values: Mapping[str, Any], where: str) -> None:
         raise InputError(f"{where}: background = '{values['background']}' needs a threshold between 0 and 1")
     if values["pamr_iterations"] and not values["pamr_dilations"]:
         raise InputError(f"{where}: pamr_iterations = {values['pamr_iterations']} needs pamr_dilations")
-    if values["tlp_iterations"] and values["tlp_grid"] is None:
-        raise InputError(f"{where}: tlp_iterations = {values['tlp_iterations']} needs tlp_grid")
+    for steps, needed in (("tlp_iterations", "tlp_grid"), ("lposs_iterations", "lposs_neighbours")):
+        if values[steps] and values[needed] is None:
+            raise InputError(f"{where}: {steps} = {values[steps]} needs {needed}")

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ovss.segment.patch_graph import lposs
     from ovss.segment.propagation import tlp
     from ovss.segment.segmentation import Segmentation, index_mask
     from ovss.segment.segmenter import Segmenter, resolve_protocol
@@ -22,11 +23,12 @@ _SUBMODULES = {
     "Segmentation": "segmentation",
     "Segmenter": "segmenter",
     "index_mask": "segmentation",
+    "lposs": "patch_graph",
     "resolve_protocol": "segmenter",
     "tlp": "propagation",
 }
 
-__all__ = ["Segmentation", "Segmenter", "index_mask", "resolve_protocol", "tlp"]
+__all__ = ["Segmentation", "Segmenter", "index_mask", "lposs", "resolve_protocol", "tlp"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from ovss.backbone import Backbone, Tokens
+from ovss.backbone import Backbone, JoinedTokens, Tokens
 from ovss.backbone.finite import check_blocks, check_pass
 from ovss.errors import InputError
 from ovss.images import to_rgb
@@ -21,6 +21,7 @@ from ovss.methods import Method
 from ovss.protocols import Geometry, Protocol
 from ovss.segment.labels import LabelRule, ScoreMap
 from ovss.segment.pamr import Pamr, input_guide
+from ovss.segment.patch_graph import PatchGraph
 from ovss.segment.propagation import Propagation
 from ovss.segment.stitching import PatchScores, PixelScores
 from ovss.segment.windows import Windows1D, axis_windows, centre_crop, resize_image, resized_size
@@ -50,6 +51,12 @@ class WindowedImage:
         """Height and width of the label map in pixels."""
         return self.image.height, self.image.width
 
+    @property
+    def offsets(self) -> Int[Tensor, "B 2"]:
+        """Pixel (y, x) at which each window starts, its padding included; windows are counted row by row."""
+        axes = (torch.tensor(axis.starts) - axis.padding[0] for axis in (self.rows, self.columns))
+        return torch.cartesian_prod(*axes)
+
     def crop(self, window: int) -> Float[Tensor, "3 h w"]:
         """Pixels of one window, counted row by row, with its padding."""
         row, column = divmod(window, len(self.columns.starts))
@@ -61,6 +68,14 @@ class WindowedImage:
     def overlapping(self) -> bool:
         """Whether windows overlap along either axis."""
         return self.rows.overlapping or self.columns.overlapping
+
+
+class _Pass(NamedTuple):
+    """One backbone pass: its tokens, the pixels that it saw, and height and width of its windows in pixels."""
+
+    tokens: Tokens
+    seen: Float[Tensor, "B 3 H W"]
+    size: tuple[int, int]
 
 
 class Scorer:
@@ -92,6 +107,8 @@ class Scorer:
         self.batch_size = batch_size
         self.geometry = protocol.geometry(backbone)
         self.layers = frozenset().union(*(method.layers(backbone.depth) for method in methods.values()))
+        if protocol.lposs_iterations:
+            self.layers |= {backbone.depth - 1}
 
     @cached_property
     def text(self) -> Float[Tensor, "Q E"]:
@@ -129,83 +146,122 @@ class Scorer:
     def score(self, images: Sequence[WindowedImage]) -> list[dict[str, ScoreMap]]:
         """Score images; windows of equal size share backbone passes, whichever image they come from.
 
+        Where windows share their attention, or scores are propagated over them, those of an image are scored together.
+
         Returns:
             For each image a `ScoreMap` per method label.
         """
+        if self.protocol.windows == "shared" or self.protocol.lposs_iterations:
+            return [self._score_together(image) for image in images]
         groups: dict[tuple[int, int, bool], list[tuple[int, int]]] = {}
         for number, image in enumerate(images):
             kind = (image.rows.window, image.columns.window, image.overlapping)
-            windows = len(image.rows.starts) * len(image.columns.starts)
-            groups.setdefault(kind, []).extend((number, window) for window in range(windows))
-        found: list[dict[str, dict[int, Tensor | WindowScores]]]
-        found = [{label: {} for label in self.methods} for _ in images]
+            groups.setdefault(kind, []).extend((number, window) for window in range(len(image.offsets)))
+        found: list[dict[str, list[Tensor | WindowScores]]] = [{label: [] for label in self.methods} for _ in images]
         for (_, _, overlapping), members in groups.items():
             for start in range(0, len(members), self.batch_size):
                 chosen = members[start : start + self.batch_size]
-                crops = [images[number].crop(window) for number, window in chosen]
-                for label, scores in self._score_windows(torch.stack(crops), overlapping).items():
-                    for (number, window), one in zip(chosen, scores, strict=True):
-                        found[number][label][window] = one
-        return [
-            {label: self._score_map(image, windows[label]) for label in self.methods}
-            for image, windows in zip(images, found, strict=True)
-        ]
+                one_pass = self._encode([images[number].crop(window) for number, window in chosen])
+                for label, scores in self._score_windows([one_pass], overlapping).items():
+                    for (number, _), one in zip(chosen, scores, strict=True):
+                        found[number][label].append(one)
+        return [self._score_maps(image, windows) for image, windows in zip(images, found, strict=True)]
 
-    def _score_windows(
-        self, windows: Float[Tensor, "B 3 H W"], overlapping: bool
-    ) -> dict[str, Float[Tensor, "B Q h w"] | list[WindowScores]]:
-        """Query scores of equal windows per method: of patches, or of pixels where the method refines them."""
-        patch = self.backbone.patch_size
+    def _score_together(self, image: WindowedImage) -> dict[str, ScoreMap]:
+        crops = [image.crop(window) for window in range(len(image.offsets))]
+        passes = [self._encode(crops[i : i + self.batch_size]) for i in range(0, len(crops), self.batch_size)]
+        joined = JoinedTokens([one.tokens for one in passes], image.offsets)
+        return self._score_maps(image, self._score_windows(passes, image.overlapping, joined))
+
+    def _encode(self, crops: Sequence[Float[Tensor, "3 H W"]]) -> _Pass:
+        windows, patch = torch.stack(list(crops)), self.backbone.patch_size
         height, width = windows.shape[-2:]
         seen = windows[..., : height // patch * patch, : width // patch * patch]
         tokens = self.backbone.encode_tokens(seen, layers=self.layers, position=self.protocol.position)
+        return _Pass(tokens, seen, (height, width))
+
+    def _score_windows(
+        self, passes: Sequence[_Pass], overlapping: bool, joined: JoinedTokens | None = None
+    ) -> dict[str, list[Tensor | WindowScores]]:
+        """Query scores of each window per method: of patches, or of pixels where the method refines them.
+
+        Args:
+            passes: The backbone passes of the windows.
+            overlapping: Whether windows overlap.
+            joined: All windows of one image, where they are scored together.
+        """
+        position = self.protocol.position
         try:
-            scores = {label: self._patch_scores(m, tokens, windows) for label, m in self.methods.items()}
+            scores = {label: self._patch_scores(method, passes, joined) for label, method in self.methods.items()}
         except InputError:
             raise
         except Exception:
             # On values that are not finite a method may fail in its own way.
-            check_blocks(self.backbone, seen, self.protocol.position)
+            for one in passes:
+                check_blocks(self.backbone, one.seen, position)
             raise
-        check_pass(tokens, scores, seen, self.protocol.position)
-        result: dict[str, Tensor | list[WindowScores]] = dict(scores)
-        for label, method in self.methods.items():
-            if method.refines:
-                owner = self.vocabulary.query_class
-                result[label] = method.refine_windows(scores[label], tokens, (height, width), owner, overlapping)
-        if self.protocol.pamr_iterations and self.protocol.pamr_cells is not None:
-            return self._refined(result, seen, self.protocol.pamr_cells * tokens.grid[0])
+        if joined is not None and self.protocol.lposs_iterations:
+            graph, steps = self._graph(joined), self.protocol.lposs_iterations
+            scores = {label: graph.propagate(found, steps) for label, found in scores.items()}
+        result: dict[str, list[Tensor | WindowScores]] = {label: [] for label in self.methods}
+        first = 0
+        for tokens, seen, size in passes:
+            part = {label: found[first : first + tokens.batch] for label, found in scores.items()}
+            first += tokens.batch
+            check_pass(tokens, part, seen, position)
+            for label, method in self.methods.items():
+                found: Sequence[Tensor | WindowScores] = list(part[label])
+                if method.refines:
+                    owner = self.vocabulary.query_class
+                    found = method.refine_windows(part[label], tokens, size, owner, overlapping)
+                result[label] += found
+            if self.protocol.pamr_iterations and self.protocol.pamr_cells is not None:
+                self._refine(result, seen, self.protocol.pamr_cells * tokens.grid[0])
         return result
 
-    def _refined(
-        self, scores: Mapping[str, Tensor | list[WindowScores]], windows: Float[Tensor, "B 3 H W"], rows: int
-    ) -> dict[str, Tensor | list[WindowScores]]:
-        """Query scores drawn to the edges of their own window, on `rows` rows of cells."""
+    def _refine(
+        self, scores: Mapping[str, list[Tensor | WindowScores]], windows: Float[Tensor, "B 3 H W"], rows: int
+    ) -> None:
+        """Draw the query scores of the last windows to the edges of their own window, on `rows` rows of cells."""
         size = (rows, rows * windows.shape[-1] // windows.shape[-2])
-        guides = F.interpolate(
-            windows.to(self.backbone.device, torch.float32), size, mode="bilinear", align_corners=True
-        )
-        refined: dict[str, list[Tensor]] = {label: [] for label in scores}
-        for number, guide in enumerate(guides):
+        pixels = windows.to(self.backbone.device, torch.float32)
+        for number, guide in enumerate(F.interpolate(pixels, size, mode="bilinear", align_corners=True)):
             pamr = Pamr(guide, self.protocol.pamr_dilations)
-            for label, found in scores.items():
-                one = found[number]
+            for found in scores.values():
+                one = found[number - len(windows)]
                 full = one.full() if isinstance(one, WindowScores) else one
-                refined[label].append(pamr.refine(full, self.protocol.pamr_iterations))
-        return {label: torch.stack(maps) for label, maps in refined.items()}
+                found[number - len(windows)] = pamr.refine(full, self.protocol.pamr_iterations)
 
-    def _patch_scores(self, method: Method, tokens: Tokens, windows: Tensor) -> Float[Tensor, "B Q h w"]:
-        scores = method.window_scores(tokens, self.text, windows)
+    def _patch_scores(
+        self, method: Method, passes: Sequence[_Pass], joined: JoinedTokens | None
+    ) -> Float[Tensor, "B Q h w"]:
+        if joined is None or self.protocol.windows == "apart":
+            scores = torch.cat([method.window_scores(one.tokens, self.text, one.seen) for one in passes])
+        else:
+            stacked = method.patch_scores(joined, self.text)[0]  # (Q, B * h, w)
+            scores = stacked.unflatten(1, (joined.windows, -1)).transpose(0, 1)
         if self.protocol.class_prior:
-            scores = scores * method.class_scores(tokens, self.text)[:, :, None, None]
+            prior = torch.cat([method.class_scores(one.tokens, self.text) for one in passes])
+            scores = scores * prior[:, :, None, None]
         return scores
+
+    def _graph(self, joined: JoinedTokens) -> PatchGraph:
+        """Patches of an image, bound by the keys of the last block."""
+        assert self.protocol.lposs_neighbours is not None, "protocols are checked for it"
+        keys = joined.qkv(joined.depth)[1][0, :, joined.prefix :]  # (heads, N, d)
+        return PatchGraph.of(keys.transpose(0, 1).flatten(1), joined.places, self.protocol.lposs_neighbours)
 
     def _guide(self, image: WindowedImage) -> Float[Tensor, "3 H W"]:
         if self.protocol.pamr_guide == "original":
             return self.backbone.preprocess(image.image)
         return input_guide(image.pixels, image.size)
 
-    def _score_map(self, image: WindowedImage, windows: dict[int, Tensor | WindowScores]) -> ScoreMap:
+    def _score_maps(
+        self, image: WindowedImage, windows: Mapping[str, Sequence[Tensor | WindowScores]]
+    ) -> dict[str, ScoreMap]:
+        return {label: self._score_map(image, windows[label]) for label in self.methods}
+
+    def _score_map(self, image: WindowedImage, windows: Sequence[Tensor | WindowScores]) -> ScoreMap:
         steps, grid = self.protocol.tlp_iterations, self.protocol.tlp_grid
         stitched = self.protocol.refines_stitched
         guide = self._guide(image) if stitched or steps else None
@@ -221,14 +277,12 @@ class Scorer:
             "guide": guide if stitched else None,
             "propagation": propagation,
         }
-        rows, columns = len(image.rows.starts), len(image.columns.starts)
-        ordered = [windows[number] for number in range(rows * columns)]
-        refined = tuple(window for window in ordered if isinstance(window, WindowScores))
+        refined = tuple(window for window in windows if isinstance(window, WindowScores))
         if refined:
             return PixelScores(windows=refined, **shared)
-        stacked = torch.stack([window for window in ordered if isinstance(window, Tensor)])  # (rows * columns, Q, h, w)
-        cells = stacked.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)
-        return PatchScores(cells=cells, **shared)
+        stacked = torch.stack([window for window in windows if isinstance(window, Tensor)])  # (rows * columns, Q, h, w)
+        grid = stacked.unflatten(0, (len(image.rows.starts), len(image.columns.starts)))
+        return PatchScores(cells=grid.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2), **shared)
 
 
 def seen_image(image: Image.Image, geometry: Geometry, resize_filter: str) -> Image.Image:

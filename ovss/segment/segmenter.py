@@ -38,6 +38,8 @@ class Segmenter:
         protocol: Name, file or `Protocol`; None is "window224", or "study" for the embedded model.
         background: Words of an additional background class (class 0), or a probability below which a pixel is
             background.
+        windows: "shared" lets the attention of the last block cross the borders of windows, "apart" does not; None:
+            what the protocol says.
 
     Example:
         >>> import ovss
@@ -47,7 +49,8 @@ class Segmenter:
         (192, 192)
 
     Raises:
-        InputError: Unknown names, words that cannot be used, a protocol that makes no sense for the model.
+        InputError: Unknown names, words that cannot be used, a protocol that makes no sense for the model, a method
+            that cannot share windows.
     """
 
     def __init__(
@@ -58,9 +61,10 @@ class Segmenter:
         *,
         protocol: str | Protocol | None = None,
         background: str | Sequence[str] | float | None = None,
+        windows: str | None = None,
     ) -> None:
         self.backbone = backbone = backbone_from(backbone)
-        self.protocol = resolve_protocol(protocol, backbone).for_words(classes, backbone.name)
+        self.protocol = resolve_protocol(protocol, backbone, windows).for_words(classes, backbone.name)
         if isinstance(background, int | float):
             self.protocol, background = _with_threshold(self.protocol, background), ()
         elif background is not None and not background:
@@ -159,11 +163,14 @@ def _array(image: Tensor) -> np.ndarray:
     return image.permute(1, 2, 0).cpu().numpy()
 
 
-def resolve_protocol(protocol: str | Protocol | None, backbone: Backbone) -> Protocol:
-    """A protocol from a name; None is `default_protocol`."""
-    if isinstance(protocol, Protocol):
-        return protocol
-    return load_protocol(protocol or default_protocol(backbone))
+def resolve_protocol(protocol: str | Protocol | None, backbone: Backbone, windows: str | None = None) -> Protocol:
+    """A protocol from a name, where None is `default_protocol`, and with another rule for windows where one is given.
+
+    Raises:
+        InputError: Unknown names.
+    """
+    found = protocol if isinstance(protocol, Protocol) else load_protocol(protocol or default_protocol(backbone))
+    return found if windows is None else replace(found, windows=windows)
 
 
 def _with_threshold(protocol: Protocol, threshold: float) -> Protocol:

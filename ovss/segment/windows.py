@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
@@ -19,7 +19,7 @@ from ovss.errors import InputError
 from ovss.images.resizing import opencv_bilinear
 from ovss.ingredients.interpolation import bilinear_matrix
 
-__all__ = ["Windows1D", "resize_image", "resized_size"]
+__all__ = ["Windows1D", "border_pairs", "resize_image", "resized_size"]
 
 
 class Windows1D(NamedTuple):
@@ -43,6 +43,22 @@ class Windows1D(NamedTuple):
     def overlapping(self) -> bool:
         """Whether two windows share a pixel."""
         return any(b - a < self.window for a, b in zip(self.starts, self.starts[1:], strict=False))
+
+
+def border_pairs(axis: Windows1D, target: int) -> Bool[np.ndarray, " target-1"]:
+    """Between which neighbouring pixels of the label map a window begins or ends.
+
+    Where the label map has another size than the image that was cut, a border lies between the last pixel of one side
+    and the first of the other, and every pair that reaches into that gap counts.
+
+    Args:
+        axis: The windows.
+        target: Length of the label map in pixels.
+    """
+    inner = {edge for start in axis.starts for edge in (start, start + axis.window)} - {0, axis.size}
+    borders = np.array(sorted(inner))[:, None]
+    centres = (np.arange(target) + 0.5) * axis.size / target - 0.5  # of the label map's pixels, in the image's
+    return np.asarray(((centres[:-1] < borders) & (centres[1:] > borders - 1)).any(axis=0))
 
 
 def resized_size(

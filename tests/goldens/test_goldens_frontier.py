@@ -8,6 +8,7 @@ import pytest
 import torch
 from method_helpers import golden_arrays, golden_backbone, golden_pixels, relative_difference
 
+from ovss.backbone import JoinedTokens
 from ovss.ingredients import Blur, aggregation_weights, attention_map, cosine_map, sharpest_heads
 from ovss.methods import create_method
 
@@ -168,6 +169,6 @@ def test_windows_of_glaclip_share_keys_and_values():
     # A similarity on the threshold moves a single row, which is what the reference allows.
     assert (apart < 1e-4).float().mean() >= 0.99
     assert apart.max() < 1e-2
-    eye = torch.eye(1176).view(1, 6, 196, 1176).transpose(0, 1).expand(6, 4, 196, 1176)
-    rows = method.mix(tokens, eye, offsets)[1, 0][torch.from_numpy(arrays["rows"])]
+    maps = method.mix(JoinedTokens([tokens], offsets), torch.eye(1176).expand(1, 4, 1176, 1176))[0, 0]
+    rows = maps[196:392][torch.from_numpy(arrays["rows"])]
     assert relative_difference(rows, arrays["attention_rows_window1"]) < 1e-4

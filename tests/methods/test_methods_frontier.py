@@ -5,10 +5,17 @@ import pytest
 import torch
 from method_helpers import random_backbone
 
+from ovss.backbone import JoinedTokens
 from ovss.errors import InputError
-from ovss.ingredients import Blur, balanced_attention, cls_outliers, sharpest_heads, similarity_attention
+from ovss.ingredients import (
+    Blur,
+    balanced_attention,
+    cls_outliers,
+    sharpest_heads,
+    similarity_attention,
+    surroundings,
+)
 from ovss.methods import create_method, resolve_methods
-from ovss.methods.glaclip import surroundings
 
 
 @pytest.fixture(scope="module")
@@ -269,12 +276,12 @@ class TestWindowsThatShare:
     @pytest.mark.parametrize("switches", [{}, {"window_beta": True}, {"size_gamma": False}], ids=str)
     def test_attention_is_that_of_the_formula_in_chunks_of_any_size(self, switches, monkeypatch):
         tokens = self.windows()
-        eye = torch.eye(105).view(3, 1, 35, 105).expand(3, 4, 35, 105)
-        expected = self.formula(tokens, self.OFFSETS, **switches).reshape(3, 35, 105)
+        expected = self.formula(tokens, self.OFFSETS, **switches)
         for entries in (2**23, 800):
-            monkeypatch.setattr("ovss.methods.glaclip.ENTRIES", entries)
-            got = create_method("glaclip", **switches).mix(tokens, eye, self.OFFSETS)
-            np.testing.assert_allclose(got[:, 2], expected, atol=2e-5)
+            monkeypatch.setattr("ovss.ingredients.attention._ENTRIES", entries)
+            joined = JoinedTokens([tokens], self.OFFSETS)
+            got = create_method("glaclip", **switches).mix(joined, torch.eye(105).expand(1, 4, 105, 105))
+            np.testing.assert_allclose(got[0, 2], expected, atol=2e-5)
 
     def test_with_one_window_sharing_changes_nothing(self, tokens):
         method = create_method("glaclip")
@@ -297,14 +304,20 @@ class TestWindowsThatShare:
 
     def test_patches_at_one_place_are_averaged_over_the_windows(self):
         queries = torch.arange(12.0).view(2, 6, 1)
-        got = surroundings(queries, (1, 6), torch.tensor([[0, 0], [0, 8]]), 4).flatten()
+        columns = torch.tensor([0, 4, 8, 12, 16, 20])
+
+        def at(shift):
+            x = torch.cat([columns, columns + shift])
+            return torch.stack([torch.zeros_like(x), x], dim=1)
+
+        got = surroundings(queries, (1, 6), at(8)).flatten()
         assert got[0] == pytest.approx((0 + 1) / 2)
         assert got[2] == pytest.approx((2 + 6 + 1 + 3) / 4)
-        apart = surroundings(queries, (1, 6), torch.tensor([[0, 0], [0, 7]]), 4).flatten()
+        apart = surroundings(queries, (1, 6), at(7)).flatten()
         assert apart[2] == pytest.approx((1 + 2 + 3) / 3)
 
     def test_another_number_of_offsets_is_refused(self, tokens):
-        with pytest.raises(InputError, match=r"glaclip: offsets must be \(2, 2\), not \(3, 2\)"):
+        with pytest.raises(InputError, match=r"offsets of 2 windows must be \(2, 2\), not \(3, 2\)"):
             create_method("glaclip").patch_embeddings(tokens, self.OFFSETS)
 
 
