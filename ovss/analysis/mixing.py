@@ -19,7 +19,7 @@ def has_attention(method: Method | type[Method]) -> bool:
 
 
 METHODS = tuple(name for name in list_methods() if has_attention(method_class(name)))
-"""Methods whose last block is one attention map; the dual-path ones mix over several blocks."""
+"""Methods whose last block is one attention map among the tokens of the image."""
 
 
 @torch.inference_mode()

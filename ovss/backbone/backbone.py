@@ -118,11 +118,26 @@ class Backbone:
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
         return (pixels - mean) / std
 
+    @property
+    def ffn_width(self) -> int:
+        """Number of neurons in the feed-forward network of a block."""
+        return self._blocks[0].module.mlp.c_fc.out_features
+
+    def normalise_input(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """`ln_pre`, the normalisation in front of block 1."""
+        return self._visual.ln_pre(x)
+
+    def begin(self, x: Float[Tensor, "B T D"], intervene: Intervention | None) -> Float[Tensor, "B T D"]:
+        """Hidden state 0 as a pass with an intervention starts from it; see `Intervention`."""
+        start = getattr(intervene, "start", None)
+        return x if start is None else start(self, x)
+
     def run_block(
         self, layer: int, x: Float[Tensor, "B T D"], grid: tuple[int, int], intervene: Intervention | None = None
     ) -> Float[Tensor, "B T D"]:
-        """Output of a block, changed where a pass intervenes."""
-        x = self.block(layer).forward(x)
+        """Output of a block, changed where a pass intervenes; see `Intervention`."""
+        block, inside = self.block(layer), getattr(intervene, "run", None)
+        x = block.forward(x) if inside is None else inside(block, x, layer, self.depth)
         return x if intervene is None else intervene(x, grid)
 
     def encode_tokens(
@@ -165,7 +180,7 @@ class Backbone:
         if not wanted or min(wanted) < 0 or max(wanted) > self.depth:
             raise InputError(f"layers {sorted(wanted)} must be a non-empty part of 0..{self.depth}")
         grid = (height // self.patch_size, width // self.patch_size)
-        x = self._embed(images.to(self.device, self.dtype), grid, position)
+        x = self.begin(self._embed(images.to(self.device, self.dtype), grid, position), intervene)
         states = {0: x} if 0 in wanted else {}
         for number in range(1, max(wanted) + 1):
             x = self.run_block(number, x, grid, intervene)
@@ -176,7 +191,7 @@ class Backbone:
     def _embed(self, images: Tensor, grid: tuple[int, int], position: str) -> Tensor:
         patches = self._visual.conv1(images).flatten(2).transpose(1, 2)  # (B, N, D)
         cls = self._visual.class_embedding.expand(len(patches), 1, -1)
-        return self._visual.ln_pre(torch.cat([cls, patches], dim=1) + self.position_embedding(grid, position))
+        return self.normalise_input(torch.cat([cls, patches], dim=1) + self.position_embedding(grid, position))
 
     def position_embedding(self, grid: tuple[int, int], rule: str = "scale") -> Float[Tensor, "T D"]:
         """Position embedding for a patch grid; CLS keeps its own row.

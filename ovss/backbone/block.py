@@ -55,6 +55,18 @@ class Block:
         projected = F.linear(self.norm(x), attention.in_proj_weight[rows], bias)  # (B, T, D)
         return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, T, d)
 
+    def attend(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """Attention of the block as it was trained, without the residual."""
+        return self.merge(F.scaled_dot_product_attention(*self.qkv(x)))
+
+    def neurons(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T F"]:
+        """Activations within the feed-forward network of `ln_2(x)`."""
+        return self.module.mlp.gelu(self.module.mlp.c_fc(self.module.ln_2(x)))
+
+    def project_neurons(self, fired: Float[Tensor, "B T F"]) -> Float[Tensor, "B T D"]:
+        """The rest of the feed-forward network, from its activations on; no residual."""
+        return self.module.ls_2(self.module.mlp.c_proj(fired))
+
     def merge(self, y: Float[Tensor, "B H T d"]) -> Float[Tensor, "B T D"]:
         """Join the heads and apply `out_proj` (and the layer scale of models that have one); no residual."""
         return self.module.ls_1(self.module.attn.out_proj(y.transpose(1, 2).flatten(2)))

@@ -13,7 +13,7 @@ from ovss.errors import InputError
 class JoinedTokens(Tokens):
     """One or more passes over the windows of one image, joined: CLS of all windows, then patches window by window.
 
-    To a method it is a batch of one image whose first `windows` tokens are CLS tokens, and whose grid stacks the
+    To a method it is a batch of one image whose first `prefix` tokens are CLS tokens, and whose grid stacks the
     windows' grids. What acts on each token alone gives what it gives window by window; attention among the tokens
     crosses the borders. Blocks are never run on the joined sequence: states come from the windows.
 
@@ -32,7 +32,8 @@ class JoinedTokens(Tokens):
         super().__init__(first.backbone, (windows * first.grid[0], first.grid[1]), {}, first.intervene)
         self._parts = tuple(parts)
         self._offsets = offsets
-        self.prefix = self.windows = windows
+        self.windows = windows
+        self.prefix = windows * first.prefix
 
     @property
     def batch(self) -> int:
@@ -48,9 +49,9 @@ class JoinedTokens(Tokens):
     def hidden(self, layer: int) -> Float[Tensor, "1 T D"]:
         """Hidden state `layer` of all windows; see `Tokens.hidden`."""
         if layer not in self._states:
-            states = [part.hidden(layer) for part in self._parts]
-            cls = [state[:, :1].flatten(0, 1) for state in states]
-            self._states[layer] = torch.cat([*cls, *(state[:, 1:].flatten(0, 1) for state in states)])[None]
+            states, own = [part.hidden(layer) for part in self._parts], self._parts[0].prefix
+            cls = [state[:, :own].flatten(0, 1) for state in states]
+            self._states[layer] = torch.cat([*cls, *(state[:, own:].flatten(0, 1) for state in states)])[None]
         return self._states[layer]
 
     def intervened(self, intervene: Intervention) -> "Tokens":

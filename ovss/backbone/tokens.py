@@ -11,7 +11,11 @@ from ovss.backbone.block import Block
 from ovss.errors import InputError
 
 Intervention = Callable[[Tensor, tuple[int, int]], Tensor]
-"""Change of a block's output (B, 1 + N, D) before the next block sees it, given the grid (h, w)."""
+"""Change of a block's output (B, 1 + N, D) before the next block sees it, given the grid (h, w).
+
+One that has a method `run(block, x, number, depth)` computes the block itself, too. One that has `registers` adds as
+many tokens behind CLS, by a method `start(backbone, x)` on hidden state 0.
+"""
 
 
 class Tokens:
@@ -36,7 +40,7 @@ class Tokens:
         intervene: What was done to the output of each block before the next one saw it; None: nothing.
 
     Attributes:
-        prefix: Number of tokens in front of the patches: CLS.
+        prefix: Number of tokens in front of the patches: CLS, and registers where an intervention adds them.
         windows: Number of windows that an image's tokens come from; more than one where windows are joined, see
             `JoinedTokens`.
     """
@@ -51,7 +55,8 @@ class Tokens:
         self.backbone = backbone
         self.grid = grid
         self.intervene = intervene
-        self.prefix = self.windows = 1
+        self.windows = 1
+        self.prefix = 1 + getattr(intervene, "registers", 0)
         self._states = states
         self._passes: dict[Intervention, Tokens] = {}
         self._qkv: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
@@ -116,7 +121,8 @@ class Tokens:
             InputError: Hidden state 0 was not kept.
         """
         if intervene not in self._passes:
-            self._passes[intervene] = Tokens(self.backbone, self.grid, {0: self.hidden(0)}, intervene)
+            start = self.backbone.begin(self.hidden(0), intervene)
+            self._passes[intervene] = Tokens(self.backbone, self.grid, {0: start}, intervene)
         return self._passes[intervene]
 
     def block(self, layer: int) -> Block:

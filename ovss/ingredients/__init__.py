@@ -49,7 +49,7 @@ from ovss.ingredients.coherence import (
     patch_labels,
     restrict_attention,
 )
-from ovss.ingredients.distraction import OPENAI_CHANNELS, Blur
+from ovss.ingredients.distraction import Blur, redistribute
 from ovss.ingredients.feedback import feedback_attention, first_labels
 from ovss.ingredients.places import surroundings
 from ovss.ingredients.regions import (
@@ -63,18 +63,19 @@ from ovss.ingredients.regions import (
     name_by_mean,
     name_by_vote,
 )
+from ovss.ingredients.registers import Register, find_register_neurons
 
 __all__ = [
     "DENOISERS",
     "DETECTORS",
     "NAMINGS",
-    "OPENAI_CHANNELS",
     "PAIRS",
     "VOID",
     "Blur",
     "RegionMeans",
     "RegionNaming",
     "RegionVotes",
+    "Register",
     "WindowScores",
     "WindowStitcher",
     "aggregation_weights",
@@ -94,6 +95,7 @@ __all__ = [
     "feedback_attention",
     "find_anomalies",
     "find_regions",
+    "find_register_neurons",
     "first_labels",
     "gaussian_window",
     "kdist_scores",
@@ -107,6 +109,7 @@ __all__ = [
     "neighbourhood",
     "patch_labels",
     "patch_qkv",
+    "redistribute",
     "repair",
     "restrict_attention",
     "row_chunks",

@@ -1,4 +1,4 @@
-"""Patches that massive channels distract, blended with their neighbourhood after every block (RF-CLIP)."""
+"""RF-CLIP: patches that massive channels distract are blended after each block, gathered attention is redistributed."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -7,6 +7,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ovss.backbone import Backbone, Block
+from ovss.errors import InputError
+from ovss.ingredients.attention import attention_map
+
+_LEFT = 0.6
+"""Share of its attention that a column keeps where attention gathers (authors' code)."""
 OPENAI_CHANNELS = {
     (12, 768, 16): (4, 162, 189, 326, 429, 474, 633, 713),
     (24, 1024, 14): (250, 261, 437, 650, 720, 779, 936, 1005),
@@ -19,12 +25,39 @@ class Blur:
     """What is done to the output of each block: distracted patches are blended with their neighbourhood.
 
     A patch is distracted where one of the channels holds more than sigma / D of what the patch holds above its least
-    channel.
+    channel. With `refocus`, attention is redistributed in all blocks but the last, see `redistribute`.
     """
 
     channels: tuple[int, ...]
     sigma: float
     alpha: float
+    refocus: float | None = None
+
+    @classmethod
+    def of(
+        cls, model: Backbone, channels: tuple[int, ...] | None, sigma: float, alpha: float, refocus: float | None
+    ) -> "Blur":
+        """With the massive channels of a model, where they are published and none are given.
+
+        Raises:
+            InputError: No channels are given for weights whose massive channels are unknown, or one is not there.
+        """
+        published = OPENAI_CHANNELS.get((model.depth, model.width, model.patch_size), ())
+        channels = channels or (published if model.pretrained == "openai" else ())
+        if not channels:
+            raise InputError(f"rfclip: the massive channels of '{model.name}' are unknown; give channels=(...)")
+        if max(channels) >= model.width:
+            raise InputError(f"rfclip: channels={max(channels)} is outside 0..{model.width - 1} of '{model.name}'")
+        return cls(channels, sigma, alpha, refocus)
+
+    def run(self, block: Block, x: Float[Tensor, "B T D"], number: int, depth: int) -> Float[Tensor, "B T D"]:
+        """A block, before its output is blended."""
+        if self.refocus is None or number == depth:
+            return block.forward(x)
+        qkv = block.qkv(x)
+        maps = redistribute(attention_map(qkv, "qk"), self.refocus)
+        x = x + block.merge(maps.to(x.dtype) @ qkv[2])
+        return x + block.ffn(x)
 
     def __call__(self, x: Float[Tensor, "B T D"], grid: tuple[int, int]) -> Float[Tensor, "B T D"]:
         """States with distracted patches blended; CLS and the others stay."""
@@ -53,3 +86,21 @@ def neighbourhood(
         rows = inside.nonzero().squeeze(1)
         total[rows] += patches[image[rows], y[rows] * grid[1] + x[rows]]
     return total / 9
+
+
+def redistribute(maps: Float[Tensor, "B H T T"], threshold: float) -> Float[Tensor, "B H T T"]:
+    """Attention among patches, head by head, taken in part from the patches where it gathers.
+
+    Args:
+        maps: Attention, CLS first; its row and column stay.
+        threshold: Attention gathers at a patch to which patches give more than this much, summed and divided by T. It
+            is left 0.6 of that, and what is taken goes to a row's other patches in proportion to what they have.
+    """
+    patches = maps[..., 1:, 1:]
+    gathers = patches.sum(-2, keepdim=True) / maps.shape[-1] > threshold  # (B, H, 1, N)
+    gathered, others = patches * gathers, patches * ~gathers
+    taken = (1 - _LEFT) * gathered.sum(-1, keepdim=True)
+    result = maps.clone()
+    # Where a row has no others, the tiny amount lets what was taken vanish, as in the authors' code.
+    result[..., 1:, 1:] = _LEFT * gathered + others * (1 + taken / (others.sum(-1, keepdim=True) + 1e-8))
+    return result

@@ -95,7 +95,12 @@ def create_method(name: str, **hyperparameters: Any) -> Method:
         if key not in known:
             hint = suggest(key, known) or " It has none."
             raise InputError(f"method '{name}' has no parameter '{key}'.{hint}")
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in hyperparameters.items()})
+    return cls(**{key: _as_tuple(value) for key, value in hyperparameters.items()})
+
+
+def _as_tuple(value: Any) -> Any:
+    # JSON and TOML have lists only.
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def resolve_methods(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.errors import InputError
-from ovss.ingredients import OPENAI_CHANNELS, Blur, attention_map, cosine_map, keep_similar, key_attention
+from ovss.ingredients import Blur, attention_map, cosine_map, keep_similar, key_attention
 from ovss.methods.base import Method, Paper, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
@@ -39,7 +39,7 @@ class RfClip(Method):
         layers="all blocks, of a pass of its own from the input of block 1 on",
         deviations=(
             "distracted patches are blended in all channels, as in the authors' code; the paper replaces few",
-            "attention is not redistributed: the step is switched off in the authors' code",
+            "attention is not redistributed unless refocus is given: the step is switched off in the authors' code",
             "the text side, hierarchical prompts and image scores, is left out: it belongs to the protocol",
             "massive channels are known for OpenAI's ViT-B/16 and ViT-L/14 only and must be given for other weights",
             "written from a transcription of the authors' code",
@@ -52,6 +52,9 @@ class RfClip(Method):
     sigma: float = parameter(5.0, "share of a channel that distracts, in mean shares", "authors' code", "(0, inf)")
     alpha: float = parameter(0.4, "weight of the neighbourhood in a distracted patch", "authors' code", "[0, 1]")
     beta: float = parameter(0.4, "cosine from which patches count as alike", "authors' code")
+    refocus: float | None = parameter(
+        None, "mean attention above which a patch loses some, the paper's 0.1; None: off", "authors' code", "[0, inf)"
+    )
 
     def layers(self, depth: int) -> frozenset[int]:
         """Hidden states read: the input of block 1, where the method's own pass starts.
@@ -69,19 +72,8 @@ class RfClip(Method):
         return True
 
     def blurred(self, tokens: Tokens) -> Tokens:
-        """The method's own pass.
-
-        Raises:
-            InputError: No channels are given for weights whose massive channels are unknown, or one is not there.
-        """
-        model = tokens.backbone
-        published = OPENAI_CHANNELS.get((model.depth, model.width, model.patch_size), ())
-        channels = self.channels or (published if model.pretrained == "openai" else ())
-        if not channels:
-            raise InputError(f"rfclip: the massive channels of '{model.name}' are unknown; give channels=(...)")
-        if max(channels) >= model.width:
-            raise InputError(f"rfclip: channels={max(channels)} is outside 0..{model.width - 1} of '{model.name}'")
-        return tokens.intervened(Blur(channels, self.sigma, self.alpha))
+        """The method's own pass; see `Blur`."""
+        return tokens.intervened(Blur.of(tokens.backbone, self.channels, self.sigma, self.alpha, self.refocus))
 
     def guide(self, own: Tokens) -> Float[Tensor, "B T D"]:
         """Mean of the outputs of all blocks."""

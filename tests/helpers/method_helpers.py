@@ -12,7 +12,7 @@ from paths import shared_path
 
 from ovss.backbone import Backbone, Tokens
 
-NEEDED = {"rfclip": {"channels": (1, 5, 14)}}
+NEEDED = {"rfclip": {"channels": (1, 5, 14)}, "registers": {"neurons": ((1, 3), (2, 0), (2, 7))}}
 """Parameters without which a method does not run on weights that are not OpenAI's."""
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 

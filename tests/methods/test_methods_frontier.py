@@ -11,6 +11,7 @@ from ovss.ingredients import (
     Blur,
     balanced_attention,
     cls_outliers,
+    redistribute,
     sharpest_heads,
     similarity_attention,
     surroundings,
@@ -227,6 +228,44 @@ class TestOwnPass:
         assert (changed != x).any(-1)[0].nonzero().flatten().tolist() == [3]
         neighbours = x[0, [2, 3, 5, 6]].sum(0) / 9  # padding counts as zeros
         torch.testing.assert_close(changed[0, 3], (x[0, 3] + neighbours) / 2)
+
+    def test_redistributed_attention_is_that_of_the_formula(self):
+        maps = torch.softmax(4 * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(7)), dim=-1)
+        maps[0, 0, 1:, 1:] = torch.eye(7)[2] * (1 - maps[0, 0, 1:, :1])  # all of it gathers at one patch
+        got = redistribute(maps, 0.1).numpy()
+        changed = 0
+        for image, head in np.ndindex(2, 3):
+            expected = maps[image, head].double().numpy().copy()
+            given = [sum(expected[row, 1:][patch] for row in range(1, 8)) / 8 for patch in range(7)]
+            crowded = [patch for patch in range(7) if given[patch] > 0.1]
+            changed += len(crowded)
+            for row in range(1, 8):
+                before = expected[row, 1:].copy()
+                rest = sum(before[patch] for patch in range(7) if patch not in crowded)
+                freed = sum(0.4 * before[patch] for patch in crowded)
+                for patch in range(7):
+                    if patch in crowded:
+                        expected[row, 1 + patch] = 0.6 * before[patch]
+                    else:
+                        expected[row, 1 + patch] = before[patch] + freed * before[patch] / (rest + 1e-8)
+            np.testing.assert_allclose(got[image, head], expected, atol=1e-6)
+        assert changed > 6
+        np.testing.assert_allclose(got.sum(-1)[1], 1, atol=1e-5)
+
+    def test_refocusing_changes_every_block_but_the_last(self, tokens):
+        plain, never, often = (
+            create_method("rfclip", channels=(1, 5), refocus=value).blurred(tokens) for value in (None, 1.0, 0.05)
+        )
+        for number in (1, 6, 12):
+            torch.testing.assert_close(never.hidden(number), plain.hidden(number), atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(often.hidden(1), plain.hidden(1), atol=1e-3)
+        last = Blur((1, 5), 5.0, 0.4)(tokens.block(12).forward(often.hidden(11)), tokens.grid)
+        torch.testing.assert_close(often.hidden(12), last)
+        q, k, v = tokens.qkv(1)
+        maps = redistribute(torch.softmax(q @ k.mT / 4, dim=-1), 0.05)
+        first = tokens.hidden(0) + tokens.block(1).merge(maps @ v)
+        first = Blur((1, 5), 5.0, 0.4)(first + tokens.block(1).ffn(first), tokens.grid)
+        torch.testing.assert_close(often.hidden(1), first, atol=1e-5, rtol=1e-5)
 
     def test_all_stands_for_methods_that_run_on_any_weights(self):
         chosen = resolve_methods("all")

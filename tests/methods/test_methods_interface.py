@@ -33,7 +33,7 @@ def pictures(batch=2, rows=5, columns=7, seed=0):
 def test_all_methods_are_listed():
     assert NAMES == [
         "clip", "maskclip", "clip_surgery", "sclip", "gem", "clearclip", "resclip", "naclip", "cliptrase", "scclip",
-        "clipseg_aaai25", "cliper", "dihclip", "glaclip", "pearl", "proxyclip", "rfclip", "sfp", "compose",
+        "clipseg_aaai25", "cliper", "dihclip", "glaclip", "pearl", "proxyclip", "registers", "rfclip", "sfp", "compose",
     ]  # fmt: skip
 
 

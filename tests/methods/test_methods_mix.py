@@ -57,8 +57,8 @@ def whole_map(method, tokens):
     return method.mix(tokens, torch.eye(size).expand(tokens.batch, tokens.backbone.heads, size, size))
 
 
-def test_every_method_but_the_dual_paths_has_one_map():
-    assert set(list_methods()) - set(METHODS) == {"clip_surgery", "gem"}
+def test_every_method_but_the_dual_paths_and_the_one_with_another_token_has_one_map():
+    assert set(list_methods()) - set(METHODS) == {"clip_surgery", "gem", "registers"}
     for name in list_methods():
         assert has_attention(create_method(name, **NEEDED.get(name, {}))) == (name in METHODS)
 
@@ -113,7 +113,7 @@ def test_the_map_of_cliptrase_equals_the_authors():
     assert relative_difference(maps, expected) < 1e-4
 
 
-@pytest.mark.parametrize("name", ["gem", "clip_surgery"])
+@pytest.mark.parametrize("name", ["gem", "clip_surgery", "registers"])
 def test_a_method_without_one_map_is_refused_by_name(tokens, name):
     with pytest.raises(InputError, match=f"method '{name}' has no single attention map"):
         create_method(name, **NEEDED.get(name, {})).mix(tokens)
