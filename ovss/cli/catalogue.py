@@ -40,6 +40,7 @@ class Description:
         summary: Docstring of its class, on one line.
         paper: Fields of its `Paper`.
         own_pass: Whether it costs one more backbone pass.
+        shares_windows: Whether it can run with windows='shared'.
         parameters: In the order of the fields.
     """
 
@@ -47,6 +48,7 @@ class Description:
     summary: str
     paper: Mapping[str, Any]
     own_pass: bool
+    shares_windows: bool
     parameters: tuple[Hyperparameter, ...]
 
 
@@ -70,7 +72,7 @@ def describe_class(cls: "type[Method]") -> Description:
         for item in fields(cls)
     )
     summary = " ".join((cls.__doc__ or "").split())
-    return Description(cls.name, summary, vars(cls.paper), cls.own_pass, tuple(rows))
+    return Description(cls.name, summary, vars(cls.paper), cls.own_pass, cls.shares_windows, tuple(rows))
 
 
 class _NotLiteralError(ValueError):
@@ -172,9 +174,9 @@ def _read_class(node: ast.ClassDef, module: _Module) -> Description:
                 row = {"domain": None, **given, "name": _name(line.target), "type": ast.unparse(line.annotation)}
                 rows.append(Hyperparameter(**row))
     paper = _paper_defaults() | _call(values["paper"], module, "Paper", ())
-    own_pass = _value(values["own_pass"], module) if "own_pass" in values else False
+    switches = [_value(values[key], module) if key in values else False for key in ("own_pass", "shares_windows")]
     summary = " ".join((ast.get_docstring(node) or "").split())
-    return Description(_value(values["name"], module), summary, paper, own_pass, tuple(rows))
+    return Description(_value(values["name"], module), summary, paper, *switches, tuple(rows))
 
 
 def _call(node: ast.AST, module: _Module, function: str, order: tuple[str, ...]) -> dict[str, Any]:

@@ -47,11 +47,12 @@ def describe(name: str) -> list[ParameterRow]:
 
 
 def overview() -> str:
-    """A table with a line per method."""
-    rows = [("method", "passes", "venue", "arXiv", "title")]
+    """A table with a line per method: its backbone passes, and whether it can run with windows='shared'."""
+    rows = [("method", "passes", "shares", "venue", "arXiv", "title")]
     for name, method in describe_methods().items():
         paper = method.paper
-        rows.append((name, str(1 + method.own_pass), paper["venue"], paper["arxiv"] or "-", paper["title"]))
+        passes, shares = str(1 + method.own_pass), "yes" if method.shares_windows else "-"
+        rows.append((name, passes, shares, paper["venue"], paper["arxiv"] or "-", paper["title"]))
     return text_table(rows)
 
 
@@ -70,6 +71,8 @@ def details(name: str) -> str:
     lines += textwrap.wrap(f"Blocks: {paper['layers']}.", _WIDTH)
     if method.own_pass:
         lines += ["Cost: one backbone pass of its own beside the shared one, since states change between the blocks."]
+    if method.shares_windows:
+        lines += ["Windows: can run with windows='shared', attention over all windows of an image."]
     rows = describe(name)
     if rows:
         head = ("parameter", "default", "values")

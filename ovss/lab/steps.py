@@ -31,6 +31,6 @@ def score_steps(backbone: Backbone, windows: Tensor) -> list[Subject]:
     patches = torch.randn(count, QUERIES, *tokens.grid, generator=generator).to(backbone.device) / 10
     pixels = torch.randn(QUERIES, height, count * width, generator=generator).to(backbone.device) / 10
     return [
-        Subject("tlp alone", lambda: tlp(image, pixels, text)),
-        Subject("lposs alone", lambda: lposs(patches, keys, places)),
+        Subject("tlp alone", lambda: tlp(image, pixels, text), 0),
+        Subject("lposs alone", lambda: lposs(patches, keys, places), 0),
     ]

@@ -57,10 +57,11 @@ _CLIPTRASE_336 = 1.15
 
 
 class Subject(NamedTuple):
-    """Something that is timed."""
+    """Something that is timed, and how many backbone passes it takes."""
 
     name: str
     run: Callable[[], object]
+    passes: int = 1
 
 
 class Timing(NamedTuple):
@@ -105,7 +106,7 @@ def subjects_for(
                 results.append(method.patch_embeddings(tokens))
         return results
 
-    alone = [Subject(method.label, lambda method=method: one_pass([method])) for method in methods]
+    alone = [Subject(method.label, lambda method=method: one_pass([method]), 1 + method.own_pass) for method in methods]
     together = [Subject(f"{len(shared)} methods, one pass", lambda: one_pass(shared))] if shared else []
     return [Subject(BASELINE, plain), *alone, *together]
 

@@ -40,6 +40,26 @@ def test_one_image(folder, tmp_path, capsys):
         assert set(np.unique(np.asarray(mask))) <= {0, 1}
 
 
+def test_windows_share_where_the_option_says_so_and_methods_that_cannot_are_one_line(folder, tmp_path, capsys):
+    image, masks = str(folder / "scene0.png"), []
+    for options in ([], ["--windows", "apart"], ["--windows", "shared"]):
+        out = tmp_path / "-".join(["out", *options[1:]])
+        assert main(["segment", image, "-c", "grass; sky; star; cat", "-o", str(out), *options]) == 0
+        masks.append((out / "scene0_mask.png").read_bytes())
+    assert masks[0] == masks[1] != masks[2]
+    capsys.readouterr()
+    shared = ["--data", "scenes", "--limit", "1", "--windows", "shared"]
+    assert main(["evaluate", "--methods", "clearclip", *shared]) == 0
+    capsys.readouterr()
+    for command in (
+        ["evaluate", "--methods", "gem", *shared],
+        ["segment", image, "-c", "cat", "--method", "gem", "--windows", "shared"],
+    ):
+        assert main(command) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert "method 'gem' cannot run with windows='shared'; these can: clip, sclip, clearclip" in error
+
+
 def test_a_folder_with_bad_files_is_finished_and_the_bad_ones_are_listed(folder, tmp_path, capsys):
     assert main(["segment", str(folder), "-c", "grass; sky", "-o", str(tmp_path)]) == 1
     output = capsys.readouterr()

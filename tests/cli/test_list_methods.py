@@ -4,7 +4,7 @@ import pytest
 
 from ovss.cli import main
 from ovss.cli.methods import describe
-from ovss.methods import list_methods
+from ovss.methods import list_methods, method_class
 
 
 def test_the_list_names_every_method_and_its_paper(capsys):
@@ -27,11 +27,20 @@ def test_one_method_shows_parameters_defaults_and_sources(name, capsys):
 def test_the_list_and_the_page_say_which_method_needs_a_pass_of_its_own(capsys):
     main(["methods"])
     passes = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()[1:]}
-    assert [name for name, count in passes.items() if count != "1"] == ["rfclip"]
-    assert passes["rfclip"] == "2"
-    for name in ("rfclip", "sfp"):
+    assert {name: count for name, count in passes.items() if count != "1"} == {"registers": "2", "rfclip": "2"}
+    for name in ("rfclip", "registers", "sfp"):
         main(["methods", name])
-        assert ("one backbone pass of its own" in capsys.readouterr().out) == (name == "rfclip")
+        assert ("one backbone pass of its own" in capsys.readouterr().out) == (name != "sfp")
+
+
+def test_the_list_and_the_page_say_which_method_can_share_windows(capsys):
+    main(["methods"])
+    shares = {line.split()[0]: line.split()[2] for line in capsys.readouterr().out.splitlines()[1:]}
+    able = {name for name in list_methods() if method_class(name).shares_windows}
+    assert {name for name, word in shares.items() if word == "yes"} == able
+    for name in ("naclip", "gem"):
+        main(["methods", name])
+        assert ("windows='shared'" in capsys.readouterr().out) == (name == "naclip")
 
 
 def test_naclip_page(capsys):

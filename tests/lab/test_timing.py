@@ -48,6 +48,24 @@ def test_command_prints_a_table_and_writes_all_timings(tmp_path, capsys):
     assert {row["subject"] for row in document["summary"]} == {BASELINE, "naclip"}
 
 
+def test_steps_on_scores_are_timed_alone_and_the_table_says_how_many_passes_each_takes(tmp_path, monkeypatch):
+    monkeypatch.setattr("ovss.methods.default_methods", lambda: ["naclip"])
+    file = tmp_path / "bench.json"
+    options = ["--model", "ViT-S-32-alt", "--windows", "2", "--rounds", "1", "--size", "64", "--no-shared"]
+    assert main(["bench", *options, "--device", "cpu", "--json", str(file)]) == 0
+    summary = {row["subject"]: row for row in json.loads(file.read_text())["summary"]}
+    passes = {BASELINE: 1, "naclip": 1, "tlp alone": 0, "lposs alone": 0}
+    assert {name: row["passes"] for name, row in summary.items()} == passes
+    assert all(row["wall_ms"] > 0 for row in summary.values())
+
+
+def test_a_method_with_a_pass_of_its_own_takes_two():
+    backbone = random_backbone(depth=4, width=32)
+    methods = [create_method("rfclip", channels=(1, 2)), create_method("naclip")]
+    subjects = subjects_for(backbone, methods, smooth_windows(1, 64, 0))
+    assert [subject.passes for subject in subjects] == [1, 2, 1]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
