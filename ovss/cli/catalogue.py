@@ -7,8 +7,10 @@ together.
 
 import ast
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,20 +57,21 @@ class Description:
 @cache
 def describe_methods() -> dict[str, Description]:
     """Every method by name, in the order of `list_methods`."""
-    try:
-        return read_descriptions()
-    except _NotLiteralError:
-        from ovss.methods import list_methods, method_class
+    with suppress(_NotLiteralError):
+        if not entry_points(group="ovss.methods"):
+            return read_descriptions()
+    from ovss.methods import list_methods, method_class
 
-        return {name: describe_class(method_class(name)) for name in list_methods()}
+    return {name: describe_class(method_class(name)) for name in list_methods()}
 
 
 def describe_class(cls: "type[Method]") -> Description:
     """A method as its class describes it."""
-    from ovss.methods.parameters import type_name
+    from ovss.methods.parameters import default_of, type_name
 
+    said = {"domain": None, "help": "not described", "source": "its class"}
     rows = (
-        Hyperparameter(item.name, type_name(item.type), item.default, **item.metadata)  # domain, help, source
+        Hyperparameter(item.name, type_name(item.type), default_of(item), **said | dict(item.metadata))
         for item in fields(cls)
     )
     summary = " ".join((cls.__doc__ or "").split())

@@ -36,6 +36,14 @@ def add_command(commands: Any) -> None:
         metavar="METHOD",
         help="names, optionally with parameters as in 'naclip(sigma=2.0)'; default: all",
     )
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="Python file that registers methods of your own; may be repeated",
+    )
     parser.add_argument("--data", required=True, help="see 'ovss list datasets'; scenes needs no files")
     parser.add_argument(
         "--root", type=Path, help="folder of the data set, as its authors distribute or mmsegmentation prepares it"
@@ -71,7 +79,10 @@ def add_command(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     """Evaluate and print the table; returns 0, or 1 when images were skipped."""
     from ovss.evaluation import evaluate
+    from ovss.methods import load_plugin
 
+    for plugin in arguments.plugin:
+        load_plugin(plugin)
     require_positive(arguments, "limit", "batch_size", "shard_size", "worker_timeout")
     dataset = open_dataset(arguments, arguments.data, arguments.split)
     backbone = backbone_from(arguments)

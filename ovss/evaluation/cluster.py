@@ -9,6 +9,7 @@ find the data set and the weights under the same paths).
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +25,10 @@ from ovss.errors import InputError
 from ovss.evaluation.job import Job
 from ovss.evaluation.pipeline import Pipeline
 from ovss.evaluation.records import Record, Shard
+from ovss.provenance.sources import is_ours
 
 try:
+    import cloudpickle
     import distributed
     from distributed.diagnostics.plugin import WorkerPlugin as _Plugin
 except ModuleNotFoundError as missing:
@@ -111,6 +114,17 @@ class Evaluator(_Plugin):
         self.source = source
         self.skip_bad = skip_bad
         self.threads = threads
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Methods of one's own travel as code: workers need not have the file or the notebook they stand in."""
+        for method in self.job.methods.values():
+            module = type(method).__module__
+            if not is_ours(module) and module != "__main__":
+                cloudpickle.register_pickle_by_value(sys.modules[module])
+        return vars(self) | {"job": cloudpickle.dumps(self.job)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, job=cloudpickle.loads(state["job"]))
 
     def setup(self, worker: Any) -> None:
         """Called by Dask when the worker gets this plugin."""

@@ -4,11 +4,12 @@ import math
 import types
 import typing
 from dataclasses import Field, field
+from functools import cache
 from typing import Any
 
 from ovss.errors import InputError
 
-__all__ = ["type_name"]
+__all__ = ["default_of", "parameter", "type_name"]
 
 
 def parameter(default: Any, help: str, source: str, domain: str | tuple[str, ...] | None = None) -> Any:
@@ -24,15 +25,21 @@ def parameter(default: Any, help: str, source: str, domain: str | tuple[str, ...
     return field(default=default, metadata={"help": help, "source": source, "domain": domain})
 
 
-def check_parameter(method: str, item: "Field[Any]", value: Any) -> None:
-    """Check a value against the type and the domain of its field.
+def check_parameter(owner: type, method: str, item: "Field[Any]", value: Any) -> None:
+    """Check a value against the type and, where `parameter` made the field, the domain.
+
+    Args:
+        owner: Class of the method.
+        method: Its name, for the message.
+        item: The field.
+        value: What it is to hold.
 
     Raises:
         InputError: The value does not fit; the message names method, parameter, value and domain.
     """
-    domain = item.metadata["domain"]
-    if not _has_type(value, item.type):
-        raise InputError(f"{method}: {item.name}={value!r} is not of type {type_name(item.type)}")
+    domain, kind = item.metadata.get("domain"), _types(owner).get(item.name, Any)
+    if not _has_type(value, kind):
+        raise InputError(f"{method}: {item.name}={value!r} is not of type {type_name(kind)}")
     if value is None or domain is None or isinstance(value, bool):
         return
     entries = value if isinstance(value, tuple) else (value,)
@@ -43,10 +50,28 @@ def check_parameter(method: str, item: "Field[Any]", value: Any) -> None:
         raise InputError(f"{method}: {item.name}={value!r} is outside {domain}")
 
 
+def default_of(item: "Field[Any]") -> Any:
+    """The value of a field that the user does not give."""
+    # Not compared with MISSING: a class that came from another process has a copy of it.
+    return item.default_factory() if callable(item.default_factory) else item.default
+
+
+@cache
+def _types(owner: type) -> dict[str, Any]:
+    """Types of the fields; none where an annotation names something that is not there."""
+    try:
+        return typing.get_type_hints(owner)
+    except (NameError, TypeError):
+        return {}
+
+
 def _has_type(value: Any, wanted: Any) -> bool:
-    if isinstance(wanted, types.UnionType):
+    origin = typing.get_origin(wanted)
+    if isinstance(wanted, types.UnionType) or origin is typing.Union:
         return any(_has_type(value, option) for option in typing.get_args(wanted))
-    if typing.get_origin(wanted) is tuple:
+    if origin is typing.Literal:
+        return value in typing.get_args(wanted)
+    if origin is tuple:
         kinds = typing.get_args(wanted)
         rest = kinds[0] if kinds[-1] is Ellipsis else None
         return isinstance(value, tuple) and (
@@ -58,7 +83,10 @@ def _has_type(value: Any, wanted: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if wanted is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return value is None if wanted is types.NoneType else isinstance(value, wanted)
+    if wanted is types.NoneType:
+        return value is None
+    kind = origin or wanted
+    return kind is Any or not isinstance(kind, type) or isinstance(value, kind)
 
 
 def _inside(value: float, interval: str) -> bool:

@@ -7,7 +7,9 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from ovss.errors import InputError, suggest
-from ovss.methods.base import Method
+from ovss.methods.base import Method, check_class
+
+__all__ = ["READING_ORDER", "method_class", "register"]
 
 __all__ = ["parse_method"]
 
@@ -32,9 +34,15 @@ _REGISTRY: dict[str, type[Method]] = {}
 def register(cls: _M) -> _M:
     """Class decorator: make a method known under its `name`.
 
+    A class that is defined again under the same name and in the same place, as a notebook cell that is run twice does,
+    takes the place of the earlier one.
+
     Raises:
-        InputError: Another class has this name already.
+        InputError: Another class has this name already, or this one lacks what a method must say of itself.
     """
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
+        raise InputError(f"'{getattr(cls, '__qualname__', cls)}' must inherit from ovss.Method to be a method")
+    check_class(cls)
     known = _REGISTRY.get(cls.name, cls)
     if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
         raise InputError(f"method '{cls.name}' is defined twice: in {known.__module__} and in {cls.__module__}")

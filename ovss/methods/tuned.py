@@ -4,6 +4,7 @@ from dataclasses import fields
 
 from ovss.errors import InputError
 from ovss.methods.base import Method
+from ovss.methods.parameters import default_of
 from ovss.methods.registry import create_method, list_methods, method_class
 from ovss.protocols import Protocol
 
@@ -33,7 +34,7 @@ def _tuned(method: Method, protocol: Protocol) -> Method:
     if not tuned:
         return method
     chosen = {item.name: getattr(method, item.name) for item in fields(method)}
-    changed = {item.name for item in fields(method) if chosen[item.name] != item.default}
+    changed = {item.name for item in fields(method) if chosen[item.name] != default_of(item)}
     try:
         return create_method(method.name, **chosen | {key: tuned[key] for key in tuned if key not in changed})
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Code of methods from outside this package, as part of a run's key: a class in a notebook cell or a file of one's own.
+"""Code of methods from outside this package, as part of a run's key: of a notebook, a file or another package.
 
 What is hashed is the code that runs (instructions, constants, defaults) rather than text, so that a file which was
 edited after its import cannot pass for what computed the numbers, and comments, docstrings and layout do not count.
@@ -15,7 +15,7 @@ import linecache
 import sys
 import sysconfig
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -60,9 +60,10 @@ def outside_code(methods: Mapping[str, object], *, needed: bool) -> dict[str, st
     found = {}
     for label, method in methods.items():
         kind = type(method)
-        if not any(_is_own(part.__module__, part.__qualname__) for part in kind.__mro__):
+        packages = _installed_packages(kind)
+        if not packages and not any(_is_own(part.__module__, part.__qualname__) for part in kind.__mro__):
             continue
-        reader = _Reader(label, needed)
+        reader = _Reader(label, needed, packages)
         code = reader.read(kind, kind.__qualname__)
         found[label] = digest([code, source_digest(*sorted(reader.modules))])
     return found
@@ -71,12 +72,17 @@ def outside_code(methods: Mapping[str, object], *, needed: bool) -> dict[str, st
 class _Reader:
     """Describes objects by digests that follow from their contents.
 
+    Args:
+        method: Label of the method, for messages.
+        needed: Whether what cannot be described is refused.
+        packages: Installed packages whose code is described as the user's own is.
+
     Attributes:
         modules: Modules of this package that what was read uses.
     """
 
-    def __init__(self, method: str, needed: bool) -> None:
-        self.method, self.needed = method, needed
+    def __init__(self, method: str, needed: bool, packages: Set[str]) -> None:
+        self.method, self.needed, self.packages = method, needed, packages
         self.modules: set[str] = set()
         self._found: dict[int, Any] = {}
         self._held: list[object] = []
@@ -101,7 +107,7 @@ class _Reader:
         return self._data(value, name)
 
     def _class(self, cls: type) -> Any:
-        if not _is_own(cls.__module__, cls.__qualname__):
+        if not self._is_read(cls.__module__, cls.__qualname__):
             return self._foreign(cls.__module__, cls.__qualname__)
         parts = []
         for name, value in sorted(vars(cls).items()):
@@ -113,7 +119,7 @@ class _Reader:
         return ["class", cls.__qualname__, [self.read(base, base.__name__) for base in cls.__bases__], parts, defaults]
 
     def _function(self, function: types.FunctionType, name: str) -> Any:
-        if not _is_own(function.__module__ or "", function.__qualname__):
+        if not self._is_read(function.__module__ or "", function.__qualname__):
             return self._foreign(function.__module__, function.__qualname__)
         code = function.__code__
         if self.needed and not linecache.getlines(code.co_filename, function.__globals__):
@@ -126,10 +132,13 @@ class _Reader:
         return ["function", _instructions(code), used, closed, defaults, rest]
 
     def _module(self, module: types.ModuleType, name: str) -> Any:
-        if type(module) is not types.ModuleType or not _is_own(module.__name__):
+        if type(module) is not types.ModuleType or not self._is_read(module.__name__):
             return self._foreign(module.__name__, "")
         values = {key: value for key, value in vars(module).items() if not key.startswith("__")}
         return ["module", module.__name__, self.read(values, name)]
+
+    def _is_read(self, module: str, name: str = "") -> bool:
+        return module.partition(".")[0] in self.packages or _is_own(module, name)
 
     def _foreign(self, module: str, name: str) -> Any:
         if is_ours(module):
@@ -186,6 +195,15 @@ class _Reader:
             f"method '{self.method}': {why}, so that a later run could take old results for its own; "
             "put the method in a file and import it, or leave out the output folder"
         )
+
+
+def _installed_packages(kind: type) -> set[str]:
+    """Installed packages that a method comes from: they offer it by entry point, and an upgrade may change it."""
+    classes = [part for part in kind.__mro__ if any(is_ours(base.__module__) for base in part.__mro__)]
+    return {part.__module__.partition(".")[0] for part in classes if not is_ours(part.__module__)} - {
+        "__main__",
+        "builtins",
+    }
 
 
 def _is_own(module: str, name: str = "") -> bool:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from ovss.files import digest, file_digest
 
-__all__ = ["modules_used", "source_digest"]
+__all__ = ["is_ours", "modules_used", "source_digest"]
 
 HOME = Path(__file__).parents[1]
 _NO_DATA = {".py", ".pyc", ".pyi", ".md", ".typed"}

@@ -17,6 +17,7 @@ from ovss.backbone import Backbone
 from ovss.errors import InputError
 from ovss.evaluation import cluster as cluster_module
 from ovss.evaluation.cluster import ModelSource
+from ovss.methods import registry
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,34 @@ def test_a_worker_killed_on_the_way_leaves_the_table_as_it_is(backbone, data, wo
     expected = run(backbone, data, out=tmp_path / "here")
     assert found.facts == expected.facts
     assert contents(out) == contents(tmp_path / "here")
+
+
+OWN = """
+from dataclasses import dataclass
+import ovss
+from ovss.ingredients import attend
+
+@ovss.register
+@dataclass(frozen=True)
+class Mine(ovss.Method):
+    name = "mine_on_a_cluster"
+    paper = ovss.Paper(title="T", authors="", venue="here", arxiv="")
+    in_all = False
+    pairs: str = "vv"
+
+    def mix(self, tokens, values=None):
+        return attend(tokens.qkv(tokens.depth), self.pairs, values=values)
+"""
+
+
+def test_a_method_of_a_file_that_workers_lack_travels_with_the_run(backbone, data, workers, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    (tmp_path / "own.py").write_text(OWN)
+    [name] = ovss.load_plugin(tmp_path / "own.py")
+    settings = {"protocol": quick_protocol(), "limit": 2}
+    found = ovss.evaluate(backbone, [name], data, cluster=workers.scheduler.address, **settings)
+    here = ovss.evaluate(backbone, [name], data, **settings)
+    assert (found.counts(name) == here.counts(name)).all()
 
 
 def test_an_unreadable_picture_is_named_by_the_caller(backbone, data, folder, workers, tmp_path):

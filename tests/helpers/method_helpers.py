@@ -11,6 +11,9 @@ from open_clip import CLIP, CLIPTextCfg, CLIPVisionCfg
 from paths import shared_path
 
 from ovss.backbone import Backbone, Tokens
+from ovss.backbone.toy import random_backbone
+
+__all__ = ["random_backbone"]
 
 NEEDED = {"rfclip": {"channels": (1, 5, 14)}, "registers": {"neurons": ((1, 3), (2, 0), (2, 7))}}
 """Parameters without which a method does not run on weights that are not OpenAI's."""
@@ -60,26 +63,6 @@ def wrap(model: torch.nn.Module, name: str = "random") -> Backbone:
     return Backbone(
         model, name=name, pretrained="random", tokenizer=open_clip.get_tokenizer("ViT-B-16"), mean=MEAN, std=STD
     )
-
-
-def random_backbone(
-    depth: int = 12,
-    heads: int = 4,
-    width: int = 64,
-    patch: int = 8,
-    size: int = 64,
-    embed: int = 32,
-    seed: int = 0,
-    gain: float = 3.0,
-) -> Backbone:
-    """A small CLIP with random weights; `gain` makes its attention sharper."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        vision = CLIPVisionCfg(layers=depth, width=width, head_width=width // heads, patch_size=patch, image_size=size)
-        model = CLIP(embed, vision, CLIPTextCfg(width=32, heads=1, layers=1, vocab_size=8))
-        for block in model.visual.transformer.resblocks:
-            block.attn.in_proj_weight.data.mul_(gain)
-    return wrap(model)
 
 
 def vision_tower(architecture):
