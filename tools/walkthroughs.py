@@ -20,7 +20,7 @@ from ovss.files import atomic_write
 from ovss.images.png import compact_png
 
 FOLDER = Path("notebooks")
-WALKTHROUGHS = "0[1-8]_*.ipynb"
+WALKTHROUGHS = "[01][0-9]_*.ipynb"
 SECONDS_PER_CELL = 300
 MOST_BYTES = 400_000
 CELLS = (15, 30)

@@ -13,6 +13,7 @@ from ovss.figures.curves import curve_figure, layer_figure
 from ovss.figures.images import image_figure, label_figure, map_figure, segmentation_figure
 from ovss.figures.intervals import bar_figure, interval_figure, link_figure
 from ovss.figures.matrices import heads_figure, matrix_figure
+from ovss.figures.stages import stage_figure
 from ovss.figures.style import Plot, save_figure
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "matrix_figure",
     "save_figure",
     "segmentation_figure",
+    "stage_figure",
 ]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import pytest
 import torch
 from method_helpers import NEEDED
-from ovss.testing import check_method
 
 import ovss
 from ovss import Method, Paper, parameter
 from ovss.methods import list_methods
 from ovss.methods.base import unit
+from ovss.testing import check_method
 
 PAPER = Paper(title="A title", authors="", venue="here", arxiv="")
 

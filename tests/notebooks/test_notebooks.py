@@ -1,5 +1,6 @@
 """The walkthroughs run, say what was committed, accept other parameters, and their exercises have answers."""
 
+import ast
 import base64
 import importlib.util
 import io
@@ -19,10 +20,11 @@ from paths import ROOT
 from PIL import Image
 from walkthroughs import METADATA, execute, lint, main, normalise, walkthroughs, write
 
+import ovss
 from ovss import InputError
 
 NOTEBOOKS = walkthroughs(ROOT / "notebooks")
-SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("s0*.py"))
+SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("s[01]*.py"))
 COMMON = {"model", "pretrained", "image", "classes"}
 
 
@@ -35,8 +37,8 @@ def solution(path: Path) -> ModuleType:
     return module
 
 
-def test_there_are_eight_walkthroughs_each_with_solutions() -> None:
-    assert [path.name[:2] for path in NOTEBOOKS] == [f"0{n}" for n in range(1, 9)]
+def test_there_are_eleven_walkthroughs_each_with_solutions() -> None:
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{n:02d}" for n in range(1, 12)]
     for path in NOTEBOOKS:
         source = nbformat.read(path, as_version=4)
         named = [cell.source for cell in source.cells if "solutions/" in cell.source]
@@ -48,6 +50,21 @@ def test_committed_notebooks_are_clean(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     assert lint(notebook, path.stat().st_size) == []
     assert nbformat.writes(normalise(notebook)) + "\n" == path.read_text(encoding="utf-8")
+
+
+def test_the_notebook_on_ones_own_method_uses_the_public_door_only() -> None:
+    [path] = [path for path in NOTEBOOKS if path.name.startswith("09")]
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    code = "\n".join(line for cell in cells for line in cell.splitlines() if not line.startswith("%"))
+    tree = ast.parse(code)
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _name(node.value) == "ovss"}
+    assert used <= set(ovss.__all__)
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name for name in modules if name and name.startswith("ovss")} == {"ovss.ingredients", "ovss.testing"}
+
+
+def _name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
