@@ -41,7 +41,7 @@ def stage_figure(stages: Sequence[str], changes: Mapping[str, Mapping[str, str]]
     axis.set_axis_off()
     axis.set_xlim(0, _FIRST + len(changes))
     axis.set_ylim(len(stages), -0.5)
-    letters = int(15 * WIDTH / (_FIRST + len(changes)))
+    letters = int(14.5 * WIDTH / (_FIRST + len(changes)))
     for number, stage in enumerate(stages):
         _box(axis, 0, number, _FIRST, plain(stage, int(_FIRST * letters)), "0.93", "0.35")
         if number:
@@ -67,4 +67,4 @@ def _box(axis, left: float, row: int, width: float, text: str, face: str, edge: 
         linewidth=1.1,
     )
     axis.add_patch(box)
-    axis.text(left + width / 2, row + 0.5, text, ha="center", va="center", fontsize=6.3, linespacing=1.05)
+    axis.text(left + width / 2, row + 0.5, text, ha="center", va="center", fontsize=6.1, linespacing=1.05)
