@@ -70,7 +70,8 @@ def _run(arguments: argparse.Namespace) -> int:
     subjects += [] if arguments.methods else score_steps(backbone, windows)
     timings = measure(subjects, arguments.rounds, backbone.device, arguments.seed)
     table = summarise(timings)
-    table["passes"] = table["subject"].map({subject.name: subject.passes for subject in subjects})
+    passes = {subject.name: subject.passes for subject in subjects}
+    table["passes"] = [passes[subject] for subject in table["subject"]]
     table["bound"] = [bound(str(subject), backbone, size) for subject in table["subject"]]
     setting = {
         "model": arguments.model,

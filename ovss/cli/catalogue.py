@@ -177,9 +177,9 @@ def _read_class(node: ast.ClassDef, module: _Module) -> Description:
                 row = {"domain": None, **given, "name": _name(line.target), "type": ast.unparse(line.annotation)}
                 rows.append(Hyperparameter(**row))
     paper = _paper_defaults() | _call(values["paper"], module, "Paper", ())
-    switches = [_value(values[key], module) if key in values else False for key in ("own_pass", "shares_windows")]
+    own_pass, shares = (key in values and _value(values[key], module) for key in ("own_pass", "shares_windows"))
     summary = " ".join((ast.get_docstring(node) or "").split())
-    return Description(_value(values["name"], module), summary, paper, *switches, tuple(rows))
+    return Description(_value(values["name"], module), summary, paper, own_pass, shares, tuple(rows))
 
 
 def _call(node: ast.AST, module: _Module, function: str, order: tuple[str, ...]) -> dict[str, Any]:
