@@ -2,16 +2,21 @@
 
 Words used here:
     block: One transformer block of the image tower, numbered from 1 to L.
-    state: Residual stream between blocks, (B, 1 + N, D); state 0 is the input of block 1, state L the last output.
-    token: One row of a state; token 0 is CLS, the others are the N = h * w patches, row by row of the grid.
+    state: Residual stream between blocks, (B, T, D); state 0 is the input of block 1, state L the last output.
+    token: One row of a state: prefix tokens first, then the N = h * w patches, row by row of the grid.
+    prefix: Class token (CLS) and registers, as far as a model has them: 1 in CLIP, 0 in SigLIP.
     grid: Patch rows and columns (h, w).
-    read-out: `ln_post` and the projection, from a state into the joint image-text space of width E.
-    B, T, D, E, d: windows, tokens 1 + N, width of a state, width of the joint space, width of a head.
+    dense feature: What the model would say about an image that consists of one token alone, in the joint image-text
+        space of width E; the read-out takes a state there, token by token.
+    pooled answer: What the model says about the whole image: read from CLS, from an attention pool or from an average.
+    B, T, D, E, d: windows, tokens prefix + N, width of a state, width of the joint space, width of a head.
 """
 
 from ovss.backbone.backbone import Backbone
 from ovss.backbone.block import Block
+from ovss.backbone.catalogue import ModelFacts, describe_model, list_models
 from ovss.backbone.companion import Companion, load_companion
+from ovss.backbone.conform import conformance
 from ovss.backbone.joined import JoinedTokens
 from ovss.backbone.loading import backbone_from, load_backbone
 from ovss.backbone.positions import POSITION_RULES
@@ -23,8 +28,12 @@ __all__ = [
     "Block",
     "Companion",
     "JoinedTokens",
+    "ModelFacts",
     "Tokens",
     "backbone_from",
+    "conformance",
+    "describe_model",
+    "list_models",
     "load_backbone",
     "load_companion",
 ]

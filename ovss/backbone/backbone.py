@@ -1,7 +1,8 @@
 """CLIP as a walk through its blocks.
 
-`Backbone` wraps an open_clip vision transformer without changing it. `Backbone.encode_tokens` runs the blocks once and
-returns `Tokens`, the hidden states that every method of this package is a function of.
+`Backbone` wraps a vision transformer of open_clip, its own or one of timm, without changing it.
+`Backbone.encode_tokens` runs the blocks once and returns `Tokens`, the hidden states that every method of this package
+is a function of.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
+from open_clip import CoCa
 from PIL import Image
 from torch import Tensor, nn
 
@@ -19,6 +22,7 @@ from ovss.backbone.checkpoints import hash_weights
 from ovss.backbone.positions import POSITION_RULES, resize_positions
 from ovss.backbone.text import encode_text, unseen_words
 from ovss.backbone.tokens import Intervention, Tokens
+from ovss.backbone.towers import find_tower
 from ovss.errors import InputError
 from ovss.images import to_rgb
 
@@ -35,6 +39,22 @@ class Backbone:
         std: Channel standard deviations, likewise.
         weights_hash: SHA-256 of the weights where it is known already.
         origin: Arguments `model` and `pretrained` of `load_backbone` that give this model again, for other processes.
+
+    Attributes:
+        depth: Number of blocks L.
+        heads: Heads of a block.
+        width: Width D of a state.
+        embed_dim: Width E of the joint image-text space.
+        patch_size: Side of a patch in pixels.
+        native_size: Height and width of the images it was trained on.
+        native_grid: Patch rows and columns of those.
+        image_size: Shorter side of the native grid in pixels.
+        prefix: Number of tokens in front of the patches: class token and registers; 0 where there is none.
+        class_token: Whether the first token is a class token.
+        pooling: What the image embedding is read from: "class token", "attention" over tokens or their "average".
+
+    Raises:
+        InputError: The image tower is not a plain vision transformer.
     """
 
     def __init__(
@@ -55,19 +75,18 @@ class Backbone:
         self.tokenizer = tokenizer
         self.origin = origin
         self.mean, self.std = tuple(mean), tuple(std)
-        visual = self.model.visual
-        self._visual: Any = visual
-        self._blocks = [Block(module) for module in visual.transformer.resblocks]
-        self._positions: dict[tuple[int, int, str], Tensor] = {}
+        self._tower = tower = find_tower(self.model.visual, name)
+        self._positions: dict[tuple[int, int, str], Tensor | None] = {}
         if weights_hash is not None:
             self.weights_hash = weights_hash
-        self.depth = len(self._blocks)
-        self.heads = self._blocks[0].heads
-        self.width: int = visual.class_embedding.shape[0]
-        self.embed_dim: int = visual.proj.shape[1]
-        self.native_grid: tuple[int, int] = tuple(visual.grid_size)
-        self.patch_size: int = visual.conv1.kernel_size[0]
-        self.image_size: int = self.native_grid[0] * self.patch_size
+        self.depth = len(tower.modules)
+        self.width, self.patch_size = tower.width, tower.patch_size
+        self.native_size, self.native_grid = tower.native_size, tower.native_grid
+        self.image_size: int = min(self.native_grid) * self.patch_size
+        self.prefix, self.class_token, self.pooling = tower.prefix, tower.class_token, tower.pooling
+        self.heads = self.block(1).heads
+        weight = next(tower.visual.parameters())
+        self.embed_dim: int = tower.dense(weight.new_zeros(1, 1, self.width)).shape[-1]
 
     def __repr__(self) -> str:
         size = f"{self.depth} blocks, {self.image_size} px, patch {self.patch_size}"
@@ -76,12 +95,12 @@ class Backbone:
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return self._visual.class_embedding.device
+        return next(self._tower.visual.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
         """Number format of the weights."""
-        return self._visual.class_embedding.dtype
+        return next(self._tower.visual.parameters()).dtype
 
     @property
     def is_tiny(self) -> bool:
@@ -93,20 +112,44 @@ class Backbone:
         """Learned temperature: factor of the cosines in the training loss."""
         return float(self.model.logit_scale.exp())
 
+    @property
+    def logit_bias(self) -> float:
+        """Learned offset of the scaled cosines in a sigmoid loss; 0 where the model was trained with a softmax."""
+        bias = getattr(self.model, "logit_bias", None)
+        return 0.0 if bias is None else float(bias)
+
     @cached_property
     def weights_hash(self) -> str:
         """SHA-256 over names, shapes and float32 values of all weights."""
         return hash_weights(self.model.state_dict())
 
-    def block(self, layer: int) -> Block:
-        """Block `layer`, 1-based."""
+    def block(self, layer: int, grid: tuple[int, int] | None = None) -> Block:
+        """Block `layer`, 1-based.
+
+        Args:
+            layer: Its number.
+            grid: Patch rows and columns of the tokens that it will be given; None: the native grid.
+        """
         if not 1 <= layer <= self.depth:
             raise InputError(f"block {layer} is outside 1..{self.depth}, the blocks of {self.name}")
-        return self._blocks[layer - 1]
+        return self._tower.block(layer, grid or self.native_grid)
 
     def read_out(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T E"]:
-        """`ln_post`, then the projection into the joint space; not normalised."""
-        return self._visual.ln_post(x) @ self._visual.proj
+        """What the model would say about an image that consists of each token alone; not normalised.
+
+        Of a class token: `ln_post`, then the projection into the joint space. Of an attention pool: `y + mlp(norm(y))`
+        with `y` the pool's output projection of its values, because attention over one token is 1. Of an average: the
+        token itself, normalised and projected as the average is.
+        """
+        return self._tower.dense(x)
+
+    def pooled(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B E"]:
+        """The image embedding from the last state, as `encode_image` gives it."""
+        return self.as_answered(self._tower.pooled(x))
+
+    def as_answered(self, x: Float[Tensor, "*B E"]) -> Float[Tensor, "*B E"]:
+        """Embeddings at the length that `encode_image` gives them: CoCa's of unit length, all others as they are."""
+        return F.normalize(x, dim=-1) if isinstance(self.model, CoCa) else x
 
     def preprocess(self, image: Image.Image | np.ndarray) -> Float[Tensor, "3 H W"]:
         """Image to normalised float32 tensor on the CPU; never resizes.
@@ -121,11 +164,11 @@ class Backbone:
     @property
     def ffn_width(self) -> int:
         """Number of neurons in the feed-forward network of a block."""
-        return self._blocks[0].module.mlp.c_fc.out_features
+        return self._tower.ffn_width
 
     def normalise_input(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """`ln_pre`, the normalisation in front of block 1."""
-        return self._visual.ln_pre(x)
+        return self._tower.normalise_input(x)
 
     def begin(self, x: Float[Tensor, "B T D"], intervene: Intervention | None) -> Float[Tensor, "B T D"]:
         """Hidden state 0 as a pass with an intervention starts from it; see `Intervention`."""
@@ -136,7 +179,7 @@ class Backbone:
         self, layer: int, x: Float[Tensor, "B T D"], grid: tuple[int, int], intervene: Intervention | None = None
     ) -> Float[Tensor, "B T D"]:
         """Output of a block, changed where a pass intervenes; see `Intervention`."""
-        block, inside = self.block(layer), getattr(intervene, "run", None)
+        block, inside = self.block(layer, grid), getattr(intervene, "run", None)
         x = block.forward(x) if inside is None else inside(block, x, layer, self.depth)
         return x if intervene is None else intervene(x, grid)
 
@@ -150,7 +193,7 @@ class Backbone:
         """Run the blocks once and keep the hidden states.
 
         Args:
-            images: Normalised images or windows; height and width any multiples of the patch size.
+            images: Normalised images or windows; height and width any multiples of the patch size, or the native size.
             layers: Numbers of the hidden states to keep, 0..L; blocks above the highest are not run. None keeps all.
             position: How the position embedding is resized to another grid: "scale" (bicubic by scale factor, as
                 NACLIP, SC-CLIP and CLIPtrase do), "size" (bicubic to the size) or "antialias" (the same, antialiased,
@@ -174,13 +217,15 @@ class Backbone:
         if images.ndim != 4 or images.shape[1] != 3:
             raise InputError(f"images must be (B, 3, H, W), not {tuple(images.shape)}")
         height, width = images.shape[-2:]
-        if height % self.patch_size or width % self.patch_size or not height or not width:
+        whole = height and width and not height % self.patch_size and not width % self.patch_size
+        if not whole and (height, width) != self.native_size:
             raise InputError(f"image size {height}x{width} is not a multiple of the patch size {self.patch_size}")
         wanted = set(range(self.depth + 1)) if layers is None else {int(layer) for layer in layers}
         if not wanted or min(wanted) < 0 or max(wanted) > self.depth:
             raise InputError(f"layers {sorted(wanted)} must be a non-empty part of 0..{self.depth}")
         grid = (height // self.patch_size, width // self.patch_size)
-        x = self.begin(self._embed(images.to(self.device, self.dtype), grid, position), intervene)
+        x = self._tower.embed(images.to(self.device, self.dtype), self.position_embedding(grid, position))
+        x = self.begin(x, intervene)
         states = {0: x} if 0 in wanted else {}
         for number in range(1, max(wanted) + 1):
             x = self.run_block(number, x, grid, intervene)
@@ -188,30 +233,28 @@ class Backbone:
                 states[number] = x
         return Tokens(self, grid, states, intervene)
 
-    def _embed(self, images: Tensor, grid: tuple[int, int], position: str) -> Tensor:
-        patches = self._visual.conv1(images).flatten(2).transpose(1, 2)  # (B, N, D)
-        cls = self._visual.class_embedding.expand(len(patches), 1, -1)
-        return self.normalise_input(torch.cat([cls, patches], dim=1) + self.position_embedding(grid, position))
-
-    def position_embedding(self, grid: tuple[int, int], rule: str = "scale") -> Float[Tensor, "T D"]:
-        """Position embedding for a patch grid; CLS keeps its own row.
+    def position_embedding(self, grid: tuple[int, int], rule: str = "scale") -> Float[Tensor, "R D"] | None:
+        """Learned position embedding for a patch grid; prefix tokens keep their own rows.
 
         Args:
             grid: Patch rows and columns.
             rule: See `encode_tokens`.
+
+        Returns:
+            One row per token, or per patch where prefix tokens have none; None where the model learned none.
         """
         if rule not in POSITION_RULES:
             raise InputError(f"position rule '{rule}' is unknown; it is one of {', '.join(POSITION_RULES)}")
         key = (*grid, rule)
         if key not in self._positions:
-            native = self._visual.positional_embedding
-            self._positions[key] = (
-                native if grid == self.native_grid else resize_positions(native, self.native_grid, grid, rule)
-            )
+            table, prefix = self._tower.table, self.prefix if self._tower.prefix_in_table else 0
+            if table is not None and grid != self.native_grid:
+                table = resize_positions(table, self.native_grid, grid, rule, prefix)
+            self._positions[key] = table
         return self._positions[key]
 
     def encode_image(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B E"]:
-        """open_clip's own image embedding, not normalised; native size only."""
+        """open_clip's own image embedding, not normalised (CoCa's is); native size only."""
         return self.model.encode_image(images.to(self.device, self.dtype))
 
     def encode_text(self, texts: Sequence[str], batch_size: int = 256) -> Float[Tensor, "T E"]:

@@ -1,76 +1,86 @@
-"""One transformer block of the vision tower, taken apart into the steps that methods change."""
+"""One transformer block of the image tower, taken apart into the steps that methods change."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ovss.errors import InputError
 
-class Block:
-    """One transformer block of the vision tower, taken apart.
+__all__ = ["Block"]
+
+
+class Block(ABC):
+    """One transformer block of the image tower: `y = x + merge(attention(qkv(x)))`, then `y + ffn(y)`.
 
     Args:
-        module: open_clip's residual attention block.
+        module: The block of open_clip or timm.
+        grid: Patch rows and columns (h, w) of the tokens; the last h * w rows of what it is given are patches.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, grid: tuple[int, int]) -> None:
         self.module: Any = module
+        self.grid = grid
         self.heads: int = self.module.attn.num_heads
 
+    @abstractmethod
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """The whole block: attention and FFN, each with its residual."""
-        return self.module(x)
 
+    @abstractmethod
     def norm(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """`ln_1`, the normalisation in front of the attention."""
-        return self.module.ln_1(x)
+        """The normalisation in front of the attention; a block that normalises afterwards has none here."""
 
+    @abstractmethod
     def qkv(
         self, x: Float[Tensor, "B T D"]
     ) -> tuple[Float[Tensor, "B H T d"], Float[Tensor, "B H T d"], Float[Tensor, "B H T d"]]:
-        """Queries, keys and values of `ln_1(x)`, per head.
+        """Queries, keys and values of `x` per head, after their norms and rotated where the model rotates them.
 
         Args:
-            x: Residual stream in front of this block; any number of tokens, with or without CLS.
+            x: Residual stream in front of this block; with or without the prefix tokens.
         """
-        attention = self.module.attn
-        mixed = F.linear(self.norm(x), attention.in_proj_weight, attention.in_proj_bias)  # (B, T, 3D)
-        mixed = mixed.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, heads, T, d)
-        q, k, v = mixed.unbind(0)
-        return q, k, v
 
     def key(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B H T d"]:
-        """Keys of `ln_1(x)` alone, at a third of the cost of `qkv`."""
-        return self._project(x, 1)
+        """Keys of `x` alone."""
+        return self.qkv(x)[1]
 
     def value(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B H T d"]:
-        """Values of `ln_1(x)` alone, for methods that need neither queries nor keys of `x`."""
-        return self._project(x, 2)
-
-    def _project(self, x: Float[Tensor, "B T D"], part: int) -> Float[Tensor, "B H T d"]:
-        attention, width = self.module.attn, x.shape[-1]
-        rows = slice(part * width, (part + 1) * width)
-        bias = None if attention.in_proj_bias is None else attention.in_proj_bias[rows]
-        projected = F.linear(self.norm(x), attention.in_proj_weight[rows], bias)  # (B, T, D)
-        return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, T, d)
+        """Values of `x` alone, for methods that need neither queries nor keys of `x`."""
+        return self.qkv(x)[2]
 
     def attend(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """Attention of the block as it was trained, without the residual."""
         return self.merge(F.scaled_dot_product_attention(*self.qkv(x)))
 
     def neurons(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T F"]:
-        """Activations within the feed-forward network of `ln_2(x)`."""
-        return self.module.mlp.gelu(self.module.mlp.c_fc(self.module.ln_2(x)))
+        """Activations within the feed-forward network of `x`.
+
+        Raises:
+            InputError: The block belongs to another family than open_clip's own ViT.
+        """
+        raise InputError("single neurons can be read and changed in open_clip's own ViT only, not in this image tower")
 
     def project_neurons(self, fired: Float[Tensor, "B T F"]) -> Float[Tensor, "B T D"]:
         """The rest of the feed-forward network, from its activations on; no residual."""
-        return self.module.ls_2(self.module.mlp.c_proj(fired))
+        raise NotImplementedError
 
+    @abstractmethod
     def merge(self, y: Float[Tensor, "B H T d"]) -> Float[Tensor, "B T D"]:
-        """Join the heads and apply `out_proj` (and the layer scale of models that have one); no residual."""
-        return self.module.ls_1(self.module.attn.out_proj(y.transpose(1, 2).flatten(2)))
+        """Join the heads and project, with all that the block does before the sum: norms, layer scale; no residual."""
 
+    @abstractmethod
     def ffn(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """Feed-forward network of `ln_2(x)` (and layer scale); no residual."""
-        return self.module.ls_2(self.module.mlp(self.module.ln_2(x)))
+        """Feed-forward network of `x` with its norm and layer scale; no residual."""
+
+
+def join_heads(y: Float[Tensor, "B H T d"]) -> Float[Tensor, "B T D"]:
+    """Heads side by side."""
+    return y.transpose(1, 2).flatten(2)
+
+
+def split_heads(x: Float[Tensor, "B T D"], heads: int) -> Float[Tensor, "B H T d"]:
+    """The reverse of `join_heads`."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)

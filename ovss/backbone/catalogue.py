@@ -1,42 +1,183 @@
-"""What is known of a model before it is loaded: its sizes, and whether its weights are on this machine."""
+"""What is known of a model before it is loaded: whether and how it can be read, its sizes, its weights."""
 
+import csv
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import open_clip
+import timm
+import torch
+from open_clip.model import CustomTextCLIP
 
 from ovss import tiny
 from ovss.backbone.loading import register_tiny
+from ovss.backbone.towers import WANTED, find_tower
 from ovss.errors import InputError, suggest
 
-__all__ = ["ModelSizes", "missing_weights", "model_sizes"]
+__all__ = ["ModelFacts", "build_image_tower", "describe_model", "list_models", "measure_model", "missing_weights"]
+
+_TABLE = Path(__file__).with_name("models.csv")
+_SMALL_TEXT: Any = {"context_length": 4, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
+_READABLE = ("vision_transformer", "vision_transformer_hybrid", "vitamin", "eva")
+"""Modules of timm that make plain vision transformers; what comes out of them is looked at."""
 
 
-@dataclass
-class ModelSizes:
-    """Sizes of a vision transformer in pixels, as far as a protocol depends on them."""
+@dataclass(frozen=True)
+class ModelFacts:
+    """A configuration of open_clip, as far as it is known without weights.
+
+    Attributes:
+        name: Its name in open_clip.
+        refused: Why it cannot be read, in a few words; empty where it is taken.
+        family: The adapter that reads it: "open_clip ViT", "timm ViT", "timm Eva"; else the kind of tower.
+        patch_size: Side of a patch in pixels; 0 where it is not taken, as are the numbers below.
+        native_size: Height and width of its images in pixels.
+        image_size: Shorter side of the native patch grid in pixels.
+        depth: Number of blocks.
+        parameters: Of the image tower.
+        pooling: What the image embedding is read from: "class token", "attention" or "average".
+        class_token: Whether there is a class token among its tokens.
+        tokenizer: Repository of the hub whose tokenizer (and where it says so text tower) it needs; empty where
+            open_clip brings it along.
+        tags: Names of its published weights.
+    """
 
     name: str
-    image_size: int
+    refused: str
+    family: str
     patch_size: int
+    native_size: tuple[int, int]
+    image_size: int
+    depth: int
+    parameters: int
+    pooling: str
+    class_token: bool
+    tokenizer: str
+    tags: tuple[str, ...]
+
+    @property
+    def taken(self) -> bool:
+        """Whether the model can be read."""
+        return not self.refused
 
 
-def model_sizes(model: str) -> ModelSizes:
-    """Sizes of an architecture, from open_clip's list.
+def list_models() -> list[ModelFacts]:
+    """All configurations that open_clip knows, in its order; nothing is built for those in the shipped table."""
+    return [describe_model(name) for name in open_clip.list_models()]
+
+
+@cache
+def describe_model(model: str) -> ModelFacts:
+    """What is known of a configuration without its weights.
 
     Args:
-        model: As in `ovss.load_backbone`.
+        model: "tiny" or a configuration of open_clip, one registered with `open_clip.add_model_config` included.
 
     Raises:
-        InputError: It is not a vision transformer of open_clip.
+        InputError: open_clip has no such configuration.
     """
     register_tiny()
     name = tiny.ARCHITECTURE if model == "tiny" else model.replace("/", "-")
-    vision = (open_clip.get_model_config(name) or {}).get("vision_cfg", {})
-    if not {"patch_size", "image_size"} <= set(vision):
-        raise InputError(f"model '{model}' is not a vision transformer of open_clip")
-    return ModelSizes(model, vision["image_size"], vision["patch_size"])
+    row = _shipped().get(name)
+    if row is None:
+        return measure_model(name)
+    height, width = int(row["height"]), int(row["width"])
+    patch = int(row["patch"])
+    return ModelFacts(
+        name=name,
+        refused=row["refused"],
+        family=row["family"],
+        patch_size=patch,
+        native_size=(height, width),
+        image_size=min(height, width) // patch * patch if patch else 0,
+        depth=int(row["depth"]),
+        parameters=int(row["parameters"]),
+        pooling=row["pooling"],
+        class_token=row["class_token"] == "yes",
+        **_text_and_tags(name),
+    )
+
+
+def measure_model(name: str) -> ModelFacts:
+    """The same, from the image tower built without memory for its weights.
+
+    Args:
+        name: A configuration of open_clip.
+
+    Raises:
+        InputError: open_clip has no such configuration.
+    """
+    rest = _text_and_tags(name)
+    try:
+        tower = find_tower(build_image_tower(name, device="meta").visual, name)
+    except InputError as error:
+        reason = str(error).removeprefix(f"model '{name}' ").removesuffix(f"; {WANTED}")
+        return ModelFacts(name, reason, _kind(name), 0, (0, 0), 0, 0, 0, "", False, **rest)
+    return ModelFacts(
+        name=name,
+        refused="",
+        family=tower.family,
+        patch_size=tower.patch_size,
+        native_size=tower.native_size,
+        image_size=min(tower.native_grid) * tower.patch_size,
+        depth=len(tower.modules),
+        parameters=sum(weights.numel() for weights in tower.visual.parameters()),
+        pooling=tower.pooling,
+        class_token=tower.class_token,
+        **rest,
+    )
+
+
+def build_image_tower(name: str, device: str = "cpu") -> Any:
+    """A model with the image tower of a configuration, random, and a text tower that is there for form only.
+
+    Args:
+        name: A configuration of open_clip.
+        device: Where it is built; "meta" takes no memory and has no values.
+
+    Raises:
+        InputError: open_clip has no such configuration, or it is known not to be a plain vision transformer.
+    """
+    config = open_clip.get_model_config(name)
+    if config is None:
+        raise InputError(f"model '{name}' is unknown.{suggest(name, open_clip.list_models())}")
+    if _is_foreign(config["vision_cfg"]):
+        raise InputError(f"model '{name}' is not a plain vision transformer ({_kind(name)}); {WANTED}")
+    with torch.device(device):
+        return CustomTextCLIP(
+            config["embed_dim"], config["vision_cfg"], _SMALL_TEXT, quick_gelu=config.get("quick_gelu", False)
+        )
+
+
+def _is_foreign(vision: dict[str, Any]) -> bool:
+    if "timm_model_name" in vision:
+        return _timm_module(vision["timm_model_name"]) not in _READABLE
+    return isinstance(vision.get("layers"), list)
+
+
+def _kind(name: str) -> str:
+    vision = (open_clip.get_model_config(name) or {})["vision_cfg"]
+    return f"timm {_timm_module(vision['timm_model_name'])}" if "timm_model_name" in vision else "ResNet"
+
+
+def _timm_module(trunk: str) -> str:
+    return timm.model_entrypoint(trunk).__module__.rpartition(".")[2]
+
+
+def _text_and_tags(name: str) -> dict[str, Any]:
+    text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
+    hub = text.get("hf_model_name") or text.get("hf_tokenizer_name") or ""
+    tokenizer = f"{hub} (tokenizer and text tower)" if "hf_model_name" in text else hub
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    return {"tokenizer": tokenizer, "tags": tuple(tags)}
+
+
+@cache
+def _shipped() -> dict[str, dict[str, str]]:
+    with _TABLE.open(encoding="utf-8", newline="") as file:
+        return {row["model"]: row for row in csv.DictReader(file)}
 
 
 def missing_weights(model: str, pretrained: str) -> str:

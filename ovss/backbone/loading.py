@@ -14,7 +14,7 @@ from ovss.backbone.backbone import Backbone
 from ovss.backbone.checkpoints import OPENAI_EXTRAS, fill, hash_weights, tensor_names
 from ovss.backbone.devices import resolve_device, resolve_dtype
 from ovss.backbone.finite import check_weights
-from ovss.backbone.towers import check_vision_tower
+from ovss.backbone.towers import find_tower
 from ovss.errors import InputError, suggest
 
 __all__ = ["backbone_from", "register_tiny"]
@@ -39,7 +39,12 @@ class _Source(NamedTuple):
 
 
 def load_backbone(
-    model: str = "tiny", pretrained: str | None = None, *, device: str = "auto", dtype: str = "auto"
+    model: str = "tiny",
+    pretrained: str | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int = 0,
 ) -> Backbone:
     """Load a CLIP model.
 
@@ -48,10 +53,11 @@ def load_backbone(
             registered with `open_clip.add_model_config`, or "hf-hub:ORGANISATION/NAME".
         pretrained: An open_clip tag ("openai", "laion2b_s34b_b88k", "metaclip_fullcc", ...), a checkpoint file
             (.safetensors or a weights-only .pt), or "TAG=FILE" for a local file of a tag's weights. QuickGELU and pixel
-            statistics follow the tag. None: the shipped weights of "tiny"; for another architecture random weights
-            (seeded), with a warning.
+            statistics follow the tag. "random": random weights. None: the shipped weights of "tiny"; for another
+            architecture random weights, with a warning.
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto" (float16 on CUDA, else float32), "float32", "float16" or "bfloat16".
+        seed: Seed of random weights.
 
     Returns:
         The model with its weights, on the device, ready to encode images and texts.
@@ -63,11 +69,11 @@ def load_backbone(
 
     Raises:
         InputError: Unknown name, missing file, weights that do not fit, hold NaN or infinity, or cannot be downloaded,
-            a model without class token.
+            a model whose image tower is not a plain vision transformer.
     """
     target = resolve_device(device)
     number_format = resolve_dtype(dtype, target)
-    loaded = _load_model(model, pretrained)
+    loaded = _load_model(model, pretrained, seed)
     known_hash = None if number_format == torch.float32 else hash_weights(loaded.model.state_dict())
     network = loaded.model.to(target, number_format)
     check_weights(network, loaded.source)
@@ -106,7 +112,7 @@ def register_tiny() -> str:
     return tiny.ARCHITECTURE
 
 
-def _load_model(name: str, pretrained: str | None) -> _Loaded:
+def _load_model(name: str, pretrained: str | None, seed: int) -> _Loaded:
     if name.startswith("hf-hub:"):
         return _load_from_hub(name, pretrained)
     register_tiny()
@@ -118,14 +124,14 @@ def _load_model(name: str, pretrained: str | None) -> _Loaded:
             raise InputError(f"model '{name}' is unknown.{suggest(name, ['tiny', *open_clip.list_models()])}")
         source = _find_source(architecture, pretrained)
     architecture, quick_gelu = _activation(architecture, source)
-    model = _create(architecture, quick_gelu)
-    check_vision_tower(model, name)
+    model = _create(architecture, quick_gelu, seed)
+    find_tower(model.visual, name)
     file = source.file
     if file is None and source.settings:
         file = _download(name, source)
     if file is not None:
         fill(model, name, file)
-    else:
+    elif pretrained is None:
         warnings.warn(
             f"{name} has random weights: give pretrained a tag or a checkpoint file",
             UserWarning,
@@ -137,12 +143,12 @@ def _load_model(name: str, pretrained: str | None) -> _Loaded:
     return _Loaded(model, tokenizer, source.label, mean, std)
 
 
-def _create(architecture: str, quick_gelu: bool | None) -> nn.Module:
+def _create(architecture: str, quick_gelu: bool | None, seed: int) -> nn.Module:
     options: dict[str, Any] = {} if quick_gelu is None else {"quick_gelu": quick_gelu}
     # open_clip warns on the root logger that weights are random; they are filled in afterwards, by us.
     level = logging.root.level
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         logging.root.setLevel(logging.ERROR)
         try:
             return open_clip.create_model(architecture, pretrained=None, **options)
@@ -151,7 +157,7 @@ def _create(architecture: str, quick_gelu: bool | None) -> nn.Module:
 
 
 def _find_source(architecture: str, pretrained: str | None) -> _Source:
-    if pretrained is None:
+    if pretrained in (None, "random"):
         return _Source("random", {}, None)
     tag, equals, path = pretrained.partition("=")
     base = architecture.removesuffix("-quickgelu")
@@ -206,7 +212,7 @@ def _load_from_hub(name: str, pretrained: str | None) -> _Loaded:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"'{name}' cannot be loaded from the hub ({reason[:160]})") from error
-    check_vision_tower(model, name)
+    find_tower(model.visual, name)
     settings = getattr(model.visual, "preprocess_cfg", {})
     mean = tuple(settings.get("mean") or open_clip.OPENAI_DATASET_MEAN)
     return _Loaded(model, tokenizer, name, mean, tuple(settings.get("std") or open_clip.OPENAI_DATASET_STD))

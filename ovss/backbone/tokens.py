@@ -11,7 +11,7 @@ from ovss.backbone.block import Block
 from ovss.errors import InputError
 
 Intervention = Callable[[Tensor, tuple[int, int]], Tensor]
-"""Change of a block's output (B, 1 + N, D) before the next block sees it, given the grid (h, w).
+"""Change of a block's output (B, T, D) before the next block sees it, given the grid (h, w).
 
 One that has a method `run(block, x, number, depth)` computes the block itself, too. One that has `registers` adds as
 many tokens behind CLS, by a method `start(backbone, x)` on hidden state 0.
@@ -21,8 +21,9 @@ many tokens behind CLS, by a method `start(backbone, x)` on hidden state 0.
 class Tokens:
     """Hidden states of one backbone pass, shared by all methods.
 
-    Hidden states are numbered 0 (input of block 1) to L (output of block L); token 0 of each is CLS, the others are
-    patches in row-major order. States above the highest one held are computed from it when asked for, once.
+    Hidden states are numbered 0 (input of block 1) to L (output of block L). The first `prefix`
+    tokens of each are CLS and registers where the model has them, the others are patches in row-major order. States
+    above the highest one held are computed from it when asked for, once.
 
     Example:
         >>> import torch, ovss
@@ -36,11 +37,11 @@ class Tokens:
     Args:
         backbone: The `Backbone` that made them.
         grid: Patch rows and columns (h, w).
-        states: Hidden states held, by number, each (B, 1 + N, D) with N = h * w.
+        states: Hidden states held, by number, each (B, prefix + N, D) with N = h * w.
         intervene: What was done to the output of each block before the next one saw it; None: nothing.
 
     Attributes:
-        prefix: Number of tokens in front of the patches: CLS, and registers where an intervention adds them.
+        prefix: Number of tokens in front of the patches: CLS and registers, of the model or of an intervention.
         windows: Number of windows that an image's tokens come from; more than one where windows are joined, see
             `JoinedTokens`.
     """
@@ -56,7 +57,7 @@ class Tokens:
         self.grid = grid
         self.intervene = intervene
         self.windows = 1
-        self.prefix = 1 + getattr(intervene, "registers", 0)
+        self.prefix = backbone.prefix + getattr(intervene, "registers", 0)
         self._states = states
         self._passes: dict[Intervention, Tokens] = {}
         self._qkv: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
@@ -126,9 +127,17 @@ class Tokens:
         return self._passes[intervene]
 
     def block(self, layer: int) -> Block:
-        """Block `layer` (1-based) of the backbone."""
-        return self.backbone.block(layer)
+        """Block `layer` (1-based) of the backbone, for tokens of this grid."""
+        return self.backbone.block(layer, self.grid)
 
     def read_out(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T E"]:
-        """Residual-stream tokens into the joint image-text space; not normalised."""
+        """Residual-stream tokens into the joint image-text space; see `Backbone.read_out`. Not normalised."""
         return self.backbone.read_out(x)
+
+    def dense(self) -> Float[Tensor, "B N E"]:
+        """What the model would say about each patch of the last state alone; not normalised."""
+        return self.read_out(self.hidden(self.depth)[:, self.prefix :])
+
+    def image_embedding(self) -> Float[Tensor, "B E"]:
+        """What the model says about each image, recomposed from the last state: open_clip's `encode_image`."""
+        return self.backbone.pooled(self.hidden(self.depth))

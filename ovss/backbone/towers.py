@@ -1,29 +1,36 @@
-"""Which models this package can read."""
+"""Which models this package can read, and by which adapter."""
 
-import math
 from typing import Any
 
-from torch import nn
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import VisionTransformer
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 
+from ovss.backbone.native import NativeTower
+from ovss.backbone.timm_eva import EvaTower
+from ovss.backbone.timm_vit import VitTower
+from ovss.backbone.tower import Tower
 from ovss.errors import InputError
 
+WANTED = "ovss reads plain vision transformers (ViT-B-16, ViT-B-16-SigLIP2, EVA02-B-16, PE-Core-B-16, ...)"
+_ADAPTERS: dict[type, type[Tower]] = {VisionTransformer: NativeTower, TimmVisionTransformer: VitTower, Eva: EvaTower}
 
-def check_vision_tower(model: Any, name: str) -> None:
-    """Refuse models whose image embedding is not the read-out of a class token.
+
+def find_tower(visual: Any, name: str) -> Tower:
+    """The adapter of an image tower.
+
+    Args:
+        visual: Image tower of an open_clip model.
+        name: The model as the user named it.
 
     Raises:
-        InputError: The tower is not a vision transformer of open_clip, has no class token, pools by attention or
-            averages, or uses a non-standard attention block.
+        InputError: It is not a plain vision transformer, or one with a part of which nothing is known here.
     """
-    visual = model.visual
-    wanted = "ovss reads the class token of a plain vision transformer (ViT-B-32, ViT-B-16, ViT-L-14, ViT-H-14, ...)"
-    if getattr(visual, "class_embedding", None) is None or not hasattr(visual, "transformer"):
-        raise InputError(f"model '{name}' has no class token ({type(visual).__name__}); {wanted}")
-    if getattr(visual, "attn_pool", None) is not None:
-        raise InputError(f"model '{name}' pools by attention instead of reading its class token; {wanted}")
-    if getattr(visual, "pool_type", "tok") != "tok":
-        raise InputError(f"model '{name}' pools by '{visual.pool_type}' instead of reading its class token; {wanted}")
-    if any(not isinstance(block.attn, nn.MultiheadAttention) for block in visual.transformer.resblocks):
-        raise InputError(f"model '{name}' has a non-standard attention block; {wanted}")
-    if math.prod(visual.grid_size) + 1 != len(visual.positional_embedding):
-        raise InputError(f"model '{name}' has a position table of unexpected length; {wanted}")
+    trunk = getattr(visual, "trunk", None) if isinstance(visual, TimmModel) else visual
+    adapter = _ADAPTERS.get(type(trunk))
+    if adapter is None:
+        raise InputError(f"model '{name}' is not a plain vision transformer ({type(trunk).__name__}); {WANTED}")
+    if reason := adapter.refusal(visual):
+        raise InputError(f"model '{name}' {reason}; {WANTED}")
+    return adapter(visual)

@@ -36,9 +36,14 @@ _MAX_SIZE_RATIO = 2.5
 class _Model(Interface):
     """What a protocol needs to know of a backbone."""
 
-    name: str
-    image_size: int
-    patch_size: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def image_size(self) -> int: ...
+
+    @property
+    def patch_size(self) -> int: ...
 
 
 @dataclass(frozen=True)

@@ -61,12 +61,15 @@ def _obstacle(config: StudyConfig, task: Task) -> str:
     """Why the protocol does not fit the model of a task; empty where it does."""
     if task.model is None or task.dataset is None or "limit" not in task.parameters:
         return ""
-    from ovss.backbone.catalogue import model_sizes
+    from ovss.backbone import describe_model
     from ovss.protocols import load_protocol
 
     name = task.parameters.get("protocol", config.protocols[0])
     try:
-        load_protocol(name).for_dataset(task.dataset.name, task.model.model).geometry(model_sizes(task.model.model))
+        model = describe_model(task.model.model)
+        if model.refused:
+            return f"model '{task.model.model}' {model.refused}"
+        load_protocol(name).for_dataset(task.dataset.name, task.model.model).geometry(model)
     except InputError as error:
         return str(error)
     return ""

@@ -1,0 +1,55 @@
+"""Does what is read here agree with what the model itself computes?"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ovss.backbone.backbone import Backbone
+
+
+@torch.inference_mode()
+def conformance(backbone: Backbone, images: Tensor | None = None) -> dict[str, float]:
+    """Compare a backbone with open_clip's own `encode_image`, on images of the native size.
+
+    Args:
+        backbone: The model.
+        images: Normalised images (B, 3, H, W) of the native size; None: two of noise.
+
+    Returns:
+        Largest difference, as a share of the largest value of the reference; 1e-5 is the bar in float32.
+        "pooled": `Tokens.image_embedding`, and the same walked block by block from q, k, v, `merge` and `ffn`, against
+        `encode_image`. "one_hot": `Tokens.dense` of one patch per image against `encode_image` of a model whose last
+        state holds that patch everywhere, so that its pool, whatever its weights, looks at nothing else.
+    """
+    if images is None:
+        images = torch.randn(2, 3, *backbone.native_size, generator=torch.Generator().manual_seed(0))
+    tokens = backbone.encode_tokens(images)
+    expected = backbone.encode_image(images)
+    pooled = max(_error(found, expected) for found in (tokens.image_embedding(), _walk(backbone, images)))
+
+    last, rows = tokens.hidden(backbone.depth), torch.arange(len(images), device=backbone.device)
+    patches = last.shape[1] - backbone.prefix
+    chosen = backbone.prefix + (1 + 2 * rows) * patches // (2 * len(images))
+    module = backbone.block(backbone.depth).module
+    handle = module.register_forward_hook(lambda *_: last[rows, chosen][:, None].expand_as(last))
+    try:
+        alone = backbone.encode_image(images)
+    finally:
+        handle.remove()
+    dense = backbone.as_answered(tokens.dense()[rows, chosen - backbone.prefix])
+    return {"pooled": pooled, "one_hot": _error(dense, alone)}
+
+
+def _walk(backbone: Backbone, images: Tensor) -> Tensor:
+    """Image embedding from the parts of every block."""
+    tokens = backbone.encode_tokens(images, layers=[0])
+    x = tokens.hidden(0)
+    for layer in range(1, backbone.depth + 1):
+        block = tokens.block(layer)
+        y = x + block.merge(F.scaled_dot_product_attention(*block.qkv(x)))
+        x = y + block.ffn(y)
+    return backbone.pooled(x)
+
+
+def _error(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().max() / expected.abs().max())
