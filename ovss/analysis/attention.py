@@ -32,9 +32,9 @@ def attention(tokens: Tokens, layer: int, pair: str = "qk") -> Float[Tensor, "B 
     return attention_map(tokens.qkv(layer), pair)
 
 
-def between_patches(maps: Float[Tensor, "... T T"]) -> Float[Tensor, "... N N"]:
-    """Attention among patches: CLS's row and column dropped, rows summing to 1 again."""
-    patches = maps[..., 1:, 1:]
+def between_patches(maps: Float[Tensor, "... T T"], prefix: int = 1) -> Float[Tensor, "... N N"]:
+    """Attention among patches: rows and columns of CLS and other prefix tokens dropped, rows summing to 1 again."""
+    patches = maps[..., prefix:, prefix:]
     return patches / patches.sum(-1, keepdim=True).clamp_min(torch.finfo(patches.dtype).tiny)
 
 
@@ -50,13 +50,15 @@ def attention_of(
         pair: See `attention`.
 
     Raises:
-        InputError: The patch is outside the grid.
+        InputError: The patch is outside the grid, or the model has no CLS.
     """
     h, w = tokens.grid
     if patch is not None and not (0 <= patch[0] < h and 0 <= patch[1] < w):
         raise InputError(f"patch {patch} is outside the grid of {h} rows and {w} columns")
-    row = 0 if patch is None else 1 + patch[0] * w + patch[1]
-    return attention(tokens, layer, pair)[:, :, row, 1:].unflatten(-1, (h, w))
+    if patch is None and not tokens.backbone.class_token:
+        raise InputError(f"{tokens.backbone.name} has no class token that attends; name a patch")
+    row = 0 if patch is None else tokens.prefix + patch[0] * w + patch[1]
+    return attention(tokens, layer, pair)[:, :, row, tokens.prefix :].unflatten(-1, (h, w))
 
 
 def rollout(maps: Sequence[Float[Tensor, "B H T T"]]) -> Float[Tensor, "B T T"]:
@@ -155,19 +157,20 @@ def attention_statistics(
 
     Returns:
         Tidy frame of the measures entropy (0..1), distance (patches), mass_near (share of the attention within the
-        radius), cls_share (share that patches give to CLS) and row_likeness (mean cosine of a row with the mean row:
-        1 where all patches attend alike).
+        radius), cls_share (share that patches give to CLS; NaN without one) and row_likeness (mean cosine of a row with
+        the mean row: 1 where all patches attend alike).
     """
     frames = []
     for layer in choose_blocks(tokens, layers):
         full = attention(tokens, layer, pair)
-        maps = between_patches(full)
+        maps = between_patches(full, tokens.prefix)
+        nothing = torch.full(full.shape[:2], torch.nan)
         likeness = torch.cosine_similarity(maps, maps.mean(-2, keepdim=True), dim=-1)
         values = {
             "entropy": entropy(maps).mean(-1),
             "distance": mean_distance(maps, tokens.grid).mean(-1),
             "mass_near": mass_within(maps, tokens.grid, radius).mean(-1),
-            "cls_share": full[..., 1:, 0].mean(-1),
+            "cls_share": full[..., tokens.prefix :, 0].mean(-1) if tokens.backbone.class_token else nothing,
             "row_likeness": likeness.mean(-1),
         }
         frames += [tidy(name, value, layer, images) for name, value in values.items()]
@@ -188,21 +191,23 @@ def global_statistics(
     Returns:
         Tidy frame. Per head: global_patches (how many), strongest_column (largest column mean, 1 = uniform). Of the
         head mean (no head): the same two as global_patches_mean and strongest_column_mean, and global_cls_overlap, the
-        IoU of these patches with as many that CLS attends to most (NaN where there are none).
+        IoU of these patches with as many that CLS attends to most (NaN where there are none, or no CLS).
     """
     frames = []
     for layer in choose_blocks(tokens, layers):
         full = attention(tokens, layer)
-        maps, mean = between_patches(full), between_patches(full.mean(1))
+        maps, mean = between_patches(full, tokens.prefix), between_patches(full.mean(1), tokens.prefix)
         everyone = global_patches(mean)
-        cls = top_patches(full.mean(1)[:, 0, 1:], everyone.sum(-1))
+        shared = torch.full((len(full),), torch.nan)
+        if tokens.backbone.class_token:
+            shared = overlap(everyone, top_patches(full.mean(1)[:, 0, tokens.prefix :], everyone.sum(-1)))
         size = maps.shape[-1]
         values = {
             "global_patches": global_patches(maps).sum(-1).float(),
             "strongest_column": maps.mean(-2).amax(-1) * size,
             "global_patches_mean": everyone.sum(-1).float(),
             "strongest_column_mean": mean.mean(-2).amax(-1) * size,
-            "global_cls_overlap": overlap(everyone, cls),
+            "global_cls_overlap": shared,
         }
         frames += [tidy(name, value, layer, images) for name, value in values.items()]
     return join(frames)

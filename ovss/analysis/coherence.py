@@ -38,7 +38,7 @@ def coherence(
     labels = check_truth(tokens, truth)
     frames = []
     for layer in choose_states(tokens, layers):
-        maps = cosine_map(tokens.hidden(layer)[:, 1:]).cpu().numpy()
+        maps = cosine_map(tokens.patches(layer)).cpu().numpy()
         values = [coherence_auc(one, label) for one, label in zip(maps, labels, strict=True)]
         frames.append(tidy("coherence_auc", torch.tensor(values), layer, images))
     return join(frames)
@@ -62,18 +62,21 @@ def self_correlation_statistics(
 
     Returns:
         Tidy frame of the measures self_correlation_auc, self_correlation_auc_without_cls (of the symmetric part), and
-        clamped, the share of entries that the clamp sets to 0.
+        clamped, the share of entries that the clamp sets to 0; the last two where the model has a class token.
     """
     labels = check_truth(tokens, truth)
     frames = []
     for layer in choose_blocks(tokens, layers):
         raw = self_correlation(tokens.qkv(layer))
-        cut = denoise(raw)
-        pairs = {"self_correlation_auc": raw[:, 1:, 1:], "self_correlation_auc_without_cls": (cut + cut.mT) / 2}
+        pairs, cut = {"self_correlation_auc": raw[:, tokens.prefix :, tokens.prefix :]}, None
+        if tokens.backbone.class_token:
+            cut = denoise(raw, prefix=tokens.prefix)
+            pairs["self_correlation_auc_without_cls"] = (cut + cut.mT) / 2
         for name, maps in pairs.items():
             values = [coherence_auc(one, label) for one, label in zip(maps.cpu().numpy(), labels, strict=True)]
             frames.append(tidy(name, torch.tensor(values), layer, images))
-        frames.append(tidy("clamped", (cut == 0).float().mean((1, 2)), layer, images))
+        if cut is not None:
+            frames.append(tidy("clamped", (cut == 0).float().mean((1, 2)), layer, images))
     return join(frames)
 
 
@@ -117,7 +120,7 @@ def in_class_statistics(
     size = labels.shape[1]
     uniform = torch.full((len(labels), 1, size, size), 1 / size)
     for layer in choose_blocks(tokens, layers):
-        maps = between_patches(attention(tokens, layer, pair))
+        maps = between_patches(attention(tokens, layer, pair), tokens.prefix)
         for name, mass in (
             ("in_class_mass", in_class_mass(maps, labels)),
             ("in_class_chance", in_class_mass(uniform, labels)),
@@ -168,7 +171,9 @@ def value_contamination(
     frames = []
     for layer in choose_blocks(tokens, layers):
         block, (_, _, v) = tokens.block(layer), tokens.qkv(layer)
-        cosines = (unit(tokens.read_out(block.merge(v)))[:, 1:] @ text.to(v.device, torch.float32).T).cpu()  # (B, N, C)
+        cosines = (
+            unit(tokens.read_out(block.merge(v)))[:, tokens.prefix :] @ text.to(v.device, torch.float32).T
+        ).cpu()  # (B, N, C)
         own = cosines.gather(-1, own_index[..., None])[..., 0]
         strong = cosines.gather(-1, torch.from_numpy(dominant)[:, None, None].expand(-1, own.shape[1], 1))[..., 0]
         values = {
@@ -210,8 +215,8 @@ def neighbourhood(
     logits = parts[pair[0]] * q.shape[-1] ** -0.5 @ parts[pair[1]].mT  # (B, heads, T, T)
     frames = []
     for sigma in sigmas:
-        window = gaussian_window(tokens.grid, sigma, logits.device)
-        maps = between_patches(torch.softmax(logits + window, dim=-1))
+        window = gaussian_window(tokens.grid, sigma, logits.device, tokens.prefix)
+        maps = between_patches(torch.softmax(logits + window, dim=-1), tokens.prefix)
         for radius in radii:
             near = mass_within(maps, tokens.grid, radius).mean(-1)
             frames.append(tidy(f"mass_within_{radius:g}", near, layer, images).assign(sigma=float(sigma)))

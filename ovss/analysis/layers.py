@@ -34,7 +34,7 @@ def read_out_labels(tokens: Tokens, text: Float[Tensor, "C E"], layer: int) -> n
     Returns:
         Class indices (B, h, w), int64.
     """
-    embedded = unit(tokens.read_out(tokens.hidden(layer)[:, 1:]))  # (B, N, E)
+    embedded = unit(tokens.read_out(tokens.patches(layer)))  # (B, N, E)
     best = (embedded @ text.to(embedded.device, torch.float32).T).argmax(-1)
     return best.unflatten(-1, tokens.grid).cpu().numpy()
 
@@ -106,7 +106,9 @@ def stream_norms(
     for layer in choose_blocks(tokens, layers):
         block, stream = tokens.block(layer), tokens.hidden(layer - 1)
         added = block.merge(attend(tokens.qkv(layer), "qk"))
-        lengths = [part[:, 1:].float().norm(dim=-1) for part in (stream, added, block.ffn(stream + added))]  # (B, N)
+        lengths = [
+            part[:, tokens.prefix :].float().norm(dim=-1) for part in (stream, added, block.ffn(stream + added))
+        ]  # (B, N)
         share = lengths[0] / (lengths[0] + lengths[1])
         names = ("residual_norm", "attention_norm", "ffn_norm", "residual_share")
         frames += [
@@ -139,7 +141,7 @@ def cka(tokens: Tokens, layers: Iterable[int] | None = None) -> pd.DataFrame:
         Columns layer, other, value; both orders of a pair.
     """
     chosen = choose_states(tokens, layers)
-    flat = {layer: tokens.hidden(layer)[:, 1:].flatten(0, 1).float() for layer in chosen}
+    flat = {layer: tokens.patches(layer).flatten(0, 1).float() for layer in chosen}
     values = {(a, b): linear_cka(flat[a], flat[b]) for a in chosen for b in chosen if a <= b}
     return pd.DataFrame(
         [{"layer": a, "other": b, "value": values[min(a, b), max(a, b)]} for a in chosen for b in chosen]

@@ -43,7 +43,7 @@ def method_attention(tokens: Tokens, method: Method) -> Float[Tensor, "B H N N"]
         raise InputError(
             f"method '{method.name}' has no single attention map in its last block; {', '.join(METHODS)} have"
         )
-    size = tokens.grid[0] * tokens.grid[1] + (not method.patches_only)
+    size = tokens.grid[0] * tokens.grid[1] + (0 if method.patches_only else tokens.prefix)
     identity = torch.eye(size, dtype=tokens.backbone.dtype, device=tokens.backbone.device)
     maps = method.mix(tokens, identity.expand(tokens.batch, tokens.backbone.heads, size, size)).float()
-    return maps / maps.sum(-1, keepdim=True) if method.patches_only else between_patches(maps)
+    return maps / maps.sum(-1, keepdim=True) if method.patches_only else between_patches(maps, tokens.prefix)

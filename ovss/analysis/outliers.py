@@ -24,7 +24,7 @@ def anomaly_scores(tokens: Tokens, layer: int, detector: str = "lof", neighbours
             "norm" (length of the token).
         neighbours: Neighbours k of the first two, at most N - 1 are used.
     """
-    patches = tokens.hidden(layer)[:, 1:].float()
+    patches = tokens.patches(layer).float()
     return _scores(patches, detector, neighbours).unflatten(-1, tokens.grid)
 
 
@@ -70,11 +70,11 @@ def anomaly_statistics(
         if layer == tokens.depth:
             raise InputError(f"no block follows hidden state {layer}; the last one to measure is {layer - 1}")
         hidden = tokens.hidden(layer)
-        patches = hidden[:, 1:].float()
+        patches = hidden[:, tokens.prefix :].float()
         anomalous = find_anomalies(patches, detector, neighbours, contamination)
         sound = repair(patches, anomalous, tokens.grid)
         block = tokens.block(layer + 1)
-        repaired = torch.cat([hidden[:, :1], sound.to(hidden.dtype)], dim=1)
+        repaired = torch.cat([hidden[:, : tokens.prefix], sound.to(hidden.dtype)], dim=1)
         for ending, stream, qkv in (
             ("", patches, tokens.qkv(layer + 1)),
             ("_repaired", sound, block.qkv(repaired)),
@@ -82,7 +82,9 @@ def anomaly_statistics(
             norms = stream.norm(dim=-1)
             frames.append(tidy(f"lof_max{ending}", lof_scores(stream, neighbours).amax(-1), layer, images))
             frames.append(tidy(f"norm_ratio{ending}", norms.amax(-1) / norms.median(-1).values, layer, images))
-            received = between_patches(attention_map(qkv, "qk")).mean(-2) * patches.shape[1]  # (B, heads, N)
+            received = (
+                between_patches(attention_map(qkv, "qk"), tokens.prefix).mean(-2) * patches.shape[1]
+            )  # (B, heads, N)
             share = (received * anomalous[:, None]).sum(-1) / anomalous.sum(-1)[:, None]
             frames.append(tidy(f"anomaly_attention{ending}", share, layer, images))
     return join(frames)

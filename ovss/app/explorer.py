@@ -110,7 +110,7 @@ class AttentionExplorer:
         if block == self.tokens.depth:
             maps = self._last[number]
         else:
-            maps = between_patches(attention(self.tokens, block))[0].cpu()
+            maps = between_patches(attention(self.tokens, block), self.tokens.prefix)[0].cpu()
         row = maps[:, self.patch[0] * self.tokens.grid[1] + self.patch[1]]  # (heads, N)
         head = int(self.head.index or 0)
         chosen = row.mean(0) if head == 0 else row[min(head - 1, len(row) - 1)]

@@ -51,6 +51,7 @@ class Backbone:
         image_size: Shorter side of the native grid in pixels.
         prefix: Number of tokens in front of the patches: class token and registers; 0 where there is none.
         class_token: Whether the first token is a class token.
+        rotary: Whether queries and keys are rotated by the place of their patch.
         pooling: What the image embedding is read from: "class token", "attention" over tokens or their "average".
 
     Raises:
@@ -84,6 +85,7 @@ class Backbone:
         self.native_size, self.native_grid = tower.native_size, tower.native_grid
         self.image_size: int = min(self.native_grid) * self.patch_size
         self.prefix, self.class_token, self.pooling = tower.prefix, tower.class_token, tower.pooling
+        self.rotary = tower.rotary
         self.heads = self.block(1).heads
         weight = next(tower.visual.parameters())
         self.embed_dim: int = tower.dense(weight.new_zeros(1, 1, self.width)).shape[-1]

@@ -22,13 +22,18 @@ class JoinedTokens(Tokens):
         offsets: Pixel (y, x) of the image at which each window starts.
 
     Raises:
-        InputError: Another number of offsets than of windows.
+        InputError: Another number of offsets than of windows, or a model that rotates each patch by its place in its own
+            window, so that patches of different windows cannot be compared.
     """
 
     def __init__(self, parts: Sequence[Tokens], offsets: Int[Tensor, "B 2"]) -> None:
         first, windows = parts[0], sum(part.batch for part in parts)
         if tuple(offsets.shape) != (windows, 2):
             raise InputError(f"offsets of {windows} windows must be ({windows}, 2), not {tuple(offsets.shape)}")
+        if windows > 1 and first.backbone.rotary:
+            raise InputError(
+                f"{first.backbone.name} rotates each patch by its place in its own window; its windows cannot be joined"
+            )
         super().__init__(first.backbone, (windows * first.grid[0], first.grid[1]), {}, first.intervene)
         self._parts = tuple(parts)
         self._offsets = offsets

@@ -96,7 +96,7 @@ class NativeTower(Tower):
     @property
     def ffn_width(self) -> int:
         """See `Tower.ffn_width`."""
-        return self.modules[0].mlp.c_fc.out_features
+        return self.visual.transformer.resblocks[0].mlp.c_fc.out_features
 
     def normalise_input(self, x: Tensor) -> Tensor:
         """`ln_pre`."""
@@ -118,7 +118,7 @@ class NativeTower(Tower):
         if self.pooling == "attention":
             return self.visual.ln_post(self.visual.attn_pool(x)[:, 0]) @ self.visual.proj
         if self.pooling == "class token":
-            return self.dense(x[:, 0])
+            return self.dense(x[:, :1])[:, 0]
         if self.visual.final_ln_after_pool:
             return self.dense(x[:, 1:].mean(dim=1))
         return self.visual.ln_post(x)[:, 1:].mean(dim=1) @ self.visual.proj

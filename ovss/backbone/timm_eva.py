@@ -88,6 +88,7 @@ class EvaTower(VitTower):
 
     def __init__(self, visual: Any) -> None:
         super().__init__(visual)
+        self.rotary = self.trunk.rope is not None
         self._rope: dict[tuple[int, int], Tensor | None] = {}
 
     @staticmethod

@@ -102,6 +102,10 @@ class Tokens:
             self._states[layer] = x
         return self._states[layer]
 
+    def patches(self, layer: int) -> Float[Tensor, "B N D"]:
+        """Hidden state `layer` of the patches alone, without the prefix tokens in front of them."""
+        return self.hidden(layer)[:, self.prefix :]
+
     def qkv(self, layer: int) -> tuple[Float[Tensor, "B H T d"], Float[Tensor, "B H T d"], Float[Tensor, "B H T d"]]:
         """Queries, keys and values of block `layer` (1-based) on its own input; computed once, then kept."""
         if not 1 <= layer <= self.depth:
@@ -136,7 +140,7 @@ class Tokens:
 
     def dense(self) -> Float[Tensor, "B N E"]:
         """What the model would say about each patch of the last state alone; not normalised."""
-        return self.read_out(self.hidden(self.depth)[:, self.prefix :])
+        return self.read_out(self.patches(self.depth))
 
     def image_embedding(self) -> Float[Tensor, "B E"]:
         """What the model says about each image, recomposed from the last state: open_clip's `encode_image`."""

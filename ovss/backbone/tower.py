@@ -22,6 +22,7 @@ class Tower(ABC):
         prefix: Number of tokens in front of the patches: class token and registers.
         class_token: Whether the first of them is a class token.
         pooling: What the image embedding is read from: "class token", "attention" over tokens or their "average".
+        rotary: Whether queries and keys are rotated by the place of their patch.
         table: Learned position embedding, one row per token or, where `prefix_in_table` is false, per patch; None
             where there is none.
     """
@@ -37,6 +38,7 @@ class Tower(ABC):
     class_token: bool
     pooling: str
     prefix_in_table: bool
+    rotary: bool = False
 
     @abstractmethod
     def __init__(self, visual: Any) -> None: ...

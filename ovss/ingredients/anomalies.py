@@ -110,16 +110,19 @@ def _largest(values: Float[Tensor, "B N"], count: int) -> Bool[Tensor, "B N"]:
     return torch.zeros_like(values, dtype=torch.bool).scatter(1, top, True)
 
 
-def cls_outliers(attention: Float[Tensor, "B T T"], gain: float, largest: int = _LARGEST_NORMS) -> Bool[Tensor, "B N"]:
+def cls_outliers(
+    attention: Float[Tensor, "B T T"], gain: float, largest: int = _LARGEST_NORMS, prefix: int = 1
+) -> Bool[Tensor, "B N"]:
     """Patches that CLS looks at more than they look at themselves (SFP).
 
     Args:
         attention: Attention of a block, heads averaged, CLS first.
         gain: Factor of the attention of CLS.
         largest: At most so many, those that CLS looks at most.
+        prefix: Number of tokens in front of the patches.
     """
-    looked_at = gain * attention[:, 0, 1:]
-    candidates = looked_at > attention.diagonal(dim1=1, dim2=2)[:, 1:]
+    looked_at = gain * attention[:, 0, prefix:]
+    candidates = looked_at > attention.diagonal(dim1=1, dim2=2)[:, prefix:]
     return candidates & _largest(looked_at.masked_fill(~candidates, -torch.inf), largest)
 
 

@@ -66,10 +66,10 @@ def attention_map(qkv: _QKV, pair: str) -> Float[Tensor, "B H T T"]:
     return torch.softmax(a * a.shape[-1] ** -0.5 @ b.mT, dim=-1)
 
 
-def patch_qkv(qkv: _QKV) -> _QKV:
-    """Queries, keys and values of the patches alone: CLS, token 0, is dropped."""
+def patch_qkv(qkv: _QKV, prefix: int) -> _QKV:
+    """Queries, keys and values of the patches alone, without the prefix tokens in front of them."""
     q, k, v = qkv
-    return q[:, :, 1:], k[:, :, 1:], v[:, :, 1:]
+    return q[:, :, prefix:], k[:, :, prefix:], v[:, :, prefix:]
 
 
 def sharpest_heads(maps: Float[Tensor, "B H T T"], count: int) -> Bool[Tensor, "B H 1 1"]:
@@ -133,9 +133,7 @@ def balanced_attention(tokens: Tokens, once: bool = False) -> Iterator[Float[Ten
 
 
 @lru_cache(maxsize=8)
-def gaussian_window(
-    grid: tuple[int, int], sigma: float, device: torch.device, cls: bool = True
-) -> Float[Tensor, "T T"]:
+def gaussian_window(grid: tuple[int, int], sigma: float, device: torch.device, prefix: int = 1) -> Float[Tensor, "T T"]:
     """NACLIP's Omega: a Gaussian of the distance between two patches, peak 1, not normalised.
 
     Built from the coordinates: the table of a grid is the product of one table over rows and one over columns.
@@ -144,17 +142,17 @@ def gaussian_window(
         grid: Patch rows and columns (h, w).
         sigma: Standard deviation in patches.
         device: Where the table is kept.
-        cls: Put a row and a column of zeros for CLS in front.
+        prefix: Rows and columns of zeros in front, for CLS and registers.
 
     Returns:
-        Table (1 + h * w, 1 + h * w), or (h * w, h * w) without CLS, in float32.
+        Table (prefix + h * w, prefix + h * w), in float32.
     """
     rows, columns = (
         torch.exp(-((at[:, None] - at[None, :]) ** 2) / (2 * sigma**2))
         for at in (torch.arange(side, dtype=torch.float32, device=device) for side in grid)
     )
     table = torch.kron(rows, columns)  # (N, N)
-    return F.pad(table, (1, 0, 1, 0)) if cls else table
+    return F.pad(table, (prefix, 0, prefix, 0))
 
 
 def neighbourhood(tokens: Tokens, sigma: float) -> Tensor | _ByRows:
@@ -164,7 +162,7 @@ def neighbourhood(tokens: Tokens, sigma: float) -> Tensor | _ByRows:
     """
     if isinstance(tokens, JoinedTokens):
         return partial(_window_rows, tokens.places / tokens.backbone.patch_size, sigma, tokens.prefix)
-    return gaussian_window(tokens.grid, sigma, tokens.backbone.device)
+    return gaussian_window(tokens.grid, sigma, tokens.backbone.device, tokens.prefix)
 
 
 def _window_rows(places: Float[Tensor, "N 2"], sigma: float, prefix: int, rows: slice) -> Float[Tensor, "R T"]:

@@ -29,15 +29,16 @@ def self_correlation(qkv: tuple[Tensor, Tensor, Tensor]) -> Float[Tensor, "B T T
     return rows @ rows.mT / (3 * heads)
 
 
-def denoise(correlation: Float[Tensor, "B T T"], rule: str = "code") -> Float[Tensor, "B N N"]:
+def denoise(correlation: Float[Tensor, "B T T"], rule: str = "code", prefix: int = 1) -> Float[Tensor, "B N N"]:
     """Patch correlations less what CLS correlates with, clamped at zero.
 
     Args:
         correlation: Self-correlation with CLS in front.
         rule: "code": CLS's row is subtracted from every patch's row. "dice": it is subtracted in proportion to the
             soft Dice coefficient of the two rows, so that a patch gives up the more, the more it looks like CLS.
+        prefix: Number of tokens in front of the patches.
     """
-    cls, patches = correlation[:, :1, 1:], correlation[:, 1:, 1:]
+    cls, patches = correlation[:, :1, prefix:], correlation[:, prefix:, prefix:]
     if rule == "code":
         return (patches - cls).clamp_min(0)
     a, b = patches.clamp_min(0), cls.clamp_min(0)

@@ -60,8 +60,9 @@ class Blur:
         return x + block.ffn(x)
 
     def __call__(self, x: Float[Tensor, "B T D"], grid: tuple[int, int]) -> Float[Tensor, "B T D"]:
-        """States with distracted patches blended; CLS and the others stay."""
-        patches = x[:, 1:].float()
+        """States with distracted patches blended; all other tokens stay."""
+        prefix = x.shape[1] - grid[0] * grid[1]
+        patches = x[:, prefix:].float()
         # The share of a channel needs no array of all shares: least, largest and sum of the channels say it.
         least = patches.amin(-1)
         largest = patches[..., list(self.channels)].amax(-1)
@@ -71,7 +72,7 @@ class Blur:
             return x
         blended = torch.lerp(patches[image, place], neighbourhood(patches, grid, image, place), self.alpha)
         result = x.clone()
-        result[image, place + 1] = blended.to(x.dtype)
+        result[image, place + prefix] = blended.to(x.dtype)
         return result
 
 

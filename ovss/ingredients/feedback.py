@@ -34,8 +34,8 @@ def first_labels(
     return torch.stack(labels)
 
 
-def feedback_attention(labels: Int[Tensor, "B h w"], sigma: float) -> Float[Tensor, "B T T"]:
-    """Agreement of patches in their label, largest value 1 in each image; zero in the row and column of CLS.
+def feedback_attention(labels: Int[Tensor, "B h w"], sigma: float, prefix: int = 1) -> Float[Tensor, "B T T"]:
+    """Agreement of patches in their label, largest value 1 in each image; zero where no patch is compared.
 
     Two patches of one label agree fully if all patches on the way between them have it too, else by exp(-d / D), d
     being their distance along the longer axis and D the longest of the grid. Rows are then smoothed by a Gaussian over
@@ -44,6 +44,7 @@ def feedback_attention(labels: Int[Tensor, "B h w"], sigma: float) -> Float[Tens
     Args:
         labels: Label of each patch.
         sigma: Standard deviation of the Gaussian in patches; it is cut off at three of them.
+        prefix: Rows and columns of zeros in front, for CLS and registers.
     """
     flat = labels.flatten(1)
     same = (flat[:, :, None] == flat[:, None, :]).float()  # (B, N, N)
@@ -58,7 +59,7 @@ def feedback_attention(labels: Int[Tensor, "B h w"], sigma: float) -> Float[Tens
     smooth = F.conv1d(agreement.flatten(0, 1)[:, None], kernel[None, None], padding=side // 2)
     smooth = smooth.view_as(agreement)
     rows = smooth / (smooth.sum(dim=-1, keepdim=True) + 1e-8)
-    return F.pad(rows / rows.amax(dim=(1, 2), keepdim=True), (1, 0, 1, 0))
+    return F.pad(rows / rows.amax(dim=(1, 2), keepdim=True), (prefix, 0, prefix, 0))
 
 
 def _connected(labels: Int[Tensor, "B h w"]) -> tuple[Int[Tensor, "N N"], Bool[Tensor, "B N N"]]:

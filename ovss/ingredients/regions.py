@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ovss.backbone import Tokens
+from ovss.errors import InputError
 from ovss.ingredients.clusters import (
     cluster,
     cluster_maps,
@@ -273,8 +274,17 @@ class RegionNaming:
     min_samples: int | None = None
 
     def correlation(self, tokens: Tokens) -> Float[Tensor, "B N N"]:
-        """Denoised self-correlation R of the block before the last one."""
-        return denoise(self_correlation(tokens.qkv(tokens.depth - 1)), self.denoise)
+        """Denoised self-correlation R of the block before the last one.
+
+        Raises:
+            InputError: The model has no class token, and so nothing to clear the self-correlation of.
+        """
+        if not tokens.backbone.class_token:
+            raise InputError(
+                "regions of CLIPtrase are cleared of what the class token correlates with, and "
+                f"{tokens.backbone.name} has none; a method without regions runs on it"
+            )
+        return denoise(self_correlation(tokens.qkv(tokens.depth - 1)), self.denoise, tokens.prefix)
 
     def windows(
         self,

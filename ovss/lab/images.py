@@ -52,7 +52,7 @@ def explorer_entry(
     per_head = tokens.depth * tokens.backbone.heads * size**2 <= _HEADS_BYTES
     maps = []
     for block in range(1, tokens.depth + 1):
-        full = between_patches(attention(tokens, block))[0]  # (heads, N, N)
+        full = between_patches(attention(tokens, block), tokens.prefix)[0]  # (heads, N, N)
         maps.append(full if per_head else full.mean(0, keepdim=True))
     stacked = torch.stack(maps)  # (L, heads, N, N)
     scaled = stacked / stacked.amax(-1, keepdim=True)

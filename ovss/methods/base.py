@@ -115,8 +115,8 @@ class Method:
 
         Args:
             tokens: One backbone pass.
-            values: Values to be mixed, (B, heads, T, any width); T leaves CLS out where the method is `patches_only`.
-                None: those that the last block projects.
+            values: Values to be mixed, (B, heads, T, any width); T leaves prefix tokens out where the method is
+                `patches_only`. None: those that the last block projects.
 
         Raises:
             InputError: The method does not come down to one attention map in its last block.
@@ -125,7 +125,7 @@ class Method:
 
     @property
     def patches_only(self) -> bool:
-        """Whether `mix` leaves CLS out; by default not."""
+        """Whether `mix` leaves CLS and other prefix tokens out; by default not."""
         return False
 
     @property
@@ -134,7 +134,7 @@ class Method:
         return getattr(self, "residual", False), getattr(self, "ffn", False)
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
-        """Tokens after the changed last block, before they are read out: CLS and the patches, or the patches alone."""
+        """Tokens after the changed last block, before they are read out: all of them, or the patches alone."""
         residual, ffn = self.residual_and_ffn
         return finish_block(tokens, self.mix(tokens), residual, ffn)
 
@@ -185,7 +185,7 @@ class Method:
         return False
 
     def class_scores(self, tokens: Tokens, text: Float[Tensor, "Q E"]) -> Float[Tensor, "B Q"]:
-        """Cosine of the image as a whole (CLS) with each query, in float32; by default as plain CLIP sees it."""
+        """Cosine of the image as a whole (CLS, or the pool) with each query, in float32; by default the model's own."""
         return cls_embedding(tokens) @ text.to(tokens.backbone.device, torch.float32).T
 
     @property
@@ -318,7 +318,9 @@ def cosine_scores(
 
 
 def cls_embedding(tokens: Tokens) -> Float[Tensor, "B E"]:
-    """Plain CLIP's image embedding, unit length, float32: only CLS goes through the last block."""
+    """The model's own image embedding, unit length, float32; of a class token, it alone goes through the last block."""
+    if tokens.backbone.pooling != "class token":
+        return unit(tokens.image_embedding())
     block, x = tokens.block(tokens.depth), tokens.hidden(tokens.depth - 1)
     q, k, v = tokens.qkv(tokens.depth)
     cls = x[:, :1] + block.merge(F.scaled_dot_product_attention(q[:, :, :1], k, v))  # (B, 1, D)
@@ -332,7 +334,7 @@ def finish_block(
 
     Args:
         tokens: One backbone pass.
-        mixed: Attention-weighted values of the last block, CLS first.
+        mixed: Attention-weighted values of the last block, prefix tokens first.
         residual: Add the block's input.
         ffn: Apply the FFN with its own residual.
         rows: Which tokens `mixed` holds.

@@ -111,11 +111,11 @@ class Cliper(Method):
         block, attention, layers = tokens.block(tokens.depth), None, []
         for number, attention in enumerate(self.maps(tokens), start=1):
             values = self.values(tokens, number)
-            rows = unit(tokens.read_out(block.merge(attention.to(values.dtype) @ values)[:, 1:]))
+            rows = unit(tokens.read_out(block.merge(attention.to(values.dtype) @ values)[:, tokens.prefix :]))
             layers.append((scale * rows @ words.T).softmax(-1)[..., :foreground].mT)  # (B, F, N)
         assert attention is not None
         place = self.chosen(tokens.depth) - 1
         cut = layers[place].masked_fill(layers[place] < threshold * layers[place].amax(-1, keepdim=True), 0)
         layers[place] = cut
-        spread = cut @ attention.mean(1)[:, 1:, 1:]
+        spread = cut @ attention.mean(1)[:, tokens.prefix :, tokens.prefix :]
         return (spread + torch.stack(layers).mean(0) if fuse else spread).unflatten(-1, tokens.grid)

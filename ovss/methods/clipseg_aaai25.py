@@ -129,7 +129,7 @@ class ClipSegAaai25(Method):
 
     def similarity(self, tokens: Tokens) -> Float[Tensor, "B N N"]:
         """Cosines of the patches in the mean of the middle blocks' outputs."""
-        outputs = [tokens.hidden(block)[:, 1:].float() for block in self.blocks(tokens.depth)]
+        outputs = [tokens.patches(block).float() for block in self.blocks(tokens.depth)]
         return cosine_map(torch.stack(outputs).mean(0))
 
     def cra(self, tokens: Tokens) -> Float[Tensor, "B H N N"]:
@@ -140,9 +140,13 @@ class ClipSegAaai25(Method):
         if "coh" in self.attention:
             maps.append(coherent_attention(similarity, kept, self.temperature)[:, None])
         if "res" in self.attention:
-            maps.append(restrict_attention(middle_attention(tokens, self.blocks(tokens.depth))[..., 1:, 1:], kept))
+            maps.append(
+                restrict_attention(
+                    middle_attention(tokens, self.blocks(tokens.depth))[..., tokens.prefix :, tokens.prefix :], kept
+                )
+            )
         if "self" in self.attention:
-            patches = patch_qkv(tokens.qkv(tokens.depth))
+            patches = patch_qkv(tokens.qkv(tokens.depth), tokens.prefix)
             q, k, v = (attention_map(patches, pair) for pair in ("qq", "kk", "vv"))
             maps.append((q + k + v) / 3)
         total = maps[0]
@@ -157,7 +161,7 @@ class ClipSegAaai25(Method):
 
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
         """Values of the patches, by default the last block's, under the one attention of all value blocks."""
-        v = tokens.qkv(tokens.depth)[2][:, :, 1:] if values is None else values
+        v = tokens.qkv(tokens.depth)[2][:, :, tokens.prefix :] if values is None else values
         return self.cra(tokens).to(v.dtype) @ v
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
@@ -165,10 +169,10 @@ class ClipSegAaai25(Method):
         weights = self.cra(tokens).to(tokens.backbone.dtype)
         deep = self.deep_blocks(tokens.depth)
         if self.values == "last":
-            inputs = torch.stack([tokens.hidden(number - 1)[:, 1:] for number in deep]).mean(0)  # (B, N, D)
+            inputs = torch.stack([tokens.patches(number - 1) for number in deep]).mean(0)  # (B, N, D)
             block = tokens.block(tokens.depth)
             return block.merge(weights @ block.value(inputs))
-        outputs = [tokens.block(n).merge(weights @ tokens.qkv(n)[2][:, :, 1:]) for n in deep]
+        outputs = [tokens.block(n).merge(weights @ tokens.qkv(n)[2][:, :, tokens.prefix :]) for n in deep]
         return torch.stack(outputs).mean(0)
 
     def calibrate(self, backbone: Backbone, samples: Iterable[Any], void: int = 255) -> "ClipSegAaai25":
@@ -195,7 +199,7 @@ class ClipSegAaai25(Method):
             pixel_labels = np.asarray(sample.labels).astype(np.int64)
             pixel_labels[pixel_labels == void] = VOID
             labels = patch_labels(pixel_labels, tokens.grid, int(pixel_labels.max(initial=0)) + 1).ravel()
-            maps = (cosine_map(tokens.hidden(block)[:, 1:])[0] for block in range(1, tokens.depth + 1))
+            maps = (cosine_map(tokens.patches(block))[0] for block in range(1, tokens.depth + 1))
             values.append([coherence_auc(one.cpu().numpy(), labels) for one in maps])
         usable = [row for row in values if not np.isnan(row).any()]
         if not usable:

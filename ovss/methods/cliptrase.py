@@ -25,7 +25,10 @@ __all__ = ["ClipTrase"]
 @register
 @dataclass(frozen=True)
 class ClipTrase(Method):
-    """A = softmax(q q^T) + softmax(k k^T) + softmax(v v^T), rows sum to 3; residual and FFN stay; regions by DBSCAN."""
+    """A = softmax(q q^T) + softmax(k k^T) + softmax(v v^T), rows sum to 3; residual and FFN stay; regions by DBSCAN.
+
+    Embeddings come out of any model; regions are refused where there is no class token to clear them of.
+    """
 
     name: ClassVar[str] = "cliptrase"
     paper: ClassVar[Paper] = Paper(
@@ -87,10 +90,13 @@ class ClipTrase(Method):
         return True, True
 
     def class_scores(self, tokens: Tokens, text: Float[Tensor, "Q E"]) -> Float[Tensor, "B Q"]:
-        """Cosine of CLS, as it leaves the changed last block, with each query."""
-        front = slice(0, 1)
-        cls = finish_block(tokens, self.mix(tokens, rows=front), residual=True, ffn=True, rows=front)
-        cls = unit(tokens.read_out(cls))[:, 0]
+        """Cosine of the image embedding with each query: of CLS, or of the pool, after the changed last block."""
+        if tokens.backbone.pooling == "class token":
+            front = slice(0, 1)
+            cls = finish_block(tokens, self.mix(tokens, rows=front), residual=True, ffn=True, rows=front)
+            cls = unit(tokens.read_out(cls))[:, 0]
+        else:
+            cls = unit(tokens.backbone.pooled(self.stream(tokens)))
         return cls @ text.to(cls.device, torch.float32).T
 
     @property

@@ -40,7 +40,7 @@ from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 from ovss.methods.resclip import ResClip
 from ovss.methods.scclip import ScClip
-from ovss.methods.two_pass import fuse, post_aggregate
+from ovss.methods.two_pass import added_cls, fuse, post_aggregate
 
 __all__ = ["Compose"]
 
@@ -136,14 +136,14 @@ class Compose(Method):
         last = tokens.hidden(tokens.depth - 1)
         x, middle = last, None
         if self.repair != "none" or self.aggregate_pre or "similar" in self.kernels:
-            middle = tokens.hidden(mid)[:, 1:].float()
+            middle = tokens.patches(mid).float()
         if self.repair != "none" and middle is not None:
-            anomalous = find_anomalies(x[:, 1:], self.repair)
-            x = _with_cls(last, repair(x[:, 1:].float(), anomalous, tokens.grid))
+            anomalous = find_anomalies(x[:, tokens.prefix :], self.repair)
+            x = _with_cls(last, repair(x[:, tokens.prefix :].float(), anomalous, tokens.grid))
             middle = repair(middle, anomalous, tokens.grid)
         similarity = None if middle is None else cosine_map(middle)
         if self.aggregate_pre and similarity is not None:
-            x = _with_cls(last, aggregation_weights(similarity, self.beta) @ x[:, 1:].float())
+            x = _with_cls(last, aggregation_weights(similarity, self.beta) @ x[:, tokens.prefix :].float())
         return x, similarity
 
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
@@ -177,26 +177,27 @@ class Compose(Method):
             The patches, float32.
         """
         block, dtype = tokens.block(tokens.depth), tokens.backbone.dtype
-        qkv, cls = self.project(tokens, x), x[:, :1].float()
+        qkv = self.project(tokens, x)
+        cls = added_cls(self.name, tokens, self.w_cls, x)
         if self.drop_cls:
-            x = x[:, 1:]
+            x = x[:, tokens.prefix :]
         y = block.merge(self.weigh(tokens, qkv, qkv[2], similarity))
         for number in range(tokens.depth - self.value_blocks + 1, tokens.depth):
-            values = tokens.qkv(number)[2][:, :, 1:] if self.drop_cls else tokens.qkv(number)[2]
+            values = tokens.qkv(number)[2][:, :, tokens.prefix :] if self.drop_cls else tokens.qkv(number)[2]
             y = y + tokens.block(number).merge(self.weigh(tokens, qkv, values, similarity))
         y = y / self.value_blocks
         if self.residual:
             y = y + x.to(dtype)
         if self.ffn:
             y = y + block.ffn(y)
-        return (y if self.drop_cls else y[:, 1:]).float() + self.w_cls * cls
+        return (y if self.drop_cls else y[:, tokens.prefix :]).float() + cls
 
     def project(self, tokens: Tokens, x: Float[Tensor, "B T D"]) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of the last block on its own or changed tokens, without CLS where it is dropped."""
         unchanged = x is tokens.hidden(tokens.depth - 1)
         block = tokens.block(tokens.depth)
         qkv = tokens.qkv(tokens.depth) if unchanged else block.qkv(x.to(tokens.backbone.dtype))
-        return patch_qkv(qkv) if self.drop_cls else qkv
+        return patch_qkv(qkv, tokens.prefix) if self.drop_cls else qkv
 
     def weigh(
         self, tokens: Tokens, qkv: tuple[Tensor, Tensor, Tensor], values: Tensor, similarity: Tensor | None
@@ -204,7 +205,7 @@ class Compose(Method):
         """Values under the weighted sum of the kernels."""
         bias = None
         if self.sigma is not None:
-            bias = gaussian_window(tokens.grid, self.sigma, values.device, cls=not self.drop_cls)
+            bias = gaussian_window(tokens.grid, self.sigma, values.device, self._prefix(tokens))
         mixed = torch.zeros_like(values)
         for kernel, weight in zip(self.kernels, self.weights or (1.0,) * len(self.kernels), strict=True):
             if kernel in PAIRS:
@@ -216,16 +217,19 @@ class Compose(Method):
             mixed = mixed + weight * part
         return mixed
 
+    def _prefix(self, tokens: Tokens) -> int:
+        return 0 if self.drop_cls else tokens.prefix
+
     def map_of(
         self, kernel: str, tokens: Tokens, qkv: tuple[Tensor, Tensor, Tensor], similarity: Tensor | None
     ) -> Float[Tensor, "B H T T"]:
         """Attention map of a kernel other than the pairs of q, k, v; rows sum to 1, the head dimension may be 1."""
         if kernel == "neighbours":
-            window = gaussian_window(tokens.grid, self.sigma or NaClip().sigma, qkv[0].device, cls=not self.drop_cls)
+            window = gaussian_window(tokens.grid, self.sigma or NaClip().sigma, qkv[0].device, self._prefix(tokens))
             return torch.softmax(logit_bound(qkv)[:, None, None, None] * window, dim=-1)
         if kernel == "middle":
             whole = middle_attention(tokens, ResClip().blocks(tokens.depth))
-            patches = whole[..., 1:, 1:]
+            patches = whole[..., tokens.prefix :, tokens.prefix :]
             return patches / patches.sum(-1, keepdim=True) if self.drop_cls else whole
         if kernel == "coherent":
             settings = ClipSegAaai25()
@@ -234,7 +238,7 @@ class Compose(Method):
         else:
             assert similarity is not None
             patches = similarity_attention(similarity)
-        return patches[:, None] if self.drop_cls else _beside_cls(patches)[:, None]
+        return patches[:, None] if self.drop_cls else _beside_prefix(patches, tokens.prefix)[:, None]
 
     @property
     def regions(self) -> RegionNaming | None:
@@ -243,12 +247,12 @@ class Compose(Method):
 
 
 def _with_cls(tokens: Float[Tensor, "B T D"], patches: Float[Tensor, "B N D"]) -> Float[Tensor, "B T D"]:
-    """The CLS token of `tokens` in front of other patches, float32."""
-    return torch.cat([tokens[:, :1].float(), patches], dim=1)
+    """The tokens in front of the patches of `tokens`, then other patches, float32."""
+    return torch.cat([tokens[:, : tokens.shape[1] - patches.shape[1]].float(), patches], dim=1)
 
 
-def _beside_cls(attention: Float[Tensor, "B N N"]) -> Float[Tensor, "B T T"]:
-    """Attention among patches with a CLS token that attends to itself alone."""
-    whole = F.pad(attention, (1, 0, 1, 0))
-    whole[:, 0, 0] = 1
+def _beside_prefix(attention: Float[Tensor, "B N N"], prefix: int) -> Float[Tensor, "B T T"]:
+    """Attention among patches, with tokens in front of them that attend to themselves alone."""
+    whole = F.pad(attention, (prefix, 0, prefix, 0))
+    whole.diagonal(dim1=1, dim2=2)[:, :prefix] = 1
     return whole

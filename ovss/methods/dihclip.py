@@ -22,7 +22,7 @@ from ovss.ingredients import (
 from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
-from ovss.methods.two_pass import LAYERS, calibration_blocks, cls_weight, cls_weight_parameter, fuse, post_aggregate
+from ovss.methods.two_pass import LAYERS, added_cls, calibration_blocks, cls_weight_parameter, fuse, post_aggregate
 
 __all__ = ["DihClip"]
 
@@ -30,7 +30,10 @@ __all__ = ["DihClip"]
 @register
 @dataclass(frozen=True)
 class DihClip(Method):
-    """A = sum of (softmax(k k^T) + similarity attention) / 2 over the sharpest heads, by H; two passes; aggregation."""
+    """A = sum of (softmax(k k^T) + similarity attention) / 2 over the sharpest heads, by H; two passes; aggregation.
+
+    A model without class token has nothing to add to every patch; it is refused unless `w_cls` is 0.
+    """
 
     name: ClassVar[str] = "dihclip"
     paper: ClassVar[Paper] = Paper(
@@ -71,12 +74,12 @@ class DihClip(Method):
         chosen = sharpest_heads(attention_map(qkv, "qk"), self.heads)
         whole = (attention_map(qkv, "kk") * chosen).sum(1, keepdim=True)  # (B, 1, T, T), for all channels
         added = tokens.block(mid).merge(whole.to(qkv[2].dtype) @ qkv[2])
-        return cosine_map((tokens.hidden(mid) + added)[:, 1:])
+        return cosine_map((tokens.hidden(mid) + added)[:, tokens.prefix :])
 
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
         """Values under the attention of the first pass; the second pass and post-aggregation come after it."""
         similarity = self.similarity(tokens)
-        x = aggregation_weights(similarity, self.beta) @ tokens.hidden(tokens.depth - 1)[:, 1:].float()
+        x = aggregation_weights(similarity, self.beta) @ tokens.patches(tokens.depth - 1).float()
         return self._mix(tokens, x, similarity_attention(similarity), values)
 
     def _mix(self, tokens: Tokens, x: Tensor, alike: Tensor, values: Tensor | None = None) -> Tensor:
@@ -92,8 +95,8 @@ class DihClip(Method):
         last, fusion = tokens.hidden(tokens.depth - 1).float(), fuse(tokens, fused)
         similarity = self.similarity(tokens)
         alike = similarity_attention(similarity)
-        first = aggregation_weights(similarity, self.beta) @ last[:, 1:]
+        smooth = aggregation_weights(similarity, self.beta) @ last[:, tokens.prefix :]
         merge = tokens.block(tokens.depth).merge
-        y = sum(merge(self._mix(tokens, x, alike)).float() for x in (first, fusion[:, 1:]))
-        cls = cls_weight(self.w_cls, tokens.depth) * (last[:, :1] + fusion[:, :1])
-        return post_aggregate(tokens, y + cls, post, self.beta)
+        first, second = (merge(self._mix(tokens, x, alike)).float() for x in (smooth, fusion[:, tokens.prefix :]))
+        cls = added_cls(self.name, tokens, self.w_cls, last, fusion)
+        return post_aggregate(tokens, first + second + cls, post, self.beta)

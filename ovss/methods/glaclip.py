@@ -27,7 +27,10 @@ _TIE = 1e-4
 @register
 @dataclass(frozen=True)
 class GlaClip(Method):
-    """A = softmax(g (s - b mean(s))) of what each patch found among all windows; no residual, no FFN."""
+    """A = softmax(g (s - b mean(s))) of what each patch found among all windows; no residual, no FFN.
+
+    On models with rotary positions each window stands alone, because their queries hold places within a window.
+    """
 
     name: ClassVar[str] = "glaclip"
     shares_windows: ClassVar[bool] = True

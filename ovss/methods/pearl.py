@@ -86,7 +86,7 @@ class Pearl(Method):
 
 
 def _centre(q: Float[Tensor, "B H T d"], k: Float[Tensor, "B H T d"], prefix: int) -> tuple[Tensor, Tensor]:
-    """Queries and keys less their means, in which a token weighs as its query is long and CLS not at all."""
+    """Queries and keys less their means, in which a patch weighs as its query is long and other tokens not at all."""
     weights = q.norm(dim=-1, keepdim=True)  # (B, H, T, 1)
     weights = torch.cat([torch.zeros_like(weights[:, :, :prefix]), weights[:, :, prefix:]], dim=2)
     weights = weights / (weights.sum(2, keepdim=True) + 1e-6)

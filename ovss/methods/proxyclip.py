@@ -60,7 +60,7 @@ class ProxyClip(Method):
     def own_features(self, tokens: Tokens) -> Float[Tensor, "B D h w"]:
         """CLIP's own patches in the place of a companion's."""
         number = min(scale_block(self.own_block, tokens.depth), tokens.depth - 1)
-        return tokens.hidden(number)[:, 1:].mT.unflatten(-1, tokens.grid)
+        return tokens.patches(number).mT.unflatten(-1, tokens.grid)
 
     def attention(self, companion: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 1 M M"]:
         """Attention among the companion's patches, one for all heads, float32."""
@@ -68,7 +68,7 @@ class ProxyClip(Method):
 
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
         """Values under the attention of CLIP as its own companion."""
-        values = tokens.qkv(tokens.depth)[2][:, :, 1:] if values is None else values
+        values = tokens.qkv(tokens.depth)[2][:, :, tokens.prefix :] if values is None else values
         return self.attention(self.own_features(tokens)).to(values.dtype) @ values
 
     def stream(self, tokens: Tokens, companion: Float[Tensor, "B C h w"] | None = None) -> Float[Tensor, "B M D"]:
@@ -84,7 +84,7 @@ class ProxyClip(Method):
                 f"proxyclip: the companion's features must be ({tokens.batch}, channels, rows, columns) for "
                 f"{tokens.batch} images, not {tuple(companion.shape)}"
             )
-        v = tokens.qkv(tokens.depth)[2][:, :, 1:]
+        v = tokens.qkv(tokens.depth)[2][:, :, tokens.prefix :]
         maps = v.mT.flatten(1, 2).unflatten(-1, tokens.grid)  # (B, H * d, h, w)
         maps = F.interpolate(maps, size=companion.shape[-2:], mode="bilinear", align_corners=False)
         values = maps.flatten(2).unflatten(1, (v.shape[1], -1)).mT  # (B, H, M, d)

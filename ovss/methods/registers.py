@@ -73,7 +73,9 @@ class Registers(Method):
         self.layers(tokens.depth)
         width = tokens.backbone.ffn_width
         if not width:
-            raise InputError(f"registers: neurons can be changed in open_clip's own ViT only, not in {tokens.backbone.name}")
+            raise InputError(
+                f"registers: neurons can be changed in open_clip's own ViT only, not in {tokens.backbone.name}"
+            )
         for _, neuron in self.neurons:
             if not 0 <= neuron < width:
                 raise InputError(f"registers: neuron {neuron} is outside 0..{width - 1}, those of an FFN of this model")

@@ -105,7 +105,7 @@ class ResClip(Method):
             factor = self.sfr_tau * (1 - self.sfr_lam)
             bias = self.sfr_tau * self.sfr_lam * feedback[:, None]
             if self.omega:
-                bias = bias + gaussian_window(tokens.grid, _SIGMA, qkv[0].device)
+                bias = bias + gaussian_window(tokens.grid, _SIGMA, qkv[0].device, tokens.prefix)
         blocks = self.blocks(tokens.depth)
         middle = torch.stack([attend(tokens.qkv(block), "qk", values=v) for block in blocks]).mean(0)
         last = attend(qkv, self.similarity, bias=bias, values=v, factor=factor)
@@ -125,6 +125,6 @@ class ResClip(Method):
             return scores
         patch = tokens.backbone.patch_size
         labels = first_labels(scores, windows.to(scores.device), patch, self.sfr_scale, self.sfr_threshold)
-        mixed = self.mix(tokens, feedback=feedback_attention(labels, _SIGMA))
-        patches = tokens.read_out(finish_block(tokens, mixed, *self.residual_and_ffn)[:, 1:])
+        mixed = self.mix(tokens, feedback=feedback_attention(labels, _SIGMA, tokens.prefix))
+        patches = tokens.read_out(finish_block(tokens, mixed, *self.residual_and_ffn)[:, tokens.prefix :])
         return cosine_scores(tokens, unit(patches), text)

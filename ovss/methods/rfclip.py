@@ -84,14 +84,16 @@ class RfClip(Method):
 
         The attention is the mean of all blocks' among keys, in which only the last block's depends on the stream.
         """
-        similarity = keep_similar(cosine_map(self.guide(own)[:, 1:]), self.beta)
+        similarity = keep_similar(cosine_map(self.guide(own)[:, own.prefix :]), self.beta)
         earlier = key_attention(own.block(n).key(own.hidden(n - 1)) for n in range(1, own.depth))
-        found = []
+        found, prefix = [], own.prefix
         for y in streams:
-            smoothed = torch.cat([y[:, :1].float(), similarity @ y[:, 1:].float()], dim=1).to(own.backbone.dtype)
+            smoothed = torch.cat([y[:, :prefix].float(), similarity @ y[:, prefix:].float()], dim=1).to(
+                own.backbone.dtype
+            )
             qkv = own.block(own.depth).qkv(smoothed)
             maps = torch.lerp(earlier, attention_map(qkv, "kk"), 1 / own.depth)
-            found.append((maps[..., 1:, 1:].to(qkv[2].dtype), qkv[2][:, :, 1:]))
+            found.append((maps[..., prefix:, prefix:].to(qkv[2].dtype), qkv[2][:, :, prefix:]))
         return found
 
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
@@ -107,7 +109,6 @@ class RfClip(Method):
         return torch.stack([own.block(own.depth).merge(maps @ v) for maps, v in both]).mean(0)
 
     def class_scores(self, tokens: Tokens, text: Float[Tensor, "Q E"]) -> Float[Tensor, "B Q"]:
-        """Cosine of CLS, as it leaves the last block of the method's own pass, with each query."""
-        own = self.blurred(tokens)
-        cls = unit(own.read_out(own.hidden(own.depth)[:, :1]))[:, 0]
-        return cls @ text.to(cls.device, torch.float32).T
+        """Cosine of the image embedding, by the last state of the method's own pass, with each query."""
+        whole = unit(self.blurred(tokens).image_embedding())
+        return whole @ text.to(whole.device, torch.float32).T

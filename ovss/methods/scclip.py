@@ -6,6 +6,7 @@ second pass over their sum brings back local detail.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from jaxtyping import Float
@@ -27,8 +28,8 @@ from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 from ovss.methods.two_pass import (
     LAYERS,
+    added_cls,
     calibration_blocks,
-    cls_weight,
     cls_weight_parameter,
     fuse,
     post_aggregate,
@@ -40,7 +41,10 @@ __all__ = ["ScClip"]
 @register
 @dataclass(frozen=True)
 class ScClip(Method):
-    """Anomaly repair, similarity-enhanced attention, aggregation and a second pass over fused middle blocks."""
+    """Anomaly repair, similarity-enhanced attention, aggregation and a second pass over fused middle blocks.
+
+    A model without class token has nothing to add to every patch; it is refused unless `w_cls` is 0.
+    """
 
     name: ClassVar[str] = "scclip"
     paper: ClassVar[Paper] = Paper(
@@ -131,8 +135,8 @@ class ScClip(Method):
     def prepare(self, tokens: Tokens) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "B N N"]]:
         """Patches that enter the last block, repaired and aggregated, and their similarities M in block p."""
         mid, _, _ = self.blocks(tokens.depth)
-        x = tokens.hidden(tokens.depth - 1)[:, 1:].float()
-        middle = tokens.hidden(mid)[:, 1:].float()
+        x = tokens.patches(tokens.depth - 1).float()
+        middle = tokens.patches(mid).float()
         if self.repair:
             anomalous = find_anomalies(x, self.detector, self.neighbours, self.contamination)
             x, middle = repair(x, anomalous, tokens.grid), repair(middle, anomalous, tokens.grid)
@@ -151,36 +155,37 @@ class ScClip(Method):
     def stream(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
         """Patches after both passes and post-aggregation."""
         _, post, fused = self.blocks(tokens.depth)
-        cls = tokens.hidden(tokens.depth - 1)[:, :1].float()  # (B, 1, D)
+        last = tokens.hidden(tokens.depth - 1)
+        add = partial(added_cls, self.name, tokens, self.w_cls)
         x, similarity = self.prepare(tokens)
         enhancement = similarity_attention(similarity) if self.enhance else None
         if not self.two_pass:
-            y = self.attend(tokens, x, cls, enhancement)
+            y = self.attend(tokens, x, add(last), enhancement)
         else:
-            fusion = fuse(tokens, fused)  # (B, 1 + N, D)
+            fusion = fuse(tokens, fused)  # (B, T, D)
             if self.two_pass == "sum":
-                y = self.attend(tokens, x + fusion[:, 1:], cls + fusion[:, :1], enhancement)
+                y = self.attend(tokens, x + fusion[:, tokens.prefix :], add(last, fusion), enhancement)
             else:
-                y = self.attend(tokens, x, cls, enhancement)
-                y = y + self.attend(tokens, fusion[:, 1:], fusion[:, :1], enhancement)
+                y = self.attend(tokens, x, add(last), enhancement)
+                y = y + self.attend(tokens, fusion[:, tokens.prefix :], add(fusion), enhancement)
         if self.aggregate and self.aggregate_post:
             y = post_aggregate(tokens, y, post, self.beta)
         return y.to(tokens.backbone.dtype)
 
     def attend(
-        self, tokens: Tokens, x: Float[Tensor, "B N D"], cls: Float[Tensor, "B 1 D"], enhancement: Tensor | None
+        self, tokens: Tokens, x: Float[Tensor, "B N D"], cls: Tensor | float, enhancement: Tensor | None
     ) -> Float[Tensor, "B N D"]:
         """One pass through the last block: patches only, no residual, no FFN, CLS added to every patch.
 
         Args:
             tokens: One backbone pass.
             x: Patches entering the last block.
-            cls: CLS token that is added.
+            cls: Weighted CLS token that is added, (B, 1, D), or 0.
             enhancement: Similarity attention (B, N, N), shared by the heads, or None.
         """
         block = tokens.block(tokens.depth)
         mixed = self._mix(block.qkv(x.to(tokens.backbone.dtype)), enhancement)
-        return block.merge(mixed).float() + cls_weight(self.w_cls, tokens.depth) * cls
+        return block.merge(mixed).float() + cls
 
     @staticmethod
     def _mix(

@@ -27,7 +27,15 @@ from ovss.ingredients import (
 from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
-from ovss.methods.two_pass import LAYERS, calibration_blocks, cls_weight, cls_weight_parameter, fuse, post_aggregate
+from ovss.methods.two_pass import (
+    LAYERS,
+    added_cls,
+    calibration_blocks,
+    cls_weight,
+    cls_weight_parameter,
+    fuse,
+    post_aggregate,
+)
 
 __all__ = ["Sfp"]
 
@@ -35,7 +43,10 @@ __all__ = ["Sfp"]
 @register
 @dataclass(frozen=True)
 class Sfp(Method):
-    """Outlier repair, A = (softmax(k k^T) + softmax(q q^T) + similarity attention) / 3, a second pass, aggregation."""
+    """Outlier repair, A = (softmax(k k^T) + softmax(q q^T) + similarity attention) / 3, a second pass, aggregation.
+
+    A model without class token is refused unless `w_cls` is 0 and `detector` is not "som".
+    """
 
     name: ClassVar[str] = "sfp"
     paper: ClassVar[Paper] = Paper(
@@ -81,15 +92,22 @@ class Sfp(Method):
     def find_outliers(self, tokens: Tokens) -> Bool[Tensor, "B N"]:
         """Patches of each image that are repaired."""
         if self.detector != "som":
-            patches = tokens.hidden(tokens.depth - 1)[:, 1:].float()
+            patches = tokens.patches(tokens.depth - 1).float()
             return find_anomalies(patches, self.detector, largest=self.outliers)
+        if not tokens.backbone.class_token:
+            raise InputError(
+                f"sfp finds outliers by what the class token looks at, and {tokens.backbone.name} has none; detector="
+                "'norm' or 'kdist' needs none"
+            )
         gain = 5 * cls_weight(self.w_cls, tokens.depth) if self.cls_gain is None else self.cls_gain
-        return cls_outliers(attention_map(tokens.qkv(tokens.depth - 1), "qk").mean(1), gain, self.outliers)
+        return cls_outliers(
+            attention_map(tokens.qkv(tokens.depth - 1), "qk").mean(1), gain, self.outliers, tokens.prefix
+        )
 
     def purify(self, tokens: Tokens) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "B N N"]]:
         """Patches that enter the last block, repaired and aggregated, and their similarities M of at least beta."""
         mid, _, _ = calibration_blocks(tokens.depth)
-        x, middle = (tokens.hidden(number)[:, 1:].float() for number in (tokens.depth - 1, mid))
+        x, middle = (tokens.patches(number).float() for number in (tokens.depth - 1, mid))
         if self.repair:
             outliers = self.find_outliers(tokens)
             x, middle = repair(x, outliers, tokens.grid), repair(middle, outliers, tokens.grid)
@@ -113,7 +131,7 @@ class Sfp(Method):
         x, similarity = self.purify(tokens)
         first = block.merge(self._mix(tokens, x, similarity)).float()
         fusion = fuse(tokens, fused)
-        values = block.value(fusion[:, 1:].to(dtype))
+        values = block.value(fusion[:, tokens.prefix :].to(dtype))
         second = block.merge(similarity_attention(similarity)[:, None].to(dtype) @ values).float()
-        cls = tokens.hidden(tokens.depth - 1)[:, :1].float() + fusion[:, :1]
-        return post_aggregate(tokens, first + second + cls_weight(self.w_cls, tokens.depth) * cls, post, self.beta)
+        cls = added_cls(self.name, tokens, self.w_cls, tokens.hidden(tokens.depth - 1), fusion)
+        return post_aggregate(tokens, first + second + cls, post, self.beta)

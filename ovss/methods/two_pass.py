@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovss.backbone import Tokens
+from ovss.errors import InputError
 from ovss.ingredients import aggregation_weights, cosine_map
 from ovss.methods.base import scale_block
 from ovss.methods.parameters import parameter
@@ -38,6 +39,30 @@ def cls_weight(given: float | None, depth: int) -> float:
     return given if given is not None else (0.3 if depth < DEEP else 0.1)
 
 
+def added_cls(
+    method: str, tokens: Tokens, given: float | None, *states: Float[Tensor, "B T D"]
+) -> Float[Tensor, "B 1 D"] | float:
+    """What is added to every patch: the weight times CLS, summed over some states; 0 where CLS weighs nothing.
+
+    Args:
+        method: Name of the method.
+        tokens: One backbone pass.
+        given: Its hyperparameter `w_cls`.
+        states: States that CLS is taken from.
+
+    Raises:
+        InputError: The model has no class token, and its weight is not 0.
+    """
+    weight = cls_weight(given, tokens.depth)
+    if tokens.backbone.class_token:
+        return weight * torch.stack([state[:, :1].float() for state in states]).sum(0)
+    if weight:
+        raise InputError(
+            f"{method} adds the class token to every patch, and {tokens.backbone.name} has none; w_cls=0 leaves it out"
+        )
+    return 0.0
+
+
 def fuse(tokens: Tokens, blocks: tuple[int, ...]) -> Float[Tensor, "B T D"]:
     """Sum of the outputs of some blocks, float32."""
     return torch.stack([tokens.hidden(block).float() for block in blocks]).sum(0)
@@ -45,4 +70,4 @@ def fuse(tokens: Tokens, blocks: tuple[int, ...]) -> Float[Tensor, "B T D"]:
 
 def post_aggregate(tokens: Tokens, y: Float[Tensor, "B N D"], block: int, beta: float) -> Float[Tensor, "B N D"]:
     """Patches averaged with those that were alike in an early block, in the number format of the model."""
-    return (aggregation_weights(cosine_map(tokens.hidden(block)[:, 1:]), beta) @ y).to(tokens.backbone.dtype)
+    return (aggregation_weights(cosine_map(tokens.patches(block)), beta) @ y).to(tokens.backbone.dtype)
