@@ -7,21 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-import timm
-import torch
-from open_clip.model import CustomTextCLIP
 
 from ovss import tiny
+from ovss.backbone.image_only import build_image_tower, tower_kind
 from ovss.backbone.loading import register_tiny
 from ovss.backbone.towers import WANTED, find_tower
 from ovss.errors import InputError, suggest
 
-__all__ = ["ModelFacts", "build_image_tower", "describe_model", "list_models", "measure_model", "missing_weights"]
+__all__ = ["ModelFacts", "describe_model", "list_models", "measure_model", "missing_weights"]
 
 _TABLE = Path(__file__).with_name("models.csv")
-_SMALL_TEXT: Any = {"context_length": 4, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
-_READABLE = ("vision_transformer", "vision_transformer_hybrid", "vitamin", "eva")
-"""Modules of timm that make plain vision transformers; what comes out of them is looked at."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +109,7 @@ def measure_model(name: str) -> ModelFacts:
         tower = find_tower(build_image_tower(name, device="meta").visual, name)
     except InputError as error:
         reason = str(error).removeprefix(f"model '{name}' ").removesuffix(f"; {WANTED}")
-        return ModelFacts(name, reason, _kind(name), 0, (0, 0), 0, 0, 0, "", False, **rest)
+        return ModelFacts(name, reason, tower_kind(name), 0, (0, 0), 0, 0, 0, "", False, **rest)
     return ModelFacts(
         name=name,
         refused="",
@@ -128,42 +123,6 @@ def measure_model(name: str) -> ModelFacts:
         class_token=tower.class_token,
         **rest,
     )
-
-
-def build_image_tower(name: str, device: str = "cpu") -> Any:
-    """A model with the image tower of a configuration, random, and a text tower that is there for form only.
-
-    Args:
-        name: A configuration of open_clip.
-        device: Where it is built; "meta" takes no memory and has no values.
-
-    Raises:
-        InputError: open_clip has no such configuration, or it is known not to be a plain vision transformer.
-    """
-    config = open_clip.get_model_config(name)
-    if config is None:
-        raise InputError(f"model '{name}' is unknown.{suggest(name, open_clip.list_models())}")
-    if _is_foreign(config["vision_cfg"]):
-        raise InputError(f"model '{name}' is not a plain vision transformer ({_kind(name)}); {WANTED}")
-    with torch.device(device):
-        return CustomTextCLIP(
-            config["embed_dim"], config["vision_cfg"], _SMALL_TEXT, quick_gelu=config.get("quick_gelu", False)
-        )
-
-
-def _is_foreign(vision: dict[str, Any]) -> bool:
-    if "timm_model_name" in vision:
-        return _timm_module(vision["timm_model_name"]) not in _READABLE
-    return isinstance(vision.get("layers"), list)
-
-
-def _kind(name: str) -> str:
-    vision = (open_clip.get_model_config(name) or {})["vision_cfg"]
-    return f"timm {_timm_module(vision['timm_model_name'])}" if "timm_model_name" in vision else "ResNet"
-
-
-def _timm_module(trunk: str) -> str:
-    return timm.model_entrypoint(trunk).__module__.rpartition(".")[2]
 
 
 def _text_and_tags(name: str) -> dict[str, Any]:

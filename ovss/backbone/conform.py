@@ -2,9 +2,11 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ovss.backbone.backbone import Backbone
+
+__all__ = ["conformance", "shake"]
 
 
 @torch.inference_mode()
@@ -53,3 +55,22 @@ def _walk(backbone: Backbone, images: Tensor) -> Tensor:
 
 def _error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max())
+
+
+@torch.no_grad()
+def shake(model: nn.Module, seed: int = 0) -> None:
+    """Draw the weights of a random model anew, so that no part of it is without effect.
+
+    As models are initialised, layer scales of 1e-5, biases of 0 and heads of 1e-5 hide whatever is wrong with them.
+
+    Args:
+        model: Changed in place.
+        seed: Seed of the draw.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for weights in model.parameters():
+        noise = torch.randn(weights.shape, generator=generator)
+        if weights.ndim == 1:
+            weights.add_(0.2 * noise)
+        elif weights.ndim > 1:
+            weights.copy_(noise * (0.5 if weights.shape[0] == 1 else (weights.numel() / weights.shape[0]) ** -0.5))

@@ -14,7 +14,9 @@ from ovss.backbone.backbone import Backbone
 from ovss.backbone.checkpoints import OPENAI_EXTRAS, fill, hash_weights, tensor_names
 from ovss.backbone.devices import resolve_device, resolve_dtype
 from ovss.backbone.finite import check_weights
-from ovss.backbone.towers import find_tower
+from ovss.backbone.image_only import build_image_tower
+from ovss.backbone.tokenizers import load_tokenizer
+from ovss.backbone.towers import check_vision_tower
 from ovss.errors import InputError, suggest
 
 __all__ = ["backbone_from", "register_tiny"]
@@ -124,8 +126,8 @@ def _load_model(name: str, pretrained: str | None, seed: int) -> _Loaded:
             raise InputError(f"model '{name}' is unknown.{suggest(name, ['tiny', *open_clip.list_models()])}")
         source = _find_source(architecture, pretrained)
     architecture, quick_gelu = _activation(architecture, source)
-    model = _create(architecture, quick_gelu, seed)
-    find_tower(model.visual, name)
+    model = _create(architecture, quick_gelu, seed, source.label == "random")
+    check_vision_tower(model, name)
     file = source.file
     if file is None and source.settings:
         file = _download(name, source)
@@ -137,13 +139,20 @@ def _load_model(name: str, pretrained: str | None, seed: int) -> _Loaded:
             UserWarning,
             stacklevel=3,
         )
-    tokenizer = open_clip.get_tokenizer(architecture)
-    mean = tuple(source.settings.get("mean") or open_clip.OPENAI_DATASET_MEAN)
-    std = tuple(source.settings.get("std") or open_clip.OPENAI_DATASET_STD)
+    tokenizer = load_tokenizer(architecture, model, source.label == "random", file)
+    settings = source.settings or _usual_settings(architecture)
+    mean = tuple(settings.get("mean") or open_clip.OPENAI_DATASET_MEAN)
+    std = tuple(settings.get("std") or open_clip.OPENAI_DATASET_STD)
     return _Loaded(model, tokenizer, source.label, mean, std)
 
 
-def _create(architecture: str, quick_gelu: bool | None, seed: int) -> nn.Module:
+def _usual_settings(architecture: str) -> dict[str, Any]:
+    """Settings of the first published weights of an architecture: of its family, where weights say nothing."""
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    return open_clip.get_pretrained_cfg(architecture, tags[0]) if tags else {}
+
+
+def _create(architecture: str, quick_gelu: bool | None, seed: int, random: bool) -> nn.Module:
     options: dict[str, Any] = {} if quick_gelu is None else {"quick_gelu": quick_gelu}
     # open_clip warns on the root logger that weights are random; they are filled in afterwards, by us.
     level = logging.root.level
@@ -151,7 +160,13 @@ def _create(architecture: str, quick_gelu: bool | None, seed: int) -> nn.Module:
         torch.manual_seed(seed)
         logging.root.setLevel(logging.ERROR)
         try:
-            return open_clip.create_model(architecture, pretrained=None, **options)
+            text = (open_clip.get_model_config(architecture) or {}).get("text_cfg", {})
+            if "hf_model_name" in text and random:
+                return build_image_tower(architecture)
+            return open_clip.create_model(architecture, pretrained=None, pretrained_text=False, **options)
+        except (ImportError, OSError, RuntimeError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
+            raise InputError(f"model '{architecture}' cannot be built ({reason})") from error
         finally:
             logging.root.setLevel(level)
 
@@ -212,7 +227,7 @@ def _load_from_hub(name: str, pretrained: str | None) -> _Loaded:
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"'{name}' cannot be loaded from the hub ({reason[:160]})") from error
-    find_tower(model.visual, name)
+    check_vision_tower(model, name)
     settings = getattr(model.visual, "preprocess_cfg", {})
     mean = tuple(settings.get("mean") or open_clip.OPENAI_DATASET_MEAN)
     return _Loaded(model, tokenizer, name, mean, tuple(settings.get("std") or open_clip.OPENAI_DATASET_STD))

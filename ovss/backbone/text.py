@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ovss.backbone.tokenizers import count_tokens
 from ovss.errors import InputError
 
 
@@ -13,7 +14,7 @@ def encode_text(backbone: Any, texts: Sequence[str], batch_size: int) -> Tensor:
     """Text embeddings (T, E), not normalised; see `Backbone.encode_text`."""
     tokenizer = backbone.tokenizer
     for text in texts:
-        length = len(tokenizer.encode(text)) + 2 if hasattr(tokenizer, "encode") else 0
+        length = count_tokens(tokenizer, text)
         if length > tokenizer.context_length:
             raise InputError(
                 f"text '{text[:60]}...' has {length} tokens; {backbone.name} reads {tokenizer.context_length}"

@@ -89,9 +89,9 @@ def subjects_for(
     text = text.to(backbone.device)
 
     def plain() -> Tensor:
-        if windows.shape[-2:] == (backbone.image_size, backbone.image_size):
+        if windows.shape[-2:] == backbone.native_size:
             return backbone.encode_image(windows)
-        return backbone.read_out(backbone.encode_tokens(windows, layers=[backbone.depth]).hidden(backbone.depth)[:, :1])
+        return backbone.encode_tokens(windows, layers=[backbone.depth]).image_embedding()
 
     def one_pass(group: Sequence[Method]) -> list[Tensor]:
         layers = frozenset().union(*(method.layers(backbone.depth) for method in group))
