@@ -5,9 +5,9 @@
     python tools/check_towers.py --facts             sizes only, without computing with the towers
     python tools/check_towers.py --largest 700       towers above so many million parameters are cut
 
-Only the image tower is built, one at a time in a process of its own, in float32. A tower that is too large is cut to
-its first blocks (the table says how many were checked), because what is checked is the same in every block. Weights are
-drawn so that no part is without effect; see `ovss.backbone.conform.shake`.
+Only the image tower is built, one at a time, in float32; a large one in a process of its own that ends with its memory.
+A tower that is too large is cut to its first blocks (the table says how many were checked), because what is checked is
+the same in every block. Weights are drawn so that no part is without effect; see `ovss.backbone.conform.shake`.
 """
 
 import argparse
@@ -24,6 +24,7 @@ TABLE = Path(__file__).resolve().parents[1] / "ovss" / "backbone" / "models.csv"
 FACTS = ("model", "family", "refused", "patch", "height", "width", "depth", "parameters", "pooling", "class_token")
 CHECK = ("blocks_checked", "pooled", "one_hot")
 CUT = 4
+OWN_PROCESS = 150e6
 BAR = 1e-5
 
 
@@ -73,10 +74,9 @@ def check(name: str, cut: bool) -> dict[str, str]:
     return {"blocks_checked": str(backbone.depth), **errors}
 
 
-def in_own_process(name: str, cut: bool) -> dict[str, str]:
-    """The same in a process that ends with its memory."""
-    command = [sys.executable, __file__, name, "--child", *(["--cut"] if cut else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def in_own_process(name: str) -> dict[str, str]:
+    """The same of a whole tower, in a process that ends with its memory."""
+    done = subprocess.run([sys.executable, __file__, name, "--child"], capture_output=True, text=True, check=False)
     if done.returncode:
         return {"blocks_checked": "", "pooled": done.stderr.strip().splitlines()[-1], "one_hot": ""}
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -97,10 +97,9 @@ def main() -> int:
     parser.add_argument("--facts", action="store_true")
     parser.add_argument("--largest", type=float, default=700, help="million parameters; above, the tower is cut")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--cut", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(check(arguments.names[0], arguments.cut)))
+        print(json.dumps(check(arguments.names[0], cut=False)))
         return 0
     import open_clip
 
@@ -117,7 +116,9 @@ def main() -> int:
     taken = [name for name in names if not rows[name]["refused"] and not arguments.facts]
     for name in sorted(taken, key=lambda name: int(rows[name]["parameters"])):
         started = time.perf_counter()
-        rows[name] |= in_own_process(name, int(rows[name]["parameters"]) > arguments.largest * 1e6)
+        parameters = int(rows[name]["parameters"])
+        cut = parameters > arguments.largest * 1e6
+        rows[name] |= check(name, cut) if cut or parameters < OWN_PROCESS else in_own_process(name)
         write(rows, order)
         print(name, *(rows[name][column] for column in CHECK), f"{time.perf_counter() - started:.0f} s", flush=True)
         if not rows[name]["one_hot"] or max(float(rows[name][column]) for column in CHECK[1:]) > BAR:

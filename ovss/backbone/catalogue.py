@@ -60,7 +60,7 @@ class ModelFacts:
 
 def list_models() -> list[ModelFacts]:
     """All configurations that open_clip knows, in its order; nothing is built for those in the shipped table."""
-    return [describe_model(name) for name in open_clip.list_models()]
+    return [describe_model(name) for name in open_clip.list_models() if name != tiny.ARCHITECTURE]
 
 
 @cache

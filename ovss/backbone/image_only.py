@@ -32,10 +32,9 @@ def build_image_tower(name: str, device: str = "cpu") -> Any:
         raise InputError(f"model '{name}' is unknown.{suggest(name, open_clip.list_models())}")
     if _is_foreign(config["vision_cfg"]):
         raise InputError(f"model '{name}' is not a plain vision transformer ({tower_kind(name)}); {WANTED}")
+    options = {key: config[key] for key in ("quick_gelu", "init_logit_scale", "init_logit_bias") if key in config}
     with torch.device(device):
-        return CustomTextCLIP(
-            config["embed_dim"], config["vision_cfg"], _SMALL_TEXT, quick_gelu=config.get("quick_gelu", False)
-        )
+        return CustomTextCLIP(config["embed_dim"], config["vision_cfg"], _SMALL_TEXT, **options)
 
 
 def _is_foreign(vision: dict[str, Any]) -> bool:

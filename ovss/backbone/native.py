@@ -37,7 +37,7 @@ class NativeBlock(Block):
         return self._project(x, 2)
 
     def _project(self, x: Tensor, part: int) -> Tensor:
-        return split_heads(_input_projection(self.module.attn, self.norm(x), part), self.heads)
+        return split_heads(input_projection(self.module.attn, self.norm(x), part), self.heads)
 
     def merge(self, y: Tensor) -> Tensor:
         """See `Block.merge`."""
@@ -110,7 +110,7 @@ class NativeTower(Tower):
         """`ln_post` and the projection; with an attention pool, after the pool's value and output projection."""
         pool = self.visual.attn_pool
         if pool is not None:
-            x = pool.attn.out_proj(_input_projection(pool.attn, pool.ln_k(x), 2))
+            x = pool.attn.out_proj(input_projection(pool.attn, pool.ln_k(x), 2))
         return self.visual.ln_post(x) @ self.visual.proj
 
     def pooled(self, x: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ class NativeTower(Tower):
         return self.visual.ln_post(x)[:, 1:].mean(dim=1) @ self.visual.proj
 
 
-def _input_projection(attention: nn.MultiheadAttention, x: Tensor, part: int) -> Tensor:
+def input_projection(attention: nn.MultiheadAttention, x: Tensor, part: int) -> Tensor:
     """Queries (part 0), keys (1) or values (2) of `nn.MultiheadAttention`, heads side by side."""
     rows = slice(part * attention.embed_dim, (part + 1) * attention.embed_dim)
     bias = None if attention.in_proj_bias is None else attention.in_proj_bias[rows]
