@@ -115,10 +115,10 @@ class Backbone:
         return float(self.model.logit_scale.exp())
 
     @property
-    def logit_bias(self) -> float:
-        """Learned offset of the scaled cosines in a sigmoid loss; 0 where the model was trained with a softmax."""
+    def logit_bias(self) -> float | None:
+        """Learned offset of the scaled cosines in a sigmoid loss; None where the model was trained with a softmax."""
         bias = getattr(self.model, "logit_bias", None)
-        return 0.0 if bias is None else float(bias)
+        return None if bias is None else float(bias)
 
     @cached_property
     def weights_hash(self) -> str:

@@ -22,8 +22,8 @@ class JoinedTokens(Tokens):
         offsets: Pixel (y, x) of the image at which each window starts.
 
     Raises:
-        InputError: Another number of offsets than of windows, or a model that rotates each patch by its place in its own
-            window, so that patches of different windows cannot be compared.
+        InputError: Another number of offsets than of windows, or a model that rotates each patch by its place in its
+            own window, so that patches of different windows cannot be compared.
     """
 
     def __init__(self, parts: Sequence[Tokens], offsets: Int[Tensor, "B 2"]) -> None:

@@ -80,7 +80,7 @@ class Pipeline:
         self.scores_folder = scores_folder
         self.stopwatch = stopwatch or Stopwatch()
         self.scorer = Scorer(backbone, job.methods, job.scored, job.protocol, batch_size=job.batch_size)
-        self._rule = LabelRule.of(job.vocabulary, job.protocol, backbone.logit_scale)
+        self._rule = LabelRule.of(job.vocabulary, job.protocol, backbone)
 
     def run(
         self, shards: Iterable[Shard], on_image: Callable[[], object] = lambda: None

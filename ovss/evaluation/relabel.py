@@ -37,6 +37,7 @@ _NOTE_FILE = "kept.json"
 _LABEL_FIELDS = (
     "variant",
     "logit_scale",
+    "reading",
     "background",
     "threshold",
     "area_rule",
@@ -60,6 +61,7 @@ class _SavedModel:
     logit_scale: float
     mean: Sequence[float]
     std: Sequence[float]
+    logit_bias: float | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def relabel(
         vocabulary: Other words; all of them must have scores (see `keep_variants` of `ovss.evaluate`).
         methods: Labels of the run's methods; None: all.
         progress: Whether to show a progress bar.
-        **changes: Fields of the protocol to change: variant, logit_scale, background, threshold, area_rule,
+        **changes: Fields of the protocol to change: variant, logit_scale, reading, background, threshold, area_rule,
             pamr_iterations, pamr_dilations, pamr_guide, metric; tlp_iterations to 0 only.
 
     Returns:
@@ -210,7 +212,7 @@ class _Relabeller:
         if sample.id != scores.id:
             raise InputError(f"scores {index} are of '{scores.id}', but the data set has '{sample.id}' there")
         truth = crop_truth(sample.labels, self.protocol.geometry(self.saved.model))
-        rule = LabelRule.of(self.vocabulary, self.protocol, self.saved.model.logit_scale)
+        rule = LabelRule.of(self.vocabulary, self.protocol, self.saved.model)
         rows = [self.saved.queries.index(query) for query in self.vocabulary.queries]
         guide = self._guide(sample.image) if self.protocol.refines_stitched else None
         void_class = self.vocabulary.background if self.protocol.metric == "cliptrase" else None

@@ -90,6 +90,8 @@ class Protocol:
         templates: Sentences with one {} each.
         variant: Vocabulary variant.
         logit_scale: Factor of the cosines in the softmax; None: the model's own.
+        reading: How cosines become probabilities: "softmax" over the queries, or "sigmoid" of each query alone, by the
+            scale and bias that a sigmoid loss has trained.
         position: Rule by which position embeddings are resized.
         background: "none"; "threshold": a best probability below `threshold` becomes background; "channel": a
             background class without words has the constant probability `threshold`; "queries": background has words of
@@ -151,6 +153,7 @@ class Protocol:
     class_prior: bool
     methods: dict[str, dict[str, Any]] = field(hash=False)
     metric: str
+    reading: str = "softmax"
     dataset: str | None = None
     model: str | None = None
     _tables: Tables = field(default_factory=lambda: Tables({}, {}, {}, {}), repr=False, compare=False)

@@ -14,6 +14,7 @@ _WINDOW_REMAINDERS = ("stretch", "pad")
 _WINDOWS = ("apart", "shared")
 _PAMR_GUIDES = ("input", "original")
 _BACKGROUND_RULES = ("none", "threshold", "channel", "queries")
+_READINGS = ("softmax", "sigmoid")
 _METRICS = ("standard", "cliptrase")
 POSITION_RULES = ("scale", "antialias", "size")
 """Those of `ovss.backbone`, stated again because importing the backbone takes seconds; a test compares them."""
@@ -118,6 +119,7 @@ FIELDS: dict[str, _Convert] = {
     "templates": _templates,
     "variant": _word,
     "logit_scale": _optional(_number(0, 10_000, "a number above 0"), none="model"),
+    "reading": _choice(_READINGS),
     "position": _choice(POSITION_RULES),
     "background": _choice(_BACKGROUND_RULES),
     "threshold": _optional(_SHARE),
@@ -143,6 +145,7 @@ DEFAULTS: dict[str, Any] = {
     "window_remainder": "stretch",
     "windows": "apart",
     "relative": False,
+    "reading": "softmax",
     "position": "scale",
     "background": "none",
     "threshold": None,
@@ -160,7 +163,7 @@ DEFAULTS: dict[str, Any] = {
     "metric": "standard",
 }
 """What a file need not say: each is the absence of something, none is a tuned number."""
-LATER = ("pamr_cells", "tlp_iterations", "tlp_grid", "windows", "lposs_iterations", "lposs_neighbours")
+LATER = ("pamr_cells", "tlp_iterations", "tlp_grid", "windows", "lposs_iterations", "lposs_neighbours", "reading")
 """Fields that came after the first records: left out of a protocol's hash while they say nothing, so that it stays."""
 REQUIRED = tuple(key for key in FIELDS if key not in DEFAULTS)
 
@@ -214,3 +217,5 @@ def check_together(values: Mapping[str, Any], where: str) -> None:
     for steps, needed in (("tlp_iterations", "tlp_grid"), ("lposs_iterations", "lposs_neighbours")):
         if values[steps] and values[needed] is None:
             raise InputError(f"{where}: {steps} = {values[steps]} needs {needed}")
+    if values["reading"] == "sigmoid" and values["logit_scale"] is not None:
+        raise InputError(f'{where}: reading = "sigmoid" needs logit_scale = "model", whose scale and bias go together')

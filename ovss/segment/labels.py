@@ -1,14 +1,19 @@
-"""From query scores to label maps: one softmax over queries, classes as the best of their words, in bounded memory."""
+"""From query scores to label maps: one softmax over queries, or a sigmoid of each; classes as the best of their words.
+
+Memory is bounded: rows, or queries, are taken a few at a time.
+"""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol as Interface
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ovss.errors import InputError
 from ovss.protocols import Protocol
 from ovss.segment.pamr import Pamr
 from ovss.segment.propagation import Propagation
@@ -20,6 +25,19 @@ STRIP = 16
 """Rows of the final image that are labelled at a time; fixed, so that no result depends on the memory at hand."""
 PAMR_CHUNK = 2**27
 """Bytes of query scores that are refined at a time."""
+
+
+class _Model(Interface):
+    """What a rule takes from the model."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def logit_scale(self) -> float: ...
+
+    @property
+    def logit_bias(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,7 @@ class LabelRule:
         threshold: Pixels whose best probability is below it become background; None switches the rule off.
         area: A foreground class that covers at most this fraction of the foreground gets no pixel; None switches the
             rule off.
+        bias: Added to the scaled cosine of a query, whose sigmoid is its probability; None: softmax over the queries.
     """
 
     query_class: tuple[int, ...]
@@ -42,29 +61,44 @@ class LabelRule:
     background: int
     threshold: float | None
     area: float | None
+    bias: float | None = None
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, protocol: Protocol, model_scale: float) -> "LabelRule":
+    def of(cls, vocabulary: Vocabulary, protocol: Protocol, model: _Model) -> "LabelRule":
         """The rule that a protocol and a vocabulary make.
 
         Args:
             vocabulary: Classes, and the class that each query belongs to.
-            protocol: Scale, background rule and area rule.
-            model_scale: Factor of the cosines where the protocol leaves it to the model.
+            protocol: Scale, reading, background rule and area rule.
+            model: For the scale and bias of its loss, where the protocol leaves them to it.
+
+        Raises:
+            InputError: A sigmoid reading of a model that was trained with a softmax.
         """
+        if protocol.reading == "sigmoid" and model.logit_bias is None:
+            raise InputError(
+                f"protocol '{protocol.name}' reads scores by a sigmoid, and {model.name} was trained with a softmax, "
+                'without a bias; use reading = "softmax"'
+            )
         return cls(
             query_class=vocabulary.query_class,
             classes=len(vocabulary.classes),
-            scale=model_scale if protocol.logit_scale is None else protocol.logit_scale,
+            scale=model.logit_scale if protocol.logit_scale is None else protocol.logit_scale,
             background=vocabulary.background or 0,
             threshold=protocol.threshold if protocol.background in ("threshold", "channel") else None,
             area=protocol.area_rule,
+            bias=model.logit_bias if protocol.reading == "sigmoid" else None,
         )
+
+    def chances(self, scores: Float[Tensor, "Q H W"]) -> Float[Tensor, "Q H W"]:
+        """Probabilities of cosines, queries first."""
+        scaled = scores * self.scale
+        return scaled.softmax(dim=0) if self.bias is None else (scaled + self.bias).sigmoid()
 
     def label(self, scores: Float[Tensor, "... Q W"], banned: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Best class of each pixel and, where a threshold needs it, its probability.
 
-        The softmax runs over queries and a class has the probability of its best query, so the best class is that of
+        A softmax runs over queries and a class has the probability of its best query, so the best class is that of
         the best query and nothing but the denominator needs an exponential.
 
         Args:
@@ -81,6 +115,8 @@ class LabelRule:
         best, query = allowed.max(dim=-2)
         if self.threshold is None:
             return owner[query], None
+        if self.bias is not None:
+            return owner[query], (best * self.scale + self.bias).sigmoid()
         total = ((scores - best.unsqueeze(-2)) * self.scale).exp_().sum(dim=-2)
         return owner[query], 1 / total
 
@@ -193,15 +229,15 @@ class ScoreMap(ABC):
             top, query = scores.max(dim=0)
             classes = torch.where(top > best, owner[queries][query], classes)
             best = torch.maximum(best, top)
-        return classes, (best - total).exp()
+        return classes, (best - total).exp() if self.rule.bias is None else (best + self.rule.bias).sigmoid()
 
     def probabilities(self) -> Float[Tensor, "C H W"]:
-        """Class probabilities: softmax over queries, maximum over the synonyms of a class.
+        """Class probabilities: softmax over queries (or the sigmoid of each), maximum over the synonyms of a class.
 
         A background class without words of its own has the threshold as its constant score. Needs C * H * W floats.
         """
         owner = torch.tensor(self.rule.query_class, device=self.device)
-        chances = (self.cosines() * self.rule.scale).softmax(dim=0)  # (Q, H, W)
+        chances = self.rule.chances(self.cosines())  # (Q, H, W)
         result = chances.new_zeros(self.rule.classes, *self.size)
         result.scatter_reduce_(0, owner[:, None, None].expand_as(chances), chances, "amax")
         if self.rule.threshold is not None and self.rule.background not in self.rule.query_class:

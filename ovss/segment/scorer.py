@@ -118,7 +118,7 @@ class Scorer:
     @cached_property
     def rule(self) -> LabelRule:
         """How query scores become labels."""
-        return LabelRule.of(self.vocabulary, self.protocol, self.backbone.logit_scale)
+        return LabelRule.of(self.vocabulary, self.protocol, self.backbone)
 
     def prepare(self, image: Image.Image | np.ndarray) -> WindowedImage:
         """Resize, crop and normalise an image and lay out its windows.

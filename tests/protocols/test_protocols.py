@@ -322,3 +322,16 @@ print("loaded:", [name for name in ("torch", "open_clip", "torchvision", "scipy"
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_the_reading_of_scores_is_part_of_a_protocol_and_softmax_changes_no_hash():
+    plain = load_protocol("window224")
+    assert plain.reading == "softmax"
+    assert load_protocol("window224", reading="softmax").hash == plain.hash
+    sigmoid = load_protocol("window224", reading="sigmoid", logit_scale="model")
+    assert sigmoid.reading == "sigmoid"
+    assert sigmoid.hash != load_protocol("window224", logit_scale="model").hash
+    with pytest.raises(InputError, match=r'reading = "sigmoid" needs logit_scale = "model"'):
+        load_protocol("window224", reading="sigmoid")
+    with pytest.raises(InputError, match="reading = 'tanh' must be one of softmax, sigmoid"):
+        load_protocol("window224", reading="tanh")

@@ -7,11 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from paths import shared_path
+from small_towers import small_model, small_tower
 
+from ovss.backbone import Backbone
+from ovss.errors import InputError
 from ovss.protocols import load_protocol
 from ovss.segment.labels import LabelRule
 from ovss.segment.stitching import PatchScores
 from ovss.segment.windows import Windows1D
+from ovss.vocabulary import load_vocabulary
 
 PLAIN = LabelRule(query_class=(0, 1, 2), classes=3, scale=10.0, background=0, threshold=None, area=None)
 
@@ -133,3 +137,42 @@ def test_post_processing_matches_the_reference_outputs(source):
         if source == "scclip" and rule.area is None:
             expected = torch.from_numpy(golden[key.replace("labels_", "probs_")])
             assert torch.allclose(field.probabilities(), expected, atol=1e-5), key
+
+
+@pytest.mark.parametrize("pamr", [False, True])
+def test_a_sigmoid_reading_gives_each_word_its_own_probability(pamr):
+    scores = random_scores(4, 20, 24)
+    rule = LabelRule((0, 1, 2, 2), 3, 30.0, 0, 0.4, None, bias=-7.0)
+    chances = 1 / (1 + torch.exp(-(30.0 * scores - 7.0)))
+    classes = torch.stack([chances[0], chances[1], chances[2:].amax(0)])
+    expected = classes.argmax(0).masked_fill(classes.amax(0) < 0.4, 0)
+    options = {}
+    if pamr:
+        options = {
+            "guide": torch.zeros(3, 20, 24),
+            "protocol": load_protocol("window224", pamr_iterations=1, pamr_dilations=[1]),
+        }
+    field = field_of(scores, rule, **options)
+    if not pamr:
+        assert torch.allclose(field.probabilities(), classes, atol=1e-6)
+        assert np.array_equal(field.labels(), expected.numpy())
+        assert (expected == 0).float().mean() > 0.1
+        return
+    refined = field.cosines()
+    chances = torch.sigmoid(30.0 * refined - 7.0)
+    classes = torch.stack([chances[0], chances[1], chances[2:].amax(0)])
+    assert np.array_equal(field.labels(), classes.argmax(0).masked_fill(classes.amax(0) < 0.4, 0).numpy())
+
+
+def test_a_sigmoid_reading_takes_scale_and_bias_of_a_model_that_has_both():
+    words = load_vocabulary(["cat", "dog"])
+    protocol = load_protocol("window224", reading="sigmoid", logit_scale="model")
+    model = small_model("vit_map")
+    model.logit_scale.data.fill_(np.log(110.0))
+    model.logit_bias = torch.nn.Parameter(torch.tensor(-15.5))
+    siglip = Backbone(model, name="siglip", pretrained="random", tokenizer=None, mean=(0.5,) * 3, std=(0.5,) * 3)
+    rule = LabelRule.of(words, protocol, siglip)
+    assert (rule.scale, rule.bias) == (pytest.approx(110.0), -15.5)
+    assert LabelRule.of(words, load_protocol("window224"), siglip).bias is None
+    with pytest.raises(InputError, match=r"class_token was trained with a softmax, without a bias; use reading"):
+        LabelRule.of(words, protocol, small_tower("class_token"))
