@@ -281,8 +281,8 @@ class RegionNaming:
         """
         if not tokens.backbone.class_token:
             raise InputError(
-                "regions of CLIPtrase are cleared of what the class token correlates with, and "
-                f"{tokens.backbone.name} has none; a method without regions runs on it"
+                "cliptrase clears its regions of what the class token correlates with, and "
+                f"{tokens.backbone.name} has none; only methods without regions run on it"
             )
         return denoise(self_correlation(tokens.qkv(tokens.depth - 1)), self.denoise, tokens.prefix)
 

@@ -1,0 +1,114 @@
+"""Every method runs on every family of image towers, or says in one line why it does not."""
+
+import pytest
+import torch
+from method_matrix import COLUMNS, GIVEN, PAGE, page
+from small_towers import FAMILIES, small_tower
+
+from ovss.analysis import (
+    anomaly_statistics,
+    attention_of,
+    attention_statistics,
+    between_patches,
+    coherence,
+    global_statistics,
+    method_attention,
+    self_correlation_statistics,
+)
+from ovss.analysis.mixing import METHODS
+from ovss.errors import InputError
+from ovss.methods import create_method
+
+WITHOUT_CLS = ("vit_map", "vit_average", "pe_core_without_cls")
+
+
+def tokens_of(family, size=(64, 80)):
+    return small_tower(family).encode_tokens(torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0)))
+
+
+def test_the_page_of_methods_by_tower_is_what_the_methods_do():
+    assert set(COLUMNS) <= set(FAMILIES)
+    found = page()
+    assert found == PAGE.read_text(encoding="utf-8")
+    assert found.count("yes") > 190
+    for line in found.splitlines():
+        if line[:2] in ("1.", "2.", "3.", "4."):
+            assert "the model has none; " in line
+
+
+@pytest.mark.parametrize("family", WITHOUT_CLS)
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [("scclip", {}), ("scclip", {"two_pass": "sum"}), ("dihclip", {}), ("sfp", {"detector": "norm"})],
+)
+def test_a_model_without_class_token_is_taken_where_it_would_weigh_nothing(family, name, changed):
+    tokens = tokens_of(family)
+    with pytest.raises(InputError, match=rf"{name} adds the class token .* {family} has none; w_cls=0 leaves it out"):
+        create_method(name, **changed).patch_embeddings(tokens)
+    rows = create_method(name, w_cls=0.0, **changed).patch_embeddings(tokens)
+    assert rows.shape == (2, 80, tokens.backbone.embed_dim)
+    assert torch.allclose(rows.norm(dim=-1), torch.ones(2, 80), atol=1e-5)
+
+
+def test_composed_regions_and_class_tokens_are_refused_too():
+    tokens = tokens_of("vit_map")
+    with pytest.raises(InputError, match="compose adds the class token"):
+        create_method("compose", w_cls=0.3).patch_embeddings(tokens)
+    method = create_method("compose", naming="mean")
+    scores = torch.rand(2, 3, 64, 80)
+    with pytest.raises(InputError, match=r"cliptrase clears its regions .* vit_map has none"):
+        method.refine_scores(scores, tokens)
+
+
+def test_windows_of_a_rotary_model_share_no_keys():
+    offsets = torch.tensor([[0, 0], [0, 40]])
+    method = create_method("glaclip")
+    assert method.patch_embeddings(tokens_of("eva"), offsets).shape == (2, 80, 20)
+    with pytest.raises(InputError, match="eva02 rotates each by its place in its own window; leave out offsets"):
+        method.patch_embeddings(tokens_of("eva02"), offsets)
+
+
+@pytest.mark.parametrize("family", ["class_token", *WITHOUT_CLS, "pe_core"])
+def test_the_plain_method_is_the_dense_feature_of_the_model(family):
+    tokens = tokens_of(family)
+    plain = create_method("clip", residual=True, ffn=True).patch_embeddings(tokens)
+    expected = torch.nn.functional.normalize(tokens.dense(), dim=-1)
+    assert torch.allclose(plain, expected, atol=1e-5)
+    text = torch.eye(3, tokens.backbone.embed_dim)
+    answer = torch.nn.functional.normalize(tokens.image_embedding(), dim=-1)
+    assert torch.allclose(create_method("clip").class_scores(tokens, text), answer @ text.T, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_attention_of_methods_is_among_patches_whatever_stands_in_front(family):
+    tokens = tokens_of(family)
+    for name in METHODS:
+        options = GIVEN.get(name, {}) | ({"detector": "norm"} if name == "sfp" else {})
+        maps = method_attention(tokens, create_method(name, **options))
+        assert maps.shape[-2:] == (80, 80), name
+        assert torch.allclose(maps.sum(-1), torch.ones(()), atol=1e-4), name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_measurements_run_on_every_family(family):
+    tokens = tokens_of(family)
+    truth = torch.arange(160).reshape(2, 8, 10).numpy() % 10 // 5
+    for measured in (
+        attention_statistics(tokens),
+        global_statistics(tokens),
+        anomaly_statistics(tokens),
+        coherence(tokens, truth),
+        self_correlation_statistics(tokens, truth),
+    ):
+        values = measured[~measured.measure.isin(["cls_share", "global_cls_overlap"])].value
+        assert values.notna().mean() > 0.9
+    shares = attention_statistics(tokens).query("measure == 'cls_share'").value
+    assert shares.notna().all() == tokens.backbone.class_token
+    if not tokens.backbone.class_token:
+        with pytest.raises(InputError, match=f"{family} has no class token that attends; name a patch"):
+            attention_of(tokens, 1, None)
+    row = attention_of(tokens, 2, (3, 4))[0, 1]
+    q, k, _ = tokens.qkv(2)
+    full = torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, dim=-1)
+    assert torch.allclose(row.flatten(), full[0, 1, tokens.prefix + 34, tokens.prefix :], atol=1e-5)
+    assert between_patches(full, tokens.prefix).shape[-1] == 80
