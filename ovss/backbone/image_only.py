@@ -33,7 +33,9 @@ def build_image_tower(name: str, device: str = "cpu") -> Any:
     if _is_foreign(config["vision_cfg"]):
         raise InputError(f"model '{name}' is not a plain vision transformer ({tower_kind(name)}); {WANTED}")
     options = {key: config[key] for key in ("quick_gelu", "init_logit_scale", "init_logit_bias") if key in config}
-    vision = {key: value for key, value in config["vision_cfg"].items() if key != "output_tokens"}  # CoCa's decoder's
+    vision: Any = {
+        key: value for key, value in config["vision_cfg"].items() if key != "output_tokens"
+    }  # CoCa's decoder's
     with torch.device(device):
         return CustomTextCLIP(config["embed_dim"], vision, _SMALL_TEXT, **options)
 

@@ -173,8 +173,7 @@ def test_preprocess_normalises_and_never_resizes(base):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("RN50", "has no class token"),
-        ("coca_ViT-B-32", "pools by attention"),
+        ("RN50", r"is not a plain vision transformer \(ModifiedResNet\)"),
         ("ViT-B-61", "Did you mean 'ViT-B-16'"),
     ],
 )
