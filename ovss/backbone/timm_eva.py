@@ -73,8 +73,7 @@ class PostNormBlock(RotaryBlock):
 
     def merge(self, y: Tensor) -> Tensor:
         """See `Block.merge`."""
-        attention = self.module.attn
-        return self.module.norm1(attention.proj(attention.norm(join_heads(y))))
+        return self.module.norm1(self.module.attn.proj(self.module.attn.norm(join_heads(y))))
 
     def ffn(self, x: Tensor) -> Tensor:
         """See `Block.ffn`."""
@@ -94,12 +93,10 @@ class EvaTower(VitTower):
     @staticmethod
     def refusal(visual: Any) -> str:
         """Why this tower cannot be read; empty where it can."""
-        trunk: Any = visual.trunk
-        if reason := timm_refusal(trunk):
+        if reason := timm_refusal(visual.trunk):
             return reason
-        if trunk.rope_mixed or any(getattr(module.attn, "num_kv_groups", 1) > 1 for module in trunk.blocks):
-            return "rotates positions block by block, or shares keys between heads"
-        return ""
+        shared = any(getattr(module.attn, "num_kv_groups", 1) > 1 for module in visual.trunk.blocks)
+        return "rotates positions block by block, or shares keys" if shared or visual.trunk.rope_mixed else ""
 
     def block(self, layer: int, grid: tuple[int, int]) -> Block:
         """See `Tower.block`."""

@@ -36,8 +36,7 @@ class VitBlock(Block):
 
     def merge(self, y: Tensor) -> Tensor:
         """See `Block.merge`."""
-        attention = self.module.attn
-        return self.module.ls1(attention.proj(attention.norm(join_heads(y))))
+        return self.module.ls1(self.module.attn.proj(self.module.attn.norm(join_heads(y))))
 
     def ffn(self, x: Tensor) -> Tensor:
         """See `Block.ffn`."""
@@ -54,9 +53,8 @@ class VitTower(Tower):
         self.visual, self.trunk = visual, trunk
         self.modules = list(trunk.blocks)
         self.width = trunk.embed_dim
-        embed = trunk.patch_embed
-        self.native_size, self.native_grid = tuple(embed.img_size), tuple(embed.grid_size)
-        self.patch_size = embed.feat_ratio()
+        self.native_size, self.native_grid = tuple(trunk.patch_embed.img_size), tuple(trunk.patch_embed.grid_size)
+        self.patch_size = trunk.patch_embed.feat_ratio()
         self.prefix, self.class_token = trunk.num_prefix_tokens, trunk.cls_token is not None
         self.prefix_in_table = not trunk.no_embed_class
         self.pooling = _POOLS[trunk.global_pool]
@@ -64,11 +62,11 @@ class VitTower(Tower):
     @staticmethod
     def refusal(visual: Any) -> str:
         """Why this tower cannot be read; empty where it can."""
-        trunk: Any = visual.trunk
-        if reason := timm_refusal(trunk):
+        if reason := timm_refusal(visual.trunk):
             return reason
-        if any(type(module) is not TimmBlock or type(module.attn) is not Attention for module in trunk.blocks):
-            return f"has a non-standard block ({type(trunk.blocks[0]).__name__})"
+        for module in visual.trunk.blocks:
+            if type(module) is not TimmBlock or type(module.attn) is not Attention:
+                return f"has a non-standard block ({type(module).__name__} with {type(module.attn).__name__})"
         return ""
 
     @property
@@ -96,8 +94,7 @@ class VitTower(Tower):
 
     def dense(self, x: Tensor) -> Tensor:
         """Last norm, value path of the pool, norm and projection of the head: what is left when one token is all."""
-        trunk = self.trunk
-        x = trunk.norm(x)
+        trunk, x = self.trunk, self.trunk.norm(x)
         if trunk.attn_pool is not None:
             pool = trunk.attn_pool
             part = slice(pool.kv.out_features // 2, None)
@@ -118,6 +115,5 @@ def timm_refusal(trunk: Any) -> str:
     known = pool is None or (type(pool) is AttentionPoolLatent and pool.latent_len == 1 and pool.pos_embed is None)
     if not known:
         return f"has a non-standard attention pool ({type(pool).__name__})"
-    if any(getattr(module.attn, "gate", None) is not None for module in trunk.blocks):
-        return "gates its attention"
-    return ""
+    gated = any(getattr(module.attn, "gate", None) is not None for module in trunk.blocks)
+    return "gates its attention" if gated else ""

@@ -66,7 +66,7 @@ def load_tokenizer(architecture: str, model: Any, random: bool, file: Path | Non
             return StandInTokenizer(model.vocab_size, model.context_length)
         missing = isinstance(error, ImportError)
         advice = (
-            "install the package transformers"
+            "install transformers (pip install 'ovss[text]')"
             if missing
             else f"fetch tokenizer.json and tokenizer_config.json of {hub} and put them beside the checkpoint file"
         )

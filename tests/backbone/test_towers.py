@@ -1,12 +1,14 @@
 """Every family of image towers is read as its own library computes it, and what cannot be read is refused by name."""
 
 import copy
+import csv
 from types import SimpleNamespace
 
 import numpy as np
 import open_clip
 import pytest
 import torch
+from paths import ROOT
 from PIL import Image
 from small_towers import FAMILIES, TRUNKS, small_model, small_tower
 
@@ -165,6 +167,15 @@ def test_every_configuration_of_open_clip_is_described():
     assert found["PE-Core-L-14-336"].class_token
     assert not found["PE-Core-bigG-14-448"].class_token
     assert found["ViT-L-14-CLIPA"].pooling == "average"
+
+
+def test_every_tower_that_was_checked_conforms():
+    with (ROOT / "ovss" / "backbone" / "models.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if not row["refused"]]
+    checked = [row for row in rows if row["blocks_checked"]]
+    assert {row["family"] for row in checked} == {"open_clip ViT", "timm ViT", "timm Eva"}
+    for row in checked:
+        assert max(float(row["pooled"]), float(row["one_hot"])) <= 1e-5, row["model"]
 
 
 @pytest.mark.parametrize("name", ["ViT-B-16", "ViT-B-16-SigLIP2-512", "EVA02-B-16", "ViT-L-14-CLIPA-336", "RN50"])
