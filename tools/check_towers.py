@@ -50,8 +50,8 @@ def cut_tower(name: str) -> Any:
         model.visual.transformer.resblocks = model.visual.transformer.resblocks[:CUT]
     model = model.to_empty(device="cpu")
     with torch.no_grad():
-        for weights in model.parameters():
-            weights.fill_(1)
+        for values in (*model.parameters(), *model.buffers()):
+            values.fill_(1)
     for module in model.modules():
         if hasattr(module, "init_non_persistent_buffers"):
             module.init_non_persistent_buffers()

@@ -1,5 +1,7 @@
 """Does what is read here agree with what the model itself computes?"""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,10 +20,11 @@ def conformance(backbone: Backbone, images: Tensor | None = None) -> dict[str, f
         images: Normalised images (B, 3, H, W) of the native size; None: two of noise.
 
     Returns:
-        Largest difference, as a share of the largest value of the reference; 1e-5 is the bar in float32.
-        "pooled": `Tokens.image_embedding`, and the same walked block by block from q, k, v, `merge` and `ffn`, against
-        `encode_image`. "one_hot": `Tokens.dense` of one patch per image against `encode_image` of a model whose last
-        state holds that patch everywhere, so that its pool, whatever its weights, looks at nothing else.
+        Largest difference, as a share of the largest value of the reference (1e-5 is the bar in float32), infinite
+        where values are not finite. "pooled": `Tokens.image_embedding`, and the same walked block by block from q, k,
+        v, `merge` and `ffn`, against `encode_image`. "one_hot": `Tokens.dense` of one patch per image against
+        `encode_image` of a model whose last state holds that patch everywhere, so that its pool, whatever its weights,
+        looks at nothing else.
     """
     if images is None:
         images = torch.randn(2, 3, *backbone.native_size, generator=torch.Generator().manual_seed(0))
@@ -54,7 +57,8 @@ def _walk(backbone: Backbone, images: Tensor) -> Tensor:
 
 
 def _error(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).abs().max() / expected.abs().max())
+    error = float((found - expected).abs().max() / expected.abs().max())
+    return error if math.isfinite(error) else math.inf  # NaN would lose against any number in a maximum
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,6 +37,12 @@ def test_parts_and_read_out_agree_with_the_model_itself(family):
     errors = conformance(small_tower(family))
     assert errors.keys() == {"pooled", "one_hot"}
     assert max(errors.values()) <= 1e-5
+
+
+def test_values_that_are_not_finite_do_not_conform():
+    model = small_model("vit_map")
+    model.visual.trunk.blocks[2].attn.proj.bias.data[3] = torch.nan
+    assert conformance(wrap(model)) == {"pooled": math.inf, "one_hot": math.inf}
 
 
 @pytest.mark.parametrize("name", ["PE-Core-T-16-384", "MobileCLIP2-B"])
