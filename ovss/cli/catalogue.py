@@ -86,7 +86,7 @@ def read_descriptions() -> dict[str, Description]:
     """Every method by name, read from the method files.
 
     Raises:
-        ValueError: A name, a paper or a hyperparameter is not a literal, so that only running the file tells it.
+        ValueError: A name, a paper or a hyperparameter is not a literal, so that it is known only when the file runs.
     """
     found: dict[str, Description] = {}
     for path in sorted((_HOME / "methods").glob("*.py")):

@@ -63,9 +63,9 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--worker-timeout", type=int, default=3600, metavar="S", help="seconds to wait for workers (default: an hour)"
     )
-    parser.add_argument("--keep-scores", choices=FORMATS, help="keep scores in --out for 'ovss relabel'")
+    parser.add_argument("--keep-scores", choices=FORMATS, help="save scores in --out for 'ovss relabel'")
     parser.add_argument(
-        "--keep-variants", nargs="+", default=[], metavar="V", help="keep the scores of these vocabulary variants, too"
+        "--keep-variants", nargs="+", default=[], metavar="V", help="save the scores of these vocabulary variants, too"
     )
     parser.add_argument("--batch-size", type=int, metavar="N", help="windows per backbone pass (default: 16; CUDA 64)")
     parser.add_argument(

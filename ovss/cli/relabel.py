@@ -15,7 +15,7 @@ __all__ = ["add_command"]
 
 _SWEPT: dict[str, dict[str, Any]] = {
     "protocol": {"help": "other protocols that make the same scores"},
-    "variant": {"help": "vocabulary variants; their words must have been kept"},
+    "variant": {"help": "vocabulary variants; their words must have saved scores"},
     "background": {"help": "background rules: none, threshold, channel, queries"},
     "threshold": {"type": float, "help": "background thresholds"},
     "logit_scale": {"type": float, "help": "factors of the cosines"},

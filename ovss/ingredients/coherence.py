@@ -38,7 +38,7 @@ def restrict_attention(attention: Float[Tensor, "B H N N"], kept: Bool[Tensor, "
 
 
 def coherence_auc(similarity: np.ndarray, labels: np.ndarray) -> float:
-    """How well a similarity tells whether two patches show the same class: area under the ROC curve.
+    """How well a similarity predicts whether two patches show the same class: area under the ROC curve.
 
     Args:
         similarity: Symmetric (N, N).

@@ -47,7 +47,7 @@ class Kind(NamedTuple):
 
         Args:
             value: One of them.
-            bound: Instead of the kind's own, where the row tells more.
+            bound: Instead of the kind's own, where the row says more.
         """
         scale = max(1.0, abs(value)) if self.bound == _OTHER else 1.0
         return (self.bound * scale if bound is None else bound) + 1.001 * 10.0**-self.decimals

@@ -33,7 +33,7 @@ def dual_path(
 ) -> Float[Tensor, "B T D"]:
     """Sum of the attention outputs of some blocks on top of the input of the first one, without any FFN.
 
-    The original path goes on as usual, and all queries, keys and values are its own.
+    The original path continues as usual, and all queries, keys and values are its own.
 
     Args:
         tokens: One backbone pass.

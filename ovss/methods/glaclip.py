@@ -1,8 +1,8 @@
 """GLA-CLIP (CVPR 2026), its CLIP-only form: all windows of an image share keys and values in the last block.
 
 A window alone sees a part of an object only. Here the queries of each window meet the patches of all windows of the
-image. Each patch looks for its like in a few rounds: it starts from the mean of its surroundings and goes on with the
-mean of what it found. The fewer like it there are, the sharper it looks.
+image. Each patch looks for its like in a few rounds: it starts from the mean of its surroundings and continues with
+the mean of what it found. The fewer like it there are, the sharper it looks.
 """
 
 from dataclasses import dataclass

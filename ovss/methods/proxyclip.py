@@ -1,4 +1,4 @@
-"""ProxyCLIP (Lan et al., ECCV 2024): who looks at whom comes from a second vision transformer.
+"""ProxyCLIP (Lan et al., ECCV 2024): which patch attends to which comes from a second vision transformer.
 
 Features of a self-supervised model say which patches belong together, CLIP says what they show. The cosines of the
 companion's patches, sharpened and cut off at their mean, are the attention over CLIP's values, on the companion's grid.

@@ -123,8 +123,8 @@ class Resampler:
 def seen_once(counts: np.ndarray) -> float:
     """Share of the classes in the ground truth that a single image of the sample shows.
 
-    It tells how much of the class list the sample has not seen: by Good and Turing's argument the next image brings a
-    new class about as often as the sample holds classes that came once.
+    It estimates how much of the class list the sample has not seen: by Good and Turing's argument the next image brings
+    a new class about as often as the sample holds classes that came once.
 
     Args:
         counts: Records (images, 3, C).

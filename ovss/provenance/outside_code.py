@@ -2,8 +2,8 @@
 
 What is hashed is the code that runs (instructions, constants, defaults) rather than text, so that a file which was
 edited after its import cannot pass for what computed the numbers, and comments, docstrings and layout do not count.
-From the class it goes on to its base classes, to the values it closes over, and to the globals that its functions name,
-with their values: constants, helpers, attributes of modules of one's own.
+From the class it continues to its base classes, to the values it closes over, and to the globals that its functions
+name, with their values: constants, helpers, attributes of modules of one's own.
 """
 
 import builtins
@@ -55,7 +55,8 @@ def outside_code(methods: Mapping[str, object], *, needed: bool) -> dict[str, st
         Label -> SHA-256; methods of this package, whose code is hashed with it, are left out.
 
     Raises:
-        InputError: `needed`, and the source of a method cannot be had, or it uses an object whose value cannot be told.
+        InputError: `needed`, and the source of a method cannot be had, or it uses an object whose value cannot be
+            determined.
     """
     found = {}
     for label, method in methods.items():
@@ -187,7 +188,7 @@ class _Reader:
         if hasattr(value, "__dict__") and kind.__module__ != "builtins":
             return [self.read(kind, name), self.read(vars(value), name)]
         if self.needed:
-            self._refuse(f"the value of '{name}' ({kind.__module__}.{kind.__qualname__}) cannot be told")
+            self._refuse(f"the value of '{name}' ({kind.__module__}.{kind.__qualname__}) cannot be determined")
         return ["unknown", kind.__qualname__]
 
     def _refuse(self, why: str) -> None:

@@ -11,7 +11,7 @@ from ovss.report.provenance import FACTS, Provenance
 _SHOWN_FACTS = ("model", "pretrained", "dataset", "protocol", "method", "images")
 """Columns about the origin that a reader compares by; the others are one click away."""
 _FILTERS = ("model", "pretrained", "dataset", "protocol", "method", "measure", "verdict")
-_CONSTANT = ("model", "pretrained", "dataset", "protocol", "images", "against", "machine", "picture")
+_CONSTANT = ("model", "pretrained", "dataset", "protocol", "images", "against", "machine", "image_size")
 """Columns that are said once, not in every row, where all rows agree."""
 _ROWS = 400
 """Rows of one table on a page; a longer one is cut and its file linked."""

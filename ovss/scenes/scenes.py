@@ -152,7 +152,7 @@ def _portrait(thing: str, colour: str | None, night: bool, stuff: str, rng: np.r
 def _paste_texture(
     style: Style, label: int, index: int, height: int, width: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """A random crop of a bank texture as (3, H, W) in [0, 1], perhaps mirrored, with its own brightness."""
+    """A random crop of a bank texture as (3, H, W) in [0, 1], mirrored or not, with its own brightness."""
     unit = min(height, width)
     texture = bank_texture(style.bank, CLASSES[label], index, unit, style.texture_scale)
     room = EXTENT - np.array([height, width]) / unit
@@ -238,8 +238,8 @@ def draw(layout: Layout, style: Style, rng: np.random.Generator, size: tuple[int
         tint = tint * np.asarray(_NIGHT, np.float32)[:, None, None]
     grain = np.float32(0.05 * rng.random())
     image = image * light * tint + grain * rng.standard_normal(image.shape, dtype=np.float32)
-    picture = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    return np.ascontiguousarray(picture.transpose(1, 2, 0)), mask
+    pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels.transpose(1, 2, 0)), mask
 
 
 def scene(split: str, index: int, variant: str = "scenes", size: tuple[int, int] | None = None) -> Scene:

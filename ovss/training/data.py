@@ -182,16 +182,16 @@ def _crop(pool: Pool, chosen: np.ndarray, boxes: np.ndarray, side: int) -> tuple
     y = boxes[:, 1:2] + boxes[:, 3:4] * line
     columns, rows = ((v * _POOL_SIDE).astype(int).clip(0, _POOL_SIDE - 1) for v in (x, y))
     masks = pool.masks[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
-    pictures = torch.from_numpy(pool.images[chosen]).permute(0, 3, 1, 2).float()
+    scenes = torch.from_numpy(pool.images[chosen]).permute(0, 3, 1, 2).float()
     where = np.stack(np.broadcast_arrays(2 * x[:, None, :] - 1, 2 * y[:, :, None] - 1), -1).astype(np.float32)
-    cut = F.grid_sample(pictures, torch.from_numpy(where), padding_mode="border", align_corners=False)
+    cut = F.grid_sample(scenes, torch.from_numpy(where), padding_mode="border", align_corners=False)
     return normalise(cut), masks
 
 
-def normalise(pictures: Tensor) -> Tensor:
+def normalise(images: Tensor) -> Tensor:
     """(B, 3, H, W) values 0..255 to CLIP's mean and standard deviation."""
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
-    return (pictures / 255 - mean) / std
+    return (images / 255 - mean) / std
 
 
 def _local_patches(rng: np.random.Generator, masks: np.ndarray, recipe: ViewRecipe) -> tuple[np.ndarray, np.ndarray]:

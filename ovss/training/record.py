@@ -27,7 +27,7 @@ _FRESH_SPLIT = "test-7"
 
 
 def _report_methods() -> dict[str, Method]:
-    """The methods a record tells about: plain CLIP, what the papers repair, and the same repairs half done."""
+    """The methods of a record: plain CLIP, what the papers repair, and the same repairs half done."""
     return {
         "clip": create_method("clip"),
         "maskclip": create_method("maskclip"),

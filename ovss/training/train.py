@@ -36,7 +36,7 @@ Report = Callable[[str], None]
 def run_training(
     recipe: Recipe, folder: Path, *, threads: int = 2, resume: bool = False, report: Report | None = None
 ) -> bool:
-    """Train, or go on training, until the recipe is done or the process is interrupted (SIGINT, SIGTERM).
+    """Train, or resume training, until the recipe is done or the process is interrupted (SIGINT, SIGTERM).
 
     Writes `checkpoint.pt` (at every evaluation, when interrupted, at the end), `training_curve.csv` and, when the run
     is done, `tiny.safetensors` and `tiny.json`.
@@ -45,7 +45,7 @@ def run_training(
         recipe: What to do.
         folder: Where to write; created if missing.
         threads: Single-threaded processes to use, 1 or 2; the weights do not depend on it.
-        resume: Go on from the checkpoint in `folder`; its recipe must be `recipe`, up to the number of views.
+        resume: Resume from the checkpoint in `folder`; its recipe must be `recipe`, up to the number of views.
         report: Called with a line of progress now and then.
 
     Returns:
@@ -195,7 +195,7 @@ def _loop(trainer: Trainer, rows: list[dict[str, float]], folder: Path, report: 
             if result.stop and not trainer.finished:
                 if first:
                     trainer.save(folder / CHECKPOINT, rows)
-                    left = f"step {trainer.step} of {recipe.steps} is safe in '{folder}'; --resume goes on there"
+                    left = f"step {trainer.step} of {recipe.steps} is safe in '{folder}'; --resume continues there"
                     if signal.SIGTERM in asked:
                         raise Terminated(left)
                     report(f"interrupted; {left}")

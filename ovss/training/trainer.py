@@ -31,7 +31,7 @@ class StepResult(NamedTuple):
 class Trainer:
     """Model, optimisers and step counter; with a world of one it does the work of all shards.
 
-    Every random choice follows from the recipe's seed, the step and the shard, so a run that stopped goes on exactly
+    Every random choice follows from the recipe's seed, the step and the shard, so a run that stopped resumes exactly
     where it was, and one process or two give the same weights.
 
     Args:
@@ -125,7 +125,7 @@ class Trainer:
             torch.save(state, file)
 
     def load(self, state: dict[str, Any]) -> list[dict[str, float]]:
-        """Go on from what `save` wrote (read with `weights_only=True`); returns the curve so far."""
+        """Resume from what `save` wrote (read with `weights_only=True`); returns the curve so far."""
         self.trainee.clip.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)

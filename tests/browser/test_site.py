@@ -153,7 +153,7 @@ def test_the_explorer_answers_to_clicks_and_keys(browser):
     assert "column 1 of" in status.text
 
 
-def test_the_explorer_switches_block_head_method_and_picture(browser):
+def test_the_explorer_switches_block_head_method_and_image(browser):
     visit(browser, "explorer.html")
     panel = browser.find_element("css selector", ".view")
     seen = {pixels(browser, 1)}

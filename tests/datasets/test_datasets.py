@@ -248,7 +248,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_folder_of_pictures_and_index_masks(folder):
+def test_a_folder_of_images_and_index_masks(folder):
     dataset = load_dataset("folder", folder)
     assert dataset.ids == ("a", "b")
     assert dataset[0].labels[0].tolist() == [0, 1, 2, 255]
@@ -305,7 +305,7 @@ def test_a_mask_that_is_missing_damaged_coloured_or_of_another_size_is_named(fol
     assert dataset[1].labels.shape == (3, 4)
 
 
-def test_one_mask_cannot_serve_two_pictures(folder):
+def test_one_mask_cannot_serve_two_images(folder):
     save_photo(folder / "images/a.png")
     with pytest.raises(InputError, match="two images named 'a'"):
         load_dataset("folder", folder)
@@ -359,7 +359,7 @@ def test_empty_folders_and_lists_are_refused(coco, voc):
         load_dataset("voc21", voc)
 
 
-def test_pictures_are_read_only_when_asked_for(voc):
+def test_images_are_read_only_when_asked_for(voc):
     (voc / "VOCdevkit/VOC2012/JPEGImages/2007_000033.jpg").unlink()
     dataset = load_dataset("voc21", voc)
     assert dataset[1].id == "2007_000042"
@@ -386,7 +386,7 @@ def test_the_fingerprint_follows_files_and_the_way_they_are_read(voc):
 
 
 @pytest.mark.parametrize("name", ["scenes", "scenes-objects", "scenes-large"])
-def test_generated_pictures_are_a_data_set_like_any_other(name):
+def test_generated_images_are_a_data_set_like_any_other(name):
     dataset = load_dataset(name, length=3)
     again = load_dataset(name, length=3)
     sample = dataset[2]

@@ -65,7 +65,7 @@ def test_no_mutation_crashes_or_passes_for_another_label_map(tmp_path, compresse
     assert other == 0 if compressed else other <= 100
 
 
-def test_what_is_no_label_map_is_refused(tmp_path):
+def test_what_is_not_a_label_map_is_refused(tmp_path):
     path = tmp_path / "a.mat"
     for value, message in (
         (np.zeros((2, 3, 4)), "dimensions"),

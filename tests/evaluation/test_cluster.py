@@ -86,7 +86,7 @@ def test_a_method_of_a_file_that_workers_lack_travels_with_the_run(backbone, dat
     assert (found.counts(name) == here.counts(name)).all()
 
 
-def test_an_unreadable_picture_is_named_by_the_caller(backbone, data, folder, workers, tmp_path):
+def test_an_unreadable_image_is_named_by_the_caller(backbone, data, folder, workers, tmp_path):
     bad = folder / "images" / "p04.jpg"
     fingerprint = data.fingerprint
     bad.write_bytes(b"no picture")

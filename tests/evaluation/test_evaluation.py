@@ -119,7 +119,7 @@ def test_limit_takes_the_first_images(backbone, data):
         run(backbone, data, limit=0)
 
 
-def test_no_more_pictures_are_held_than_a_bound_whatever_the_length(backbone, data, monkeypatch):
+def test_no_more_images_are_held_than_a_bound_whatever_the_length(backbone, data, monkeypatch):
     read, done, ahead = [], [], []
     original = type(data).__getitem__
     monkeypatch.setattr(type(data), "__getitem__", lambda self, index: read.append(index) or original(self, index))
@@ -145,7 +145,7 @@ def run_job(backbone, data):
     return Job({"clip": create_method("clip")}, words, protocol, data, batch_size=4, shard_size=4)
 
 
-def test_cropping_protocols_crop_the_ground_truth_as_the_picture(backbone, data):
+def test_cropping_protocols_crop_the_ground_truth_as_the_image(backbone, data):
     protocol = quick_protocol(
         relative=False, short_side=64, crop=64, window=None, stride=None, resize_filter="pil-bicubic"
     )

@@ -70,7 +70,7 @@ def test_half_precision_takes_half_the_room_and_differs_at_ties_only(backbone, d
     assert difference < 0.02 * relabel(kept, data).counts("clip").sum()
 
 
-def test_words_kept_beside_are_judged_without_another_pass(backbone, tmp_path):
+def test_words_kept_beside_are_relabelled_without_another_pass(backbone, tmp_path):
     scenes = ovss.load_dataset("scenes", length=3)
     protocol = quick_protocol()
     run = tmp_path / "run"
@@ -82,7 +82,7 @@ def test_words_kept_beside_are_judged_without_another_pass(backbone, tmp_path):
     assert found.facts["vocabulary_hash"] != ovss.evaluation.results.Evaluation.load(run).facts["vocabulary_hash"]
 
 
-def test_a_subset_of_the_words_can_be_judged(kept, data, backbone):
+def test_a_subset_of_the_words_can_be_relabelled(kept, data, backbone):
     with pytest.raises(InputError, match="1 words have no saved scores"):
         relabel(kept, data, vocabulary=ovss.load_vocabulary("background; cat, kitten; sofa; wall"))
     words = ovss.load_vocabulary([["background"], ["wall"], ["cat"], ["sofa"]])

@@ -209,7 +209,7 @@ def test_a_limited_run_is_the_beginning_of_the_full_one(backbone, data, tmp_path
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_a_changed_run_starts_anew(backbone, data, tmp_path, change):
+def test_a_changed_run_starts_over(backbone, data, tmp_path, change):
     first = run(backbone, data, tmp_path, limit=3)
     second = run(backbone, data, tmp_path, limit=3, **change)
     assert first.facts["key"] != second.facts["key"]
@@ -233,7 +233,7 @@ def test_tables_of_a_former_run_do_not_pass_for_those_of_the_present_one(backbon
         Evaluation.load(tmp_path)
 
 
-def test_changed_data_weights_and_code_start_anew(backbone, checkpoint, folder, tmp_path, monkeypatch):
+def test_changed_data_weights_and_code_start_over(backbone, checkpoint, folder, tmp_path, monkeypatch):
     def key(model=backbone):
         return run(model, ovss.load_dataset("folder", folder), tmp_path / "run", limit=1, methods="clip").facts["key"]
 
@@ -301,7 +301,7 @@ def _identity_of(backbone, data, device="cpu", judged=None, text="text"):
     return digest(identity(job, backbone, device, text))
 
 
-def test_judged_words_libraries_pixel_statistics_arithmetic_and_text_are_part_of_a_runs_key(
+def test_scored_words_libraries_pixel_statistics_arithmetic_and_text_are_part_of_a_runs_key(
     backbone, checkpoint, data, monkeypatch
 ):
     keys = [_identity_of(backbone, data)]

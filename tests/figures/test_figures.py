@@ -45,7 +45,7 @@ def inked(figure: Any) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(192, 192), (4000, 60), (60, 4000), (1, 1), (640, 427)])
-def test_segmentation_figures_of_any_picture_size_draw_two_panels_inside_the_figure(size: tuple[int, int]) -> None:
+def test_segmentation_figures_of_any_image_size_draw_two_panels_inside_the_figure(size: tuple[int, int]) -> None:
     figure = segmentation_figure(stub(*size, ("cat", "sofa")))
     inked(figure)
     for axis in figure.axes:
@@ -127,7 +127,7 @@ def test_map_figures_share_one_scale_and_return_every_value() -> None:
     assert plot.frame.query("map == 'a' and row == 1 and column == 2")["value"].item() == 5
 
 
-def test_maps_that_are_no_grids_are_refused_by_name() -> None:
+def test_maps_that_are_not_grids_are_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"map 'a' must be \(h, w\), not \(4,\)"):
         map_figure(None, {"a": np.zeros(4)}, label="")
     with pytest.raises(InputError, match="label map 'truth'"):

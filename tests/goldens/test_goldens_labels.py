@@ -65,7 +65,7 @@ def test_scclip_scores_and_labels(variant):
 @pytest.mark.parametrize(
     "case", ["chelsea_wide_whole", "coffee_tall_whole", "chelsea_small_whole", "chelsea_small_slide"]
 )
-def test_scclip_labels_of_pictures_that_are_not_square(case):
+def test_scclip_labels_of_images_that_are_not_square(case):
     arrays = golden_arrays("scclip/tiny_nonsquare_fixed.npz")
     scores = pixel_scores(create_method("scclip"), case.rsplit("_", 1)[0], arrays)
     assert agreement(scores, arrays, arrays[f"{case}_labels"]) >= 0.999

@@ -65,7 +65,7 @@ def test_arrays_of_another_kind_are_refused(array):
         to_rgb(array)
 
 
-def test_floating_point_pictures_are_refused():
+def test_floating_point_images_are_refused():
     with pytest.raises(InputError, match="floating-point"):
         to_rgb(Image.new("F", (2, 2)))
 

@@ -244,7 +244,7 @@ def test_summaries_are_read_from_files_and_folders(tmp_path):
         ("method,arch,weights,protocol,dataset,metric,value\na,b,c,d,e,f,high\n", "'high', which is not a number"),
     ],
 )
-def test_files_that_are_no_summary_are_refused_by_name(tmp_path, content, message):
+def test_files_that_are_not_a_summary_are_refused_by_name(tmp_path, content, message):
     path = tmp_path / "summary.csv"
     path.write_text(content)
     with pytest.raises(InputError, match=message) as caught:

@@ -115,7 +115,7 @@ def test_patches_of_one_label_in_two_pieces_agree_less_than_those_of_one_piece()
     assert second[0, 4] < 1e-5
 
 
-def test_one_label_everywhere_and_one_patch_alone_are_no_special_cases():
+def test_one_label_everywhere_and_one_patch_alone_are_not_special_cases():
     assert torch.isfinite(feedback_attention(torch.zeros(1, 3, 3, dtype=torch.long), 5.0)).all()
     assert feedback_attention(torch.zeros(1, 1, 1, dtype=torch.long), 5.0)[0, 1, 1] == pytest.approx(1)
 

@@ -160,7 +160,7 @@ def test_from_the_same_hidden_states_half_precision_loses_next_to_nothing(name, 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_constant_pictures_give_finite_embeddings(backbone, name):
+def test_constant_images_give_finite_embeddings(backbone, name):
     rows = create_method(name, **NEEDED.get(name, {})).patch_embeddings(
         backbone.encode_tokens(torch.zeros(1, 3, 40, 40))
     )

@@ -96,7 +96,7 @@ def test_an_image_without_ground_truth_measures_nothing():
     assert np.isnan(area_under_risk_coverage(record))
 
 
-def test_what_is_no_probability_and_groups_that_do_not_divide_are_refused():
+def test_what_is_not_a_probability_and_groups_that_do_not_divide_are_refused():
     labels = np.zeros((1, 2), int)
     for value in (1.01, -0.1, float("nan")):
         with pytest.raises(InputError, match="is not a probability"):

@@ -94,7 +94,7 @@ def test_outputs_are_those_that_were_committed(path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_other_pictures_and_words_run_unchanged(path: Path, tmp_path: Path) -> None:
+def test_other_images_and_words_run_unchanged(path: Path, tmp_path: Path) -> None:
     picture = tmp_path / "photo.png"
     rows, columns = np.mgrid[:90, :140]
     Image.fromarray(np.stack([rows, columns, rows + columns], -1).astype(np.uint8)).save(picture)

@@ -194,7 +194,7 @@ def test_without_a_source_nothing_is_kept(backbone, data, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_global_whose_value_cannot_be_told_is_refused_by_its_name():
+def test_a_global_whose_value_cannot_be_determined_is_refused_by_its_name():
     text = METHOD.replace("GAIN = 0.5", "import threading\nGAIN = threading.Lock()")
     with pytest.raises(ovss.InputError, match=r"method 'mine': the value of 'GAIN' \(_thread\.lock\)"):
         key(from_cell(text))

@@ -50,7 +50,7 @@ def test_splits_seeds_and_indices_give_different_scenes():
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_pictures_and_masks_have_the_promised_size_and_type(variant):
+def test_images_and_masks_have_the_promised_size_and_type(variant):
     width, height = SIZES[variant]
     drawn = scene("val", 0, variant)
     assert drawn.image.shape == (height, width, 3)
@@ -85,7 +85,7 @@ def test_masks_agree_between_sizes():
         assert (large == small).mean() > 0.93
 
 
-def test_objects_variant_shows_the_same_pictures_with_stuff_as_background():
+def test_objects_variant_shows_the_same_images_with_stuff_as_background():
     for i in range(10):
         plain, objects = scene("val", i), scene("val", i, "scenes-objects")
         assert np.array_equal(plain.image, objects.image)
@@ -106,7 +106,7 @@ def test_every_class_occurs_often():
     assert counts.min() >= 8
 
 
-def test_every_texture_can_be_told_from_every_other_by_its_colours():
+def test_every_texture_can_be_distinguished_from_every_other_by_its_colours():
     means = [np.mean([bank_texture("scenes", n, i, 48).mean((1, 2)) for i in range(6)], 0) for n in STUFF]
     spread = [np.mean([bank_texture("scenes", n, i, 48).std((1, 2)) for i in range(6)], 0) for n in STUFF]
     looks = np.concatenate([means, spread], 1)

@@ -93,14 +93,14 @@ def test_weights_sum_to_one_so_a_constant_map_stays():
     assert torch.allclose(pamr(image, torch.full_like(scores, 2.5)), torch.tensor(2.5), atol=1e-5)
 
 
-def test_a_flat_picture_averages_its_neighbours():
+def test_a_flat_image_averages_its_neighbours():
     scores = torch.arange(9.0).view(1, 3, 3)
     refined = pamr(torch.zeros(3, 3, 3), scores, 1, (1,))
     assert refined[0, 1, 1] == pytest.approx(4)
     assert torch.isfinite(refined).all()
 
 
-def test_one_picture_serves_several_sets_of_scores():
+def test_one_image_serves_several_sets_of_scores():
     image, scores = random_case()
     guide = Pamr(image)
     parts = torch.cat([guide.refine(scores[:3]), guide.refine(scores[3:])])

@@ -53,7 +53,7 @@ def test_several_methods_share_one_pass_and_give_what_each_gives_alone(tiny, sam
         assert torch.allclose(fields[name].cosines(), alone[name], atol=1e-5)
 
 
-def test_pictures_scored_together_give_what_each_gives_alone(tiny):
+def test_images_scored_together_give_what_each_gives_alone(tiny):
     data = ovss.load_dataset("scenes")
     pictures = [data[0].image, data[1].image.resize((150, 200)), data[2].image.resize((301, 110))]
     protocol, vocabulary = ovss.load_protocol("study"), ovss.load_vocabulary("scenes")
@@ -66,7 +66,7 @@ def test_pictures_scored_together_give_what_each_gives_alone(tiny):
         assert torch.allclose(fields["naclip"].cells, alone.cells, atol=1e-5)
 
 
-def test_windows_that_are_no_multiple_of_the_patch_are_seen_in_whole_patches_and_stretched(tiny):
+def test_windows_that_are_not_multiples_of_the_patch_are_seen_in_whole_patches_and_stretched(tiny):
     protocol = ovss.load_protocol("study", relative=False, short_side=45, window=None, stride=None)
     vocabulary = ovss.load_vocabulary("grass; sky").with_templates(("{}",))
     scorer = Scorer(tiny, {"maskclip": ovss.create_method("maskclip")}, vocabulary, protocol)
@@ -78,7 +78,7 @@ def test_windows_that_are_no_multiple_of_the_patch_are_seen_in_whole_patches_and
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4000, 60), (60, 4000), (3000, 2000), (17, 23)])
-def test_pictures_of_any_shape_come_back_at_their_own_size(tiny, size):
+def test_images_of_any_shape_come_back_at_their_own_size(tiny, size):
     segmentation = ovss.Segmenter(tiny, "naclip", "grass; sky")(Image.new("RGB", size, "green"))
     assert segmentation.labels.shape == (size[1], size[0])
 

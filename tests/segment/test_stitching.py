@@ -104,7 +104,7 @@ def padded_by_hand(model, pixels, text, window, stride, method, size):
 
 @pytest.mark.parametrize("method", ["clearclip", "cliptrase"])
 @pytest.mark.parametrize(("window", "stride", "size"), [(50, 30, (90, 120)), (75, 75, (61, 43)), (61, 20, (75, 75))])
-def test_windows_that_are_no_whole_patches_are_filled_with_zeros_on_both_sides(method, window, stride, size):
+def test_windows_that_are_not_whole_patches_are_filled_with_zeros_on_both_sides(method, window, stride, size):
     model = ovss.load_backbone(device="cpu", dtype="float32")
     shape = {"relative": False, "short_side": 75, "window": window, "stride": stride}
     protocol = load_protocol("study", templates=["{}"], window_remainder="pad", **shape)

@@ -169,7 +169,7 @@ def test_a_table_is_the_same_bytes_each_time(tmp_path):
     assert pd.read_parquet(tmp_path / "one.parquet").equals(frame)
 
 
-def test_an_output_name_that_is_no_file_name_is_refused(tmp_path):
+def test_an_output_name_that_is_not_a_file_name_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"output name '\.\./x'"):
         Outputs(tmp_path).table("../x", pd.DataFrame({"x": [1]}), "c")
 

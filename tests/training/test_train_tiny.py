@@ -107,7 +107,7 @@ def test_sigterm_saves_a_checkpoint_and_says_how_to_go_on(tmp_path):
             signal.raise_signal(signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Terminated, match=f"^step 4 of {MINUTE_RUN.steps} is safe in '{tmp_path}'; --resume goes on"):
+    with pytest.raises(Terminated, match=f"^step 4 of {MINUTE_RUN.steps} is safe in '{tmp_path}'; --resume continues"):
         run_training(MINUTE_RUN, tmp_path, threads=1, report=end_at_the_third_step)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 4
     assert signal.getsignal(signal.SIGTERM) is before
@@ -192,7 +192,7 @@ def test_local_views_show_one_block_of_patches(pool):
     assert (columns.amax(1) - columns.amin(1)).tolist() == [1] * 16
 
 
-def test_views_that_show_the_same_are_no_negatives_of_each_other(pool):
+def test_views_that_show_the_same_are_not_negatives_of_each_other(pool):
     batch = make_batch(pool, ViewRecipe(), 64, generator("same"), dropout=False)
     assert torch.equal(batch.same, batch.same.T)
     assert not batch.same.diagonal().any()
