@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+import ovss
 from ovss.backbone import Backbone, load_backbone
 from ovss.backbone.loading import register_tiny
 from ovss.datasets import Dataset, load_dataset
@@ -73,3 +74,31 @@ def contents(folder: Path) -> dict[str, bytes]:
     """All files of a finished run but the one that holds times, by relative name."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "run.json")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def run(backbone, data, out=None, **options):
+    settings = {"protocol": quick_protocol(), "shard_size": 3, "methods": METHODS} | options
+    return ovss.evaluate(backbone, settings.pop("methods"), data, out=out, **settings)
+
+
+def records(out: Path) -> dict[str, int]:
+    """Record files with the time they were written."""
+    return {path.name: path.stat().st_mtime_ns for path in sorted(out.rglob("*.npz"))}
+
+
+class StopAt:
+    """A data set that is interrupted at its n-th image."""
+
+    def __init__(self, data, index, error):
+        self._data, self._index, self._error = data, index, error
+
+    def __getattr__(self, name):
+        return getattr(self._data, name)
+
+    def __len__(self):
+        return len(self._data)
+
+    def __getitem__(self, index):
+        if index == self._index:
+            raise self._error
+        return self._data[index]
