@@ -1,4 +1,4 @@
-"""Run the tasks that need it, several at a time, each in a process of its own."""
+"""Which tasks have finished, and running the others: several at a time, each in a process of its own."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ovss.files import atomic_write
+from ovss.files import atomic_write, file_digest
 from ovss.study.execute import FAILURE, SENTINEL
 from ovss.study.plan import STATE, Task
 from ovss.study.progress import BLOCKED, CURRENT, DONE, FAILED, RUNNING, WAITING, Display, Status
@@ -62,10 +62,32 @@ class Batch(NamedTuple):
     finished: dict[str, dict[str, Any]]
 
 
+def finished_tasks(out: Path, tasks: Sequence[Task]) -> dict[str, dict[str, Any]]:
+    """What each finished task wrote last, by id: its outputs are there, unchanged, and made from the present inputs.
+
+    Every output is hashed for that, so the answer is passed on and not asked for again.
+
+    Args:
+        out: Folder of the report.
+        tasks: Tasks that may have finished.
+    """
+    read = {task.id: _read_sentinel(out / STATE / task.id, task.digest) for task in tasks}
+    return {name: done for name, done in read.items() if done is not None}
+
+
+def _read_sentinel(folder: Path, expected: str) -> dict[str, Any] | None:
+    path = folder / SENTINEL
+    done = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if done is None or done["digest"] != expected:
+        return None
+    files = {folder / name: checksum for name, checksum in done["files"].items()}
+    unchanged = all(file.is_file() and file_digest(file) == checksum for file, checksum in files.items())
+    return done if unchanged else None
+
+
 def run_tasks(
     out: Path,
     tasks: Sequence[Task],
-    digests: Mapping[str, str],
     finished: Mapping[str, dict[str, Any]],
     *,
     jobs: int,
@@ -77,7 +99,6 @@ def run_tasks(
     Args:
         out: Folder of the report.
         tasks: What to run, with all that they read from.
-        digests: From `task_digests`.
         finished: From `finished_tasks`: what earlier runs left and is current.
         jobs: How many notebooks run at once.
         threads: CPU threads of each.
@@ -89,7 +110,7 @@ def run_tasks(
     statuses = {task.id: Status(task.id, CURRENT if task.id in finished else WAITING) for task in tasks}
     batch = Batch(list(statuses.values()), [], dict(finished))
     named = {task.id: task for task in tasks}
-    order = TopologicalSorter({task.id: task.after for task in tasks})
+    order = TopologicalSorter({task.id: [before.id for before in task.after] for task in tasks})
     order.prepare()
     ready: list[Task] = []
     running: dict[Future[Failure | None], _Notebook] = {}
@@ -99,7 +120,7 @@ def run_tasks(
                 ready += [named[name] for name in _ready(order, finished)]
                 for task in _startable(ready, [job.task for job in running.values()], jobs):
                     ready.remove(task)
-                    job = _Notebook(out, task, digests[task.id], threads, statuses[task.id])
+                    job = _Notebook(out, task, threads, statuses[task.id])
                     running[pool.submit(job.follow)] = job
                 display.show(batch.statuses)
                 if not running:
@@ -147,11 +168,11 @@ def _startable(ready: Sequence[Task], running: Sequence[Task], jobs: int) -> Seq
 class _Notebook:
     """A notebook's process; it ends itself and its kernel when its input is closed, as it is when this one dies."""
 
-    def __init__(self, out: Path, task: Task, digest: str, threads: int, status: Status) -> None:
+    def __init__(self, out: Path, task: Task, threads: int, status: Status) -> None:
         self.task, self.status, self.folder = task, status, out / STATE / task.id
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        content = {"template": str(task.template.resolve()), "parameters": task.parameters, "digest": digest}
+        content = {"template": str(task.template.resolve()), "parameters": task.parameters, "digest": task.digest}
         self._write("task.json", content)
         status.state, status.started = RUNNING, time.monotonic()
         with open(self.folder / _LOG, "wb") as log:

@@ -31,7 +31,6 @@ def collect(
     out: Path,
     config: StudyConfig,
     plan: Sequence[Task],
-    digests: Mapping[str, str],
     finished: Mapping[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """Bring together what the finished tasks wrote; files of earlier runs that no task writes any more are removed.
@@ -40,7 +39,6 @@ def collect(
         out: Folder of the report.
         config: The study.
         plan: All its tasks, including those that have not run.
-        digests: From `task_digests`.
         finished: What each finished task wrote last, from `run_tasks`.
 
     Returns:
@@ -72,7 +70,7 @@ def collect(
         for path in (out / kind).iterdir():
             if path.is_file() and path.name not in written[kind]:
                 path.unlink()
-    return _record(config, plan, digests, finished, captions)
+    return _record(config, plan, finished, captions)
 
 
 def write_record(out: Path, record: dict[str, Any]) -> None:
@@ -108,7 +106,6 @@ def _join(out: Path, kind: str, name: str, owners: Sequence[Task]) -> set[str]:
 def _record(
     config: StudyConfig,
     plan: Sequence[Task],
-    digests: Mapping[str, str],
     finished: Mapping[str, dict[str, Any]],
     captions: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
@@ -134,11 +131,11 @@ def _record(
                 "notebook": f"{_NOTEBOOKS}/{task.id}.ipynb" if task.id in finished else None,
                 "state": "done" if task.id in finished else "not run",
                 "seconds": finished[task.id]["seconds"] if task.id in finished else None,
-                "digest": digests[task.id],
+                "digest": task.digest,
                 "parameters": task.parameters,
-                "after": list(task.after),
+                "after": [before.id for before in task.after],
             }
             for task in plan
         ],
-        "digest": digest([digests, captions]),
+        "digest": digest([{task.id: task.digest for task in plan}, captions]),
     }

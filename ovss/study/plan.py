@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,18 @@ import nbformat
 from papermill import inspect_notebook
 
 from ovss.errors import InputError, suggest
+from ovss.files import digest, file_digest
 from ovss.lab.outputs import slug
+from ovss.provenance import code_hash, library_versions
+from ovss.provenance.sources import modules_used
 from ovss.study.config import DatasetSpec, ModelSpec, NotebookSpec, StudyConfig
 
 __all__ = ["find_templates", "plan_study"]
 
 STATE = ".state"
 """Folder inside a report that holds working files: one folder per task, and the evaluation runs that tasks share."""
+_RUNNER = "ovss.study.execute"
+"""What runs a notebook and writes its outputs."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +45,28 @@ class Task:
     parameters: dict[str, Any]
     model: ModelSpec | None = None
     dataset: DatasetSpec | None = None
-    after: tuple[str, ...] = ()
+    after: tuple["Task", ...] = field(default=(), repr=False)
     exclusive: bool = False
 
     @property
     def stem(self) -> str:
         """Name of the template without suffix."""
         return self.template.stem
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of everything that the task's outputs depend on."""
+        pretrained = self.model.pretrained if self.model else ""
+        inputs = {
+            "cells": [(cell.cell_type, cell.source) for cell in nbformat.read(self.template, as_version=4).cells],
+            "parameters": self.parameters,
+            "code": code_hash(*notebook_sources(self.template)),
+            "versions": library_versions(shown=True),
+            "weights": file_digest(pretrained) if pretrained and Path(pretrained).is_file() else pretrained,
+            "data": _fingerprint(self.dataset) if self.dataset else "",
+            "upstream": {task.id: task.digest for task in self.after},
+        }
+        return digest(inputs)
 
 
 @dataclass(frozen=True)
@@ -150,12 +171,12 @@ def _expand(config: StudyConfig, template: Template, earlier: Sequence[Task]) ->
         protocols if "protocol" in declared else [None],
         config.seeds if "seed" in declared else [None],
     ]
-    after = tuple(task.id for task in earlier if any(task.stem.startswith(prefix) for prefix in template.after))
+    after = tuple(task for task in earlier if any(task.stem.startswith(prefix) for prefix in template.after))
     tasks = []
     for model, dataset, protocol, seed in itertools.product(*axes):
         words = [model and model.label, dataset and dataset.name, protocol, None if seed is None else f"seed{seed}"]
         varying = [slug(str(word)) for word, axis in zip(words, axes, strict=True) if len(axis) > 1]
-        offered: dict[str, Any] = {"out": ".", "runs": "../runs", "results": [f"../{name}/tables" for name in after]}
+        offered: dict[str, Any] = {"out": ".", "runs": "../runs", "results": [f"../{task.id}/tables" for task in after]}
         offered |= {"methods": list(config.methods), "protocol": protocol, "seed": seed}
         if model:
             offered |= {"model": model.model, "pretrained": model.pretrained}
@@ -204,3 +225,24 @@ def heading(template: Path) -> str:
         if match:
             return match.group(1).strip()
     return template.stem
+
+
+def notebook_sources(template: Path) -> list[str]:
+    """Modules of this package that a notebook's code cells import, and the one that runs it."""
+    cells = [cell.source for cell in nbformat.read(template, as_version=4).cells if cell.cell_type == "code"]
+    lines = [line for line in "\n".join(cells).splitlines() if not line.startswith(("%", "!"))]
+    try:
+        return [*modules_used("\n".join(lines)), _RUNNER]
+    except SyntaxError as error:
+        raise InputError(f"{template}: a code cell is not Python: {error.msg}") from error
+
+
+@cache
+def _fingerprint(spec: DatasetSpec) -> str:
+    """Fingerprint of a data set; for one that is not there, the reason."""
+    from ovss.datasets import load_dataset
+
+    try:
+        return load_dataset(spec.name, root=spec.root or None, split=spec.split).fingerprint
+    except InputError as error:
+        return f"not there: {error}"

@@ -11,10 +11,9 @@ from ovss.errors import InputError
 from ovss.files import only_run
 from ovss.provenance.sources import source_digest
 from ovss.report.site import build_site
-from ovss.study.batch import Failure, run_tasks
+from ovss.study.batch import Failure, finished_tasks, run_tasks
 from ovss.study.collect import RECORD, collect, write_record
 from ovss.study.config import StudyConfig
-from ovss.study.digests import finished_tasks, task_digests
 from ovss.study.plan import STATE, Template, plan_study
 from ovss.study.progress import Display, Status
 
@@ -68,17 +67,17 @@ def run_study(
     _prepare_folder(out)
     plan, selected = plan_study(config, templates), plan_study(config, templates, only)
     plan += [task for task in selected if task not in plan]
-    digests = task_digests(plan)
+    selected = [task for task in plan if task in selected]  # the same objects, whose digests are made once
     jobs = jobs or max(1, min(4, _cores() // config.threads))
     display = display or Display()
     with only_run(out, out / STATE / "lock"):
-        finished = finished_tasks(out, plan, digests)
+        finished = finished_tasks(out, plan)
         nothing_to_do = all(task.id in finished for task in selected) and _is_recorded(out, finished)
         if not nothing_to_do:
             (out / RECORD).unlink(missing_ok=True)
-        batch = run_tasks(out, selected, digests, finished, jobs=jobs, threads=config.threads, display=display)
+        batch = run_tasks(out, selected, finished, jobs=jobs, threads=config.threads, display=display)
         if not nothing_to_do:
-            record = collect(out, config, plan, digests, batch.finished) | {"site": _site_code()}
+            record = collect(out, config, plan, batch.finished) | {"site": _site_code()}
             build_site(out, record, [failure.describe() for failure in batch.failures])
             if not batch.failures:
                 write_record(out, record)

@@ -15,8 +15,7 @@ import ovss
 from ovss.evaluation.identity import MAKERS
 from ovss.methods import list_methods, method_class
 from ovss.provenance.sources import HOME, files_digest, modules_used, reached_files, read_source
-from ovss.study.digests import notebook_sources
-from ovss.study.plan import find_templates
+from ovss.study.plan import find_templates, notebook_sources
 
 TEMPLATES = {path.path.stem[:2]: path.path for path in find_templates(ROOT / "notebooks")}
 

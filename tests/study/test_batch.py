@@ -214,7 +214,7 @@ def test_each_output_is_hashed_once_per_run(finished, monkeypatch):
         hashed[Path(path).relative_to(state)] += 1
         return file_digest(path)
 
-    monkeypatch.setattr("ovss.study.digests.file_digest", counting)
+    monkeypatch.setattr("ovss.study.batch.file_digest", counting)
     state = finished.out / ".state"
     outputs = {
         Path(task.name) / name
