@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from ovss.errors import InputError
 from ovss.report.provenance import Provenance
 from ovss.report.tables import TableView, table_view
 
@@ -98,10 +99,10 @@ def _section(out: Path, record: dict[str, Any], stem: str, provenance: Provenanc
                 continue
             file = f"{kind}/{name}.csv"
             frame = pd.read_parquet(out / kind / f"{name}.parquet") if kind == "tables" else pd.read_csv(out / file)
-            page = f"notebooks/{note['tasks'][0]}.html"
+            frame = _with_notebooks(frame, note)
             if name == "results":
                 frame = frame.sort_values("mIoU", ascending=False, kind="stable")
-            tables.append(table_view(name, frame, note["caption"], file, provenance, page))
+            tables.append(table_view(name, frame, note["caption"], file, provenance))
     figures = [_figure(out, name, note) for name, note in captions["figures"].items() if ids & set(note["tasks"])]
     notebooks = [(_copy_title(task, stem), f"notebooks/{task['id']}.html") for task in tasks if task["notebook"]]
     missing = [task["id"] for task in tasks if not task["notebook"]]
@@ -111,9 +112,18 @@ def _section(out: Path, record: dict[str, Any], stem: str, provenance: Provenanc
 def _add_runs(out: Path, record: dict[str, Any], provenance: Provenance) -> None:
     if RUNS not in record["captions"]["tables"]:
         return
-    page = f"notebooks/{record['captions']['tables'][RUNS]['tasks'][0]}.html"
-    for row in pd.read_parquet(out / "tables" / f"{RUNS}.parquet").to_dict("records"):
-        provenance.add_run(row, page)
+    frame = pd.read_parquet(out / "tables" / f"{RUNS}.parquet")
+    for row in _with_notebooks(frame, record["captions"]["tables"][RUNS]).to_dict("records"):
+        provenance.add_run(row)
+
+
+def _with_notebooks(frame: pd.DataFrame, note: dict[str, Any]) -> pd.DataFrame:
+    """A joined table with the page of the notebook that each row comes from; its tasks wrote one after the other."""
+    rows = note.get("rows", [len(frame)] if len(note["tasks"]) == 1 else [])
+    if sum(rows) != len(frame) or len(rows) != len(note["tasks"]):
+        raise InputError("run.json does not say which rows of a table a notebook wrote; run 'ovss reproduce' again")
+    pages = [f"notebooks/{task}.html" for task in note["tasks"]]
+    return frame.assign(notebook=[page for page, count in zip(pages, rows, strict=True) for _ in range(count)])
 
 
 def _figure(out: Path, name: str, note: dict[str, Any]) -> FigureView:

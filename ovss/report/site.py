@@ -49,7 +49,7 @@ def build_site(out: Path, record: dict[str, Any], failures: Sequence[str] = ()) 
             "index.html.j2",
             {"sections": parts, "headline": headline(record), "failures": failures},
         ),
-        "provenance.html": ("provenance.html.j2", {"entries": provenance.entries}),
+        "provenance.html": ("provenance.html.j2", {"provenance": provenance}),
     }
     if explorer:
         pages["explorer.html"] = ("explorer.html.j2", {"images": explorer, "maker": explorer_maker(record)})

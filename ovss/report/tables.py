@@ -63,20 +63,17 @@ class TableView:
     same: list[tuple[str, str]]
 
 
-def table_view(
-    name: str, frame: pd.DataFrame, caption: str, file: str, provenance: Provenance, notebook: str
-) -> TableView:
+def table_view(name: str, frame: pd.DataFrame, caption: str, file: str, provenance: Provenance) -> TableView:
     """Choose and format what a page shows of a frame.
 
     A column `x` with `x_low` and `x_high` beside it is shown as one, value and interval.
 
     Args:
         name: Name of the table.
-        frame: Its rows.
+        frame: Its rows; `notebook` is the page of the notebook that made a row.
         caption: Its caption.
         file: Path of its CSV file.
         provenance: Where rows with identities are entered.
-        notebook: Notebook that made it.
     """
     bounds = {f"{column}_{end}" for column in frame.columns for end in ("low", "high") if f"{column}_{end}" in frame}
     distinct = frame.nunique(dropna=False)
@@ -85,7 +82,7 @@ def table_view(
     decimals = {column: _decimals(pd.Series(frame[column])) for column in columns if _is_number(frame[column])}
     rows = []
     for row in frame.head(_ROWS).to_dict("records"):
-        link = provenance.address(row, notebook)
+        link = provenance.address(row)
         rows.append([_cell(row, column, decimals.get(column), bounds, link) for column in columns])
     filters = []
     for number, column in enumerate(columns):

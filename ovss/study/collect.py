@@ -54,9 +54,10 @@ def collect(
         for name in dict.fromkeys(name for task in tasks for name in notes[task.id].get(kind, ())):
             owners = [task for task in tasks if name in notes[task.id].get(kind, ())]
             if kind in (TABLES, TIMINGS):
-                written[kind] |= _join(out, kind, name, owners)
+                written[kind] |= {f"{name}.csv", f"{name}.parquet"} if kind == TABLES else {f"{name}.csv"}
                 captions[kind][name] = _joined_caption([notes[task.id][kind][name]["caption"] for task in owners])
                 captions[kind][name]["tasks"] = [task.id for task in owners]
+                captions[kind][name]["rows"] = _join(out, kind, name, owners)
                 continue
             for task in owners:
                 unique = name + task.id.removeprefix(task.stem)
@@ -91,16 +92,16 @@ def _joined_caption(captions: Sequence[str]) -> dict[str, Any]:
     return {"caption": " ".join(texts) if len(texts) <= _MAX_CAPTIONS else texts[0] + rest, "captions": texts}
 
 
-def _join(out: Path, kind: str, name: str, owners: Sequence[Task]) -> set[str]:
-    """One table from the rows of several tasks; returns the files written."""
+def _join(out: Path, kind: str, name: str, owners: Sequence[Task]) -> list[int]:
+    """Write one table from the rows of several tasks; returns how many rows each of them gave."""
     folders = [out / STATE / task.id / kind for task in owners]
     if kind == TABLES:
         frames = [pd.read_parquet(folder / f"{name}.parquet") for folder in folders]
         write_table(out / kind / name, pd.concat(frames, ignore_index=True))
-        return {f"{name}.csv", f"{name}.parquet"}
-    frames = [pd.read_csv(folder / f"{name}.csv") for folder in folders]
-    write_csv(out / kind / f"{name}.csv", pd.concat(frames, ignore_index=True))
-    return {f"{name}.csv"}
+    else:
+        frames = [pd.read_csv(folder / f"{name}.csv") for folder in folders]
+        write_csv(out / kind / f"{name}.csv", pd.concat(frames, ignore_index=True))
+    return [len(frame) for frame in frames]
 
 
 def _record(

@@ -2,11 +2,13 @@
 
 import html.parser
 import json
+import re
 
+import nbformat
 import pandas as pd
 import pytest
 from PIL import Image
-from study_notebooks import write_notebook
+from study_notebooks import write_config, write_notebook
 
 from ovss.cli import main
 from ovss.errors import InputError
@@ -16,6 +18,9 @@ from ovss.report.provenance import Provenance
 from ovss.report.readme import render_readme, results_markdown
 from ovss.report.site import build_site, rebuild_site
 from ovss.report.tables import table_view
+from ovss.study.config import load_config
+from ovss.study.plan import find_templates
+from ovss.study.run import run_study
 
 EVIL = "<script>alert('x')</script>&\"'"
 RESULTS = pd.DataFrame(
@@ -53,7 +58,8 @@ def write_run(folder, images=None):
     write_notebook(folder / "notebooks" / "22_table.ipynb", "Which is best?", "x: int = 1  # x", "print(x)")
     note = {"caption": f"Best is {EVIL}.", "tasks": ["22_table"]}
     joined = note | {"captions": [note["caption"]]}
-    captions = {"tables": {"results": joined, "runs": joined}, "timings": {}, "data": {}}
+    joined["rows"] = [2]
+    captions = {"tables": {"results": joined, "runs": joined | {"rows": [1]}}, "timings": {}, "data": {}}
     captions["figures"] = {"bars": note | {"alt": f"Bars of {EVIL}"}}
     if images is not None:
         captions["data"]["explorer"] = note
@@ -127,27 +133,63 @@ def test_each_number_links_to_what_produced_it(site):
     assert len(links) == 6
     assert "abc123" in origin
     assert "sigma 2.0" in origin
-    assert "p-run-kkkkkkkkkk" in Page(origin).ids
+    assert len(Page(origin).ids & {address.partition("#")[2] for address in links}) == 2
+
+
+NUMBERS = """
+import pandas as pd
+from ovss.lab.outputs import Outputs
+outputs = Outputs(out)
+outputs.table("runs", pd.DataFrame({"key": ["k" * 64, name], "weights_hash": "abc", "model": "tiny"}), "Runs.")
+frame = pd.DataFrame({"setting": [f"{name} 1", f"{name} 2"], "mIoU": [start + 0.25, start + 0.75]})
+outputs.table(name, frame.assign(key=["k" * 64, name]), "Numbers.")
+outputs.table("results", frame.assign(method=name, weights_hash="abc"), "Joined numbers.")
+frame["mIoU"].tolist()
+"""
+
+
+@pytest.mark.slow
+def test_every_number_leads_to_the_notebook_whose_outputs_hold_it(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    for stem, start in (("21_first", 10.0), ("22_second", 20.0), ("23_third", 30.0)):
+        parameters = f'out: str = ""  # folder\nname: str = "{stem[3:]}"  # name\nstart: float = {start}  # number'
+        write_notebook(tmp_path / "notebooks" / f"{stem}.ipynb", stem, parameters, NUMBERS)
+    config = load_config(write_config(tmp_path))
+    result = run_study(config, tmp_path / "report", find_templates(tmp_path / "notebooks"), jobs=2)
+    assert result.failures == []
+    index, origin = ((tmp_path / "report" / name).read_text() for name in ("index.html", "provenance.html"))
+    links = re.findall(r'<a href="provenance\.html#(p-[^"]+)">([\d.]+)</a>', index)
+    # Each notebook shows its own table; the joined one is shown under each of them.
+    assert {number for _, number in links} == {f"{start}.{part}" for start in (10, 20, 30) for part in ("25", "75")}
+    for anchor, number in links:
+        page = re.search(rf'id="{anchor}".*?href="([^"]+)"', origin, re.DOTALL).group(1)
+        notebook = nbformat.read((tmp_path / "report" / page).with_suffix(".ipynb"), as_version=4)
+        printed = notebook.cells[-1].outputs[-1].data["text/plain"]
+        assert number in re.split(r"[\[\], ]+", printed), f"{number} is linked to {page}, which printed {printed}"
 
 
 def test_the_origin_of_a_number_says_how_its_data_set_was_read():
     provenance = Provenance()
-    frame = RESULTS.assign(reading="as distributed, 2 images checked")
-    view = table_view("results", frame, "c", "f", provenance, "n.html")
+    frame = RESULTS.assign(reading="as distributed, 2 images checked", notebook="n.html")
+    view = table_view("results", frame, "c", "f", provenance)
     assert {facts["reading"] for facts in provenance.entries.values()} == {"as distributed, 2 images checked"}
     assert "reading" not in [name for name, _ in view.columns]
 
 
 def test_rows_that_name_an_evaluation_link_to_it():
     provenance = Provenance()
-    provenance.add_run({"key": "k" * 64, "weights_hash": "abc", "model": "tiny"}, "n.html")
-    frame = pd.DataFrame({"setting": ["a", "b"], "mIoU": [1.0, 2.0], "key": ["k" * 64, "other"]})
-    view = table_view("t", frame, "c", "f", provenance, "n.html")
-    assert [row[1].link for row in view.rows] == ["provenance.html#p-run-kkkkkkkkkk", None]
+    for notebook in ("n.html", "m.html"):  # two notebooks may use one evaluation
+        provenance.add_run({"key": "k" * 64, "weights_hash": "abc", "model": "tiny", "notebook": notebook})
+    frame = pd.DataFrame({"setting": ["a", "b", "c"], "mIoU": [1.0, 2.0, 3.0], "key": ["k" * 64, "k" * 64, "other"]})
+    view = table_view("t", frame.assign(notebook=["n.html", "m.html", "n.html"]), "c", "f", provenance)
+    first, second, none = (row[1].link for row in view.rows)
+    assert none is None
+    makers = [provenance.entries[link.partition("#p-")[2]]["notebook"] for link in (first, second)]
+    assert makers == ["n.html", "m.html"]
 
 
 def test_a_value_is_shown_with_its_interval_and_sorted_by_its_number(site):
-    view = table_view("results", RESULTS, "c", "f", Provenance(), "n")
+    view = table_view("results", RESULTS.assign(notebook="n"), "c", "f", Provenance())
     assert [name for name, _ in view.columns] == ["method", "mIoU", "mAcc", "pAcc"]
     assert view.same == [
         ("model", "tiny"),
@@ -161,8 +203,8 @@ def test_a_value_is_shown_with_its_interval_and_sorted_by_its_number(site):
 
 
 def test_filters_offer_the_columns_that_have_something_to_choose(site):
-    frame = pd.concat([RESULTS, RESULTS.assign(dataset="voc21")])
-    view = table_view("results", frame, "c", "f", Provenance(), "n")
+    frame = pd.concat([RESULTS, RESULTS.assign(dataset="voc21")]).assign(notebook="n")
+    view = table_view("results", frame, "c", "f", Provenance())
     assert [(name, values) for _, name, values in view.filters] == [
         ("method", ["clip", EVIL]),
         ("dataset", ["scenes", "voc21"]),
@@ -171,7 +213,8 @@ def test_filters_offer_the_columns_that_have_something_to_choose(site):
 
 def test_missing_values_and_counts_have_their_own_form():
     frame = pd.DataFrame({"method": ["a", None], "rows": [3, 4], "share": [0.12345, float("nan")]})
-    view = table_view("t", frame, "c", "f", Provenance(), "n")
+    frame = frame.assign(notebook="n")
+    view = table_view("t", frame, "c", "f", Provenance())
     assert [[cell.text for cell in row] for row in view.rows] == [["a", "3", "0.123"], ["n/a", "4", "n/a"]]
 
 
