@@ -46,7 +46,7 @@ from ovss.analysis.layers import (
 )
 from ovss.analysis.mixing import method_attention
 from ovss.analysis.outliers import anomaly_scores, anomaly_statistics
-from ovss.analysis.quality import link_to_quality, rank_correlation
+from ovss.analysis.quality import link_to_quality, mean_interval, rank_correlation, within_images
 from ovss.ingredients import patch_labels
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "link_to_quality",
     "mass_within",
     "mean_distance",
+    "mean_interval",
     "method_attention",
     "neighbourhood",
     "overlap",
@@ -85,4 +86,5 @@ __all__ = [
     "stream_norms",
     "top_patches",
     "value_contamination",
+    "within_images",
 ]

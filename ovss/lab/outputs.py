@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DATA",
     "FIGURES",
+    "FINDINGS",
     "TABLES",
     "TIMINGS",
     "DisplayedFigure",
@@ -34,7 +35,7 @@ __all__ = [
     "write_table",
 ]
 
-TABLES, FIGURES, TIMINGS, DATA = "tables", "figures", "timings", "data"
+TABLES, FIGURES, TIMINGS, DATA, FINDINGS = "tables", "figures", "timings", "data", "findings"
 
 
 class Outputs:
@@ -99,6 +100,22 @@ class Outputs:
                 json.dump(value, file, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
             self._note(DATA, name, {"caption": caption})
 
+    def finding(self, name: str, text: str, *, headline: bool = False) -> "Finding":
+        """Note the answer to a question of the notebook, for the report to open its section with.
+
+        Args:
+            name: Unique within the notebook.
+            text: A sentence made from the data, with its number and interval.
+            headline: Whether it also stands at the top of the report.
+
+        Returns:
+            What a cell that ends with this call shows: the sentence.
+        """
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._note(FINDINGS, name, {"caption": text, "headline": headline})
+        return Finding(text)
+
     def _file(self, kind: str, name: str, ending: str) -> Path:
         assert self.folder is not None
         if not name.replace("-", "").replace("_", "").isalnum():
@@ -107,7 +124,7 @@ class Outputs:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{name}{ending}"
 
-    def _note(self, kind: str, name: str, note: dict[str, str]) -> None:
+    def _note(self, kind: str, name: str, note: dict[str, Any]) -> None:
         assert self.folder is not None
         path = self.folder / "captions.json"
         captions = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -130,6 +147,19 @@ class DisplayedFigure:
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return {"image/png": _drawn(self.figure, "png", 100), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence as the output of a cell."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_markdown_(self) -> str:
+        return f"**{self.text}**"
 
 
 def _drawn(figure: "Figure", format: str, dots: int) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ovss.files import atomic_write, digest
-from ovss.lab.outputs import DATA, FIGURES, TABLES, TIMINGS, write_csv, write_table
+from ovss.lab.outputs import DATA, FIGURES, FINDINGS, TABLES, TIMINGS, write_csv, write_table
 from ovss.provenance import library_versions
 from ovss.report.site import RECORD, copy_file
 from ovss.study.config import StudyConfig
@@ -46,7 +46,7 @@ def collect(
     """
     tasks = [task for task in plan if task.id in finished]
     notes = {task.id: _captions(out, task) for task in tasks}
-    captions: dict[str, dict[str, Any]] = {kind: {} for kind in (TABLES, FIGURES, TIMINGS, DATA)}
+    captions: dict[str, dict[str, Any]] = {kind: {} for kind in (FINDINGS, TABLES, FIGURES, TIMINGS, DATA)}
     written: dict[str, set[str]] = {kind: set() for kind in _REPORT_FOLDERS}
     for kind in _REPORT_FOLDERS:
         (out / kind).mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def collect(
                 continue
             for task in owners:
                 unique = name + task.id.removeprefix(task.stem)
-                for source in (out / STATE / task.id / kind).glob(f"{name}.*"):
+                for source in () if kind == FINDINGS else (out / STATE / task.id / kind).glob(f"{name}.*"):
                     written[kind].add(copy_file(source, out / kind / f"{unique}{source.suffix}").name)
                 captions[kind][unique] = notes[task.id][kind][name] | {"tasks": [task.id]}
     for task in tasks:

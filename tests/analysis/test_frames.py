@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from analysis_helpers import CLASSES, make_tokens, value
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 
 from ovss import InputError
 from ovss import analysis as an
@@ -50,7 +50,7 @@ class TestLinkToQuality:
         assert low < rho < high
 
     def test_each_resample_is_spearmans_of_the_repeated_rows(self) -> None:
-        from ovss.analysis.quality import _pearson, _ranks
+        from ovss.analysis.quality import _partial, _ranks
 
         rng = np.random.default_rng(1)
         x, y, times = (
@@ -58,7 +58,7 @@ class TestLinkToQuality:
             rng.normal(size=15),
             rng.integers(0, 3, (1, 15)).astype(float),
         )
-        got = _pearson(_ranks(x, times), _ranks(y, times), times)[0]
+        got = _partial(np.stack([_ranks(x, times), _ranks(y, times)], axis=-1), times)[0]
         repeats = times[0].astype(int)
         assert got == pytest.approx(spearmanr(np.repeat(x, repeats), np.repeat(y, repeats)).statistic)
 
@@ -76,6 +76,60 @@ class TestLinkToQuality:
         assert found["rho"].tolist()[:2] == pytest.approx([1, -1])
         assert found["low"].iloc[2] < 0 < found["high"].iloc[2]
         assert found["rows"].tolist() == [60] * 3
+
+    def test_a_controlled_correlation_is_the_partial_one_of_spearmans_coefficients(self) -> None:
+        rng = np.random.default_rng(5)
+        z = rng.integers(1, 6, 50).astype(float)
+        x, y = z + rng.normal(0, 1.5, 50), -2 * z + rng.normal(0, 2, 50)
+        xy, xz, yz = (spearmanr(*pair).statistic for pair in ((x, y), (x, z), (y, z)))
+        by_hand = (xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2))
+        rho, low, high = an.rank_correlation(x, y, np.arange(50), control=z[:, None], resamples=300)
+        assert rho == pytest.approx(by_hand)
+        assert low < rho < high
+        # Two controls: correlation of the residuals of ranks.
+        w = rng.normal(0, 1, 50) + y
+        ranks = [rankdata(values) for values in (x, y, z, w)]
+        design = np.stack([np.ones(50), ranks[2], ranks[3]], axis=1)
+        left = [each - design @ np.linalg.lstsq(design, each, rcond=None)[0] for each in ranks[:2]]
+        both = an.rank_correlation(x, y, np.arange(50), control=np.stack([z, w], 1), resamples=0)[0]
+        assert both == pytest.approx(np.corrcoef(left)[0, 1])
+
+    def test_a_correlation_that_is_all_confounder_does_not_survive_the_control(self) -> None:
+        rng = np.random.default_rng(6)
+        classes = rng.integers(1, 7, 300).astype(float)
+        images = np.arange(300)
+        measure, quality = 1 / classes + rng.normal(0, 0.03, 300), -classes + rng.normal(0, 0.5, 300)
+        plain = an.rank_correlation(measure, quality, images, resamples=200)
+        partial = an.rank_correlation(measure, quality, images, control=classes[:, None], resamples=200)
+        assert plain[1] > 0.7
+        assert partial[1] < 0 < partial[2]
+        alone = an.rank_correlation(classes, quality, images, control=classes[:, None], resamples=20)
+        assert np.isnan(alone).all()
+        constant = an.rank_correlation(measure, quality, images, control=np.ones((300, 1)), resamples=200)
+        assert constant == pytest.approx(plain)
+
+    def test_links_show_the_controlled_correlation_beside_the_plain_one(self) -> None:
+        rng = np.random.default_rng(8)
+        classes = rng.integers(1, 7, 80)
+        value = 1 / classes + rng.normal(0, 0.02, 80)
+        frame = pd.DataFrame({"image": range(80), "layer": 1, "head": None, "measure": "mass", "value": value})
+        quality = pd.DataFrame({"image": range(80), "value": -classes + rng.normal(0, 0.5, 80)})
+        control = pd.DataFrame({"image": range(80), "classes": classes})
+        (row,) = an.link_to_quality(frame, quality, control=control, resamples=100).to_dict("records")
+        assert row["rho"] > 0.7
+        assert abs(row["partial"]) < 0.4
+        assert row["partial_low"] < row["partial"] < row["partial_high"]
+
+    def test_within_images_ignores_what_the_rows_of_an_image_share(self) -> None:
+        rng = np.random.default_rng(7)
+        easy = np.repeat(rng.normal(0, 10, 30), 4)
+        frame = pd.DataFrame({"image": np.repeat(np.arange(30), 4), "value": easy, "quality": easy})
+        assert np.isnan(an.within_images(frame)).all()  # constant within every image
+        noise = frame.assign(value=easy + rng.normal(0, 1, 120), quality=easy + rng.normal(0, 1, 120))
+        mean, low, high = an.within_images(noise, resamples=300)
+        assert low < 0 < high
+        expected = [spearmanr(p["value"], p["quality"]).statistic for _, p in noise.groupby("image")]
+        assert mean == pytest.approx(np.mean(expected))
 
     def test_classes_of_one_image_are_resampled_together(self) -> None:
         images = np.repeat(np.arange(12), 5)
