@@ -21,7 +21,7 @@ _MARKERS = "os^Dv<>pP*"
 def layer_figure(
     frame: pd.DataFrame, *, label: str, measures: Mapping[str, str] | None = None, x_label: str = "block"
 ) -> Plot:
-    """Measurements over the blocks: mean line, and a band from the lower to the upper quartile of images and heads.
+    """Measurements over the blocks: a line of medians, and a band between the quartiles of images and heads.
 
     Args:
         frame: Tidy frame of `ovss.analysis`.
@@ -30,7 +30,7 @@ def layer_figure(
         x_label: "block", or "hidden state" for measurements of those.
 
     Returns:
-        The figure, and a frame (measure, layer, mean, lower, upper, values).
+        The figure, and a frame (measure, layer, median, lower, upper, values).
 
     Raises:
         InputError: A measure is not in the frame.
@@ -44,12 +44,21 @@ def layer_figure(
     figure = new_figure(2.6)
     axis = figure.subplots()
     shown = finite.assign(measure=finite["measure"].map({name: plain(text) for name, text in names.items()}))
-    _lines(axis, shown, "layer", "value", "measure", [plain(text) for text in names.values()], errorbar=("pi", 50))
+    _lines(
+        axis,
+        shown,
+        "layer",
+        "value",
+        "measure",
+        [plain(text) for text in names.values()],
+        errorbar=("pi", 50),
+        estimator="median",
+    )
     _labels(axis, x_label, label)
     _legend_above(axis, shown=len(names) > 1)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     summary = finite.groupby(["measure", "layer"], as_index=False)["value"].agg(
-        mean="mean", lower=lambda v: v.quantile(0.25), upper=lambda v: v.quantile(0.75), values="size"
+        median="median", lower=lambda v: v.quantile(0.25), upper=lambda v: v.quantile(0.75), values="size"
     )
     order = {name: place for place, name in enumerate(names)}
     return Plot(figure, summary.sort_values("measure", key=lambda column: column.map(order), kind="stable"))
@@ -97,7 +106,16 @@ def curve_figure(
     return Plot(figure, frame)
 
 
-def _lines(axis: Axes, frame: pd.DataFrame, x: str, y: str, hue: str, names: Sequence[str], errorbar: Any) -> None:
+def _lines(
+    axis: Axes,
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    hue: str,
+    names: Sequence[str],
+    errorbar: Any,
+    estimator: str = "mean",
+) -> None:
     sns.lineplot(
         frame,
         x=x,
@@ -109,6 +127,7 @@ def _lines(axis: Axes, frame: pd.DataFrame, x: str, y: str, hue: str, names: Seq
         palette=_cycle(names),
         markers=[_MARKERS[place // len(LINES) % len(_MARKERS)] for place in range(len(names))],
         dashes=False,
+        estimator=estimator,
         errorbar=errorbar,
         err_kws={"alpha": 0.15, "linewidth": 0} if errorbar else None,
         markersize=4,

@@ -86,7 +86,8 @@ def link_figure(links: pd.DataFrame, *, measures: Sequence[str] | None = None) -
     """Rank correlation of measurements with quality, per block, with its bootstrap interval.
 
     Args:
-        links: What `ovss.analysis.link_to_quality` returned; heads of a block are drawn beside each other.
+        links: What `ovss.analysis.link_to_quality` returned; heads of a block are drawn beside each other, or, where a
+            control was given, the plain correlation in grey beside the controlled one.
         measures: Which ones; None takes all.
 
     Returns:
@@ -104,16 +105,19 @@ def link_figure(links: pd.DataFrame, *, measures: Sequence[str] | None = None) -
     axes = figure.subplots(len(names), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
     for axis, name in zip(axes, names, strict=True):
         one: Any = part[part["measure"] == name]
-        heads = list(one["head"].unique())
-        for position, head in enumerate(heads):
-            rows = one[one["head"].isna()] if pd.isna(head) else one[one["head"] == head]
-            x = rows["layer"] + (position - (len(heads) - 1) / 2) * 0.7 / max(len(heads), 1)
-            errors = [rows["rho"] - rows["low"], rows["high"] - rows["rho"]]
-            colour = LINES[position % len(LINES)]
-            axis.errorbar(x, rows["rho"], np.clip(errors, 0, None), fmt="o", markersize=3, elinewidth=0.8, color=colour)
+        if "partial" in part:
+            points = [(one, "rho", "low", "high", _CHANCE), (one, "partial", "partial_low", "partial_high", LINES[0])]
+        else:
+            heads = list(one["head"].unique())
+            chosen = [one[one["head"].isna()] if pd.isna(head) else one[one["head"] == head] for head in heads]
+            points = [(rows, "rho", "low", "high", LINES[i % len(LINES)]) for i, rows in enumerate(chosen)]
+        for position, (rows, value, low, high, colour) in enumerate(points):
+            x = rows["layer"] + (position - (len(points) - 1) / 2) * 0.7 / max(len(points), 2)
+            errors = np.clip([rows[value] - rows[low], rows[high] - rows[value]], 0, None)
+            axis.errorbar(x, rows[value], errors, fmt="o", markersize=3, elinewidth=0.8, color=colour)
         axis.axhline(0, color="0.6", linewidth=0.8)
         axis.set_title(plain(name), loc="left")
         axis.set_ylabel("rank correlation")
         axis.set_ylim(-1, 1)
-    axes[-1].set_xlabel("block; one point per head")
+    axes[-1].set_xlabel("block; grey as it is, colour controlled" if "partial" in part else "block; one point per head")
     return Plot(figure, part.reset_index(drop=True))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
@@ -35,10 +35,19 @@ class Measured(NamedTuple):
         return int(self.low > 0) - int(self.high < 0)
 
     def __str__(self) -> str:
-        text = _number(self.value, self.decimals, self.signed) + (f" {self.unit}" if self.unit else "")
+        decimals = self._decimals()
+        text = _number(self.value, decimals, self.signed) + (f" {self.unit}" if self.unit else "")
         if math.isnan(self.low) or math.isnan(self.high):
             return text
-        return f"{text} [{_number(self.low, self.decimals)}, {_number(self.high, self.decimals)}]"
+        return f"{text} [{_number(self.low, decimals)}, {_number(self.high, decimals)}]"
+
+    def _decimals(self) -> int:
+        """As asked for; more where a number that is surely not zero would read as one."""
+        ends = (self.value, self.low, self.high)
+        for decimals in range(self.decimals, self.decimals + 3):
+            if self.sign == 0 or all(round(end, decimals) != 0 for end in ends):
+                return decimals
+        return self.decimals + 3
 
     def words(self, more: str, less: str, neither: str) -> str:
         """One of three words by the sign."""
@@ -46,7 +55,9 @@ class Measured(NamedTuple):
 
 
 def _number(value: float, decimals: int, signed: bool = False) -> str:
-    """A rounded number without a negative zero; a zero has no sign."""
+    """A rounded number without a negative zero; a zero has no sign, and what is not a number says so."""
+    if math.isnan(value):
+        return "n/a"
     text = f"{value:+.{decimals}f}" if signed else f"{value:.{decimals}f}"
     return f"{0:.{decimals}f}" if float(text) == 0 else text
 
@@ -76,31 +87,30 @@ def peak(curve: pd.Series, place: str = "block", decimals: int = 2) -> str:
         >>> peak(pd.Series({5: 0.9, 6: 0.974, 7: 0.97, 8: 0.969}), "after block")
         'highest after block 8, the last, and level from block 6 on (0.97)'
     """
-    rounded = curve.dropna().astype(float).round(decimals)
+    rounded: Any = curve.dropna().astype(float).round(decimals)
     if rounded.empty:
         return "without a value in any block"
     last, top = rounded.index[-1], rounded.max()
     if rounded.nunique() == 1:
         return f"{top:.{decimals}f} {place} {last}" + (" and in all before it" if len(rounded) > 1 else "")
     if rounded.iloc[-1] == top:
-        level = [where for where in rounded.index if (rounded.loc[where:] == top).all()][0]
+        level = next(where for where in rounded.index if (rounded.loc[where:] == top).all())
         from_on = "" if level == last else f", and level from block {level} on"
         return f"highest {place} {last}, the last{from_on} ({top:.{decimals}f})"
     end = rounded.iloc[-1]
     return f"highest {place} {rounded.idxmax()} ({top:.{decimals}f}), {end:.{decimals}f} {place} {last}, the last"
 
 
-def paired(
-    evaluation: "Evaluation", better: str, worse: str, *, measure: str = "mIoU", decimals: int = 1
-) -> Measured:
+def paired(evaluation: "Evaluation", better: str, worse: str, *, measure: str = "mIoU", decimals: int = 1) -> Measured:
     """How many points one method has more than another on the same images, with the paired interval."""
-    rows = evaluation.compare(worse, better)
+    rows: Any = evaluation.compare(worse, better)
     row = rows[(rows["scope"] == "mean") & (rows["name"] == measure)].iloc[0]
     return Measured(row["difference"], row["low"], row["high"], "points", decimals)
 
 
 def helped(evaluation: "Evaluation", better: str, worse: str) -> str:
     """On how many images one method labels more pixels right than another: "helps on 21 of 80 images, hurts on 29"."""
-    pixels = evaluation.per_image().groupby(["method", "image"])["intersection"].sum().unstack("method")
+    frame: Any = evaluation.per_image()
+    pixels = frame.groupby(["method", "image"])["intersection"].sum().unstack("method")
     change = pixels[better] - pixels[worse]
     return f"helps on {int((change > 0).sum())} of {counted(len(change), 'image')}, hurts on {int((change < 0).sum())}"

@@ -1,6 +1,7 @@
 """What the pages show: one section per kind of notebook, each with its figures, tables and executed copies."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class Section:
     Attributes:
         id: Identifier within the page.
         title: Heading of its notebook.
+        findings: Answers to its question, sentences with their numbers.
         tables: Tables, in the order of their names.
         figures: Figures, likewise.
         notebooks: Title and page of each executed copy.
@@ -49,6 +51,7 @@ class Section:
 
     id: str
     title: str
+    findings: list[str]
     tables: list[TableView]
     figures: list[FigureView]
     notebooks: list[tuple[str, str]]
@@ -69,10 +72,18 @@ def sections(out: Path, record: dict[str, Any], provenance: Provenance) -> list[
     return sorted(parts, key=lambda section: not any(table.id == "t-results" for table in section.tables))
 
 
-def headline(record: dict[str, Any]) -> list[str]:
-    """The result in a sentence per model, data set and protocol, from the results table; empty when there is none."""
-    results = record["captions"]["tables"].get("results", {})
-    return results.get("captions", [])
+def headlines(record: dict[str, Any]) -> list[str]:
+    """Findings that stand at the top of the report, each once, in the order of the sections; the results come first."""
+    notes = record["captions"].get("findings", {}).values()
+    results = record["captions"]["tables"].get("results", {}).get("captions", [])
+    found = [note["caption"] for note in notes if note.get("headline")]
+    return list(dict.fromkeys([*results, *found]))
+
+
+def hero_figure(record: dict[str, Any], parts: Sequence[Section]) -> FigureView | None:
+    """The label maps shown beside the findings: the figure that the README shows, too."""
+    names = [f"f-{name}" for name in record["captions"]["figures"] if name.startswith("readme")]
+    return next((figure for part in parts for figure in part.figures if figure.id in names[:1]), None)
 
 
 def explorer_images(out: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -106,7 +117,9 @@ def _section(out: Path, record: dict[str, Any], stem: str, provenance: Provenanc
     figures = [_figure(out, name, note) for name, note in captions["figures"].items() if ids & set(note["tasks"])]
     notebooks = [(_copy_title(task, stem), f"notebooks/{task['id']}.html") for task in tasks if task["notebook"]]
     missing = [task["id"] for task in tasks if not task["notebook"]]
-    return Section(f"s-{stem}", tasks[0]["title"], tables, figures, notebooks, missing)
+    notes = captions.get("findings", {}).values()
+    findings = [note["caption"] for note in notes if ids & set(note["tasks"])]
+    return Section(f"s-{stem}", tasks[0]["title"], list(dict.fromkeys(findings)), tables, figures, notebooks, missing)
 
 
 def _add_runs(out: Path, record: dict[str, Any], provenance: Provenance) -> None:

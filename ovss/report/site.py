@@ -12,7 +12,8 @@ from ovss.errors import InputError
 from ovss.files import atomic_write
 from ovss.report.notebook_page import notebook_body
 from ovss.report.provenance import Provenance
-from ovss.report.sections import explorer_images, explorer_maker, headline, sections
+from ovss.report.sections import explorer_images, explorer_maker, headlines, hero_figure, sections
+from ovss.report.words import MEASURES, method_lines, protocol_lines
 
 __all__ = ["RECORD", "build_site", "copy_file", "rebuild_site"]
 
@@ -47,7 +48,15 @@ def build_site(out: Path, record: dict[str, Any], failures: Sequence[str] = ()) 
     pages: dict[str, tuple[str, dict[str, Any]]] = {
         "index.html": (
             "index.html.j2",
-            {"sections": parts, "headline": headline(record), "failures": failures},
+            {
+                "sections": parts,
+                "headlines": headlines(record),
+                "hero": hero_figure(record, parts),
+                "measures": MEASURES,
+                "methods": method_lines(record["methods"]),
+                "protocols": protocol_lines(record.get("protocols", [])),
+                "failures": failures,
+            },
         ),
         "provenance.html": ("provenance.html.j2", {"provenance": provenance}),
     }

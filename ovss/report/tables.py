@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ovss.files.tables import interval_words
@@ -13,8 +14,10 @@ _SHOWN_FACTS = ("model", "pretrained", "dataset", "protocol", "method", "images"
 _FILTERS = ("model", "pretrained", "dataset", "protocol", "method", "measure", "verdict")
 _CONSTANT = ("model", "pretrained", "dataset", "protocol", "images", "against", "machine", "image_size")
 """Columns that are said once, not in every row, where all rows agree."""
-_ROWS = 400
+_ROWS = 20
 """Rows of one table on a page; a longer one is cut and its file linked."""
+_WIDE = 1.0
+"""Width of an interval from which a second decimal says nothing."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def table_view(name: str, frame: pd.DataFrame, caption: str, file: str, provenan
     distinct = frame.nunique(dropna=False)
     same = [column for column in _CONSTANT if len(frame) > 1 and distinct.get(column) == 1]
     columns = [str(name) for name in frame.columns if name not in {*bounds, *same} and not _hidden(str(name), frame)]
-    decimals = {column: _decimals(pd.Series(frame[column])) for column in columns if _is_number(frame[column])}
+    decimals = {column: _decimals(frame, column) for column in columns if _is_number(frame[column])}
     rows = []
     for row in frame.head(_ROWS).to_dict("records"):
         link = provenance.address(row)
@@ -87,7 +90,7 @@ def table_view(name: str, frame: pd.DataFrame, caption: str, file: str, provenan
     filters = []
     for number, column in enumerate(columns):
         values = list(dict.fromkeys(row[number].text for row in rows))
-        if column in _FILTERS and 1 < len(values) <= 40:
+        if column in _FILTERS and 1 < len(values) <= 40 and len(frame) <= _ROWS:
             filters.append((number, _heading(column), values))
     headings = [(_heading(column), column in decimals) for column in columns]
     agreed = [(_heading(name), str(frame[name].iloc[0])) for name in same]
@@ -124,8 +127,14 @@ def _cell(row: dict[Any, Any], column: str, decimals: int | None, bounds: set[st
     return Cell(text, repr(float(value)), True, None if column in _SHOWN_FACTS else link, note)
 
 
-def _decimals(column: pd.Series) -> int:
-    """Decimals that a column of numbers needs: none for counts, two for percent, three for fractions."""
+def _decimals(frame: pd.DataFrame, name: str) -> int:
+    """Decimals that a column of numbers needs.
+
+    None for counts, one where intervals are wide, two for percent, three for fractions.
+    """
+    column = pd.Series(frame[name])
     if pd.api.types.is_integer_dtype(column):
         return 0
+    if f"{name}_low" in frame and np.nanmedian(frame[f"{name}_high"] - frame[f"{name}_low"]) > _WIDE:
+        return 1
     return 3 if column.abs().max() <= 1.5 else 2

@@ -106,7 +106,7 @@ def test_a_number_leads_to_what_produced_it(browser):
     link = browser.find_element("css selector", "#t-results td.number a")
     browser.execute_script("arguments[0].click()", link)
     assert "provenance.html#p-" in browser.current_url
-    entry = browser.find_element("css selector", "section:target")
+    entry = browser.find_element("css selector", ".entry:target")
     assert "weights hash" in entry.text
     assert entry.is_displayed()
 

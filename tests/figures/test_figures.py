@@ -170,7 +170,13 @@ class TestMeasures:
         columns=["image", "layer", "head", "measure", "value"],
     )
 
-    def test_layer_figures_draw_the_mean_over_images_and_heads(self) -> None:
+    def test_a_layer_figure_draws_medians_because_its_band_lies_between_quartiles(self) -> None:
+        frame = pd.DataFrame({"image": range(5), "layer": 1, "measure": "m", "value": [1.0, 1.0, 2.0, 2.0, 94.0]})
+        plot = layer_figure(pd.concat([frame, frame.assign(layer=2)]), label="")
+        assert list(plot.figure.axes[0].lines[0].get_ydata()) == [2.0, 2.0]
+        assert plot.frame[["median", "lower", "upper"]].iloc[0].tolist() == [2.0, 1.0, 2.0]
+
+    def test_layer_figures_draw_the_median_over_images_and_heads(self) -> None:
         plot = layer_figure(self.FRAME, label="value", measures={"distance": "distance", "entropy": "entropy"})
         lines = {line.get_label(): list(line.get_ydata()) for line in plot.figure.axes[0].lines}
         assert lines == {"distance": [12.0, 22.0, 32.0], "entropy": [3.0, 4.0, 5.0]}

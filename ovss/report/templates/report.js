@@ -1,13 +1,13 @@
 "use strict";
 
-// A link to a folded table opens it, and paper shows every table.
+// A link to a folded table opens it; paper shows the figures and the results.
 const unfold = () => {
   const target = document.getElementById(location.hash.slice(1));
   if (target?.tagName === "DETAILS") target.open = true;
 };
 addEventListener("hashchange", unfold);
 unfold();
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((block) => { block.open = true; }));
+addEventListener("beforeprint", () => document.querySelectorAll("#t-results").forEach((block) => { block.open = true; }));
 
 (() => {
   const root = document.documentElement;
