@@ -11,11 +11,13 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
 from ovss.errors import InputError
 from ovss.figures.style import MAPS, WIDTH, Plot, new_figure, plain, styled
-from ovss.images.colours import DISTINCT, class_colours, overlay
+from ovss.images.colours import DISTINCT, class_colours, named_colours, paint
 
 __all__ = ["shrink"]
 
@@ -57,7 +59,7 @@ def segmentation_figure(segmentation: Labelled) -> Figure:
         segmentation: What a `Segmenter` returned.
     """
     maps = {segmentation.method: segmentation.labels}
-    table = class_colours(len(segmentation.classes))
+    table = _distinct_colours(maps, segmentation.classes)
     return _label_figure(segmentation.image, maps, segmentation.classes, table, shares=True)
 
 
@@ -65,8 +67,9 @@ def segmentation_figure(segmentation: Labelled) -> Figure:
 def label_figure(image: Image.Image, maps: Mapping[str, np.ndarray], classes: Sequence[str]) -> Plot:
     """An image and any number of label maps of it, one legend for all.
 
-    Classes have the colours of the palette. Of more than twelve classes some are hard to tell apart; there, if at most
-    twelve occur, these take the first twelve colours in the order of their indices.
+    Classes of the `scenes` data set have colours of their own, the same in every figure. Others have those of the
+    palette; of more than twelve some are hard to tell apart, so if at most twelve occur there, these take the first
+    twelve colours in the order of their indices. Large regions carry their name.
 
     Args:
         image: RGB image.
@@ -86,6 +89,9 @@ def label_figure(image: Image.Image, maps: Mapping[str, np.ndarray], classes: Se
 
 
 def _distinct_colours(maps: Mapping[str, np.ndarray], classes: Sequence[str]) -> np.ndarray:
+    named = named_colours(classes)
+    if named is not None:
+        return named
     table = class_colours(len(classes)).copy()
     present = sorted(_present(maps, classes))
     if len(classes) > DISTINCT >= len(present):
@@ -108,13 +114,15 @@ def _label_figure(
 ) -> Figure:
     small = shrink(image)
     panels: list[tuple[str, Image.Image]] = [("image", small)]
+    labels_of: dict[str, np.ndarray] = {}
     for title, labels in maps.items():
         full = np.asarray(labels)
         if full.ndim != 2:
             raise InputError(f"label map '{title}' must be (H, W), not {full.shape}")
         rows = np.arange(small.height) * full.shape[0] // small.height
         columns = np.arange(small.width) * full.shape[1] // small.width
-        panels.append((title, overlay(small, full[np.ix_(rows, columns)], table, 0.75)))
+        labels_of[title] = full[np.ix_(rows, columns)]
+        panels.append((title, Image.fromarray(paint(labels_of[title], table))))
     entries, void = _legend_entries(maps, classes, shares)
     columns = _legend_columns(entries)
     legend_rows = math.ceil(len(entries) / columns) * max(entry.count("\n") + 1 for entry in entries)
@@ -122,6 +130,8 @@ def _label_figure(
     for axis, (title, panel) in zip(axes, panels, strict=True):
         axis.imshow(panel, aspect=_aspect(small.size), interpolation="nearest")
         axis.set_title(plain(title, 34 if len(panels) < 3 else 22))
+        if title in labels_of:
+            _outline(axis, labels_of[title], classes)
     colours = table / 255
     present = _present(maps, classes)
     handles = [Patch(facecolor=colours[i], edgecolor="0.4", linewidth=0.5) for i in present]
@@ -133,6 +143,26 @@ def _label_figure(
     for text, entry in zip(legend.get_texts(), entries, strict=True):
         text.set_text(entry)
     return figure
+
+
+def _outline(axis: Axes, labels: np.ndarray, classes: Sequence[str]) -> None:
+    """Lines between regions, and the names of classes in regions large enough to hold them."""
+    height, width = labels.shape
+    across, down = np.nonzero(labels[:, 1:] != labels[:, :-1]), np.nonzero(labels[1:] != labels[:-1])
+    style = {"color": "white", "linewidth": 0.6}
+    axis.vlines(across[1] + 0.5, across[0] - 0.5, across[0] + 0.5, **style)
+    axis.hlines(down[0] + 0.5, down[1] - 0.5, down[1] + 0.5, **style)
+    axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    for number in np.unique(labels[(labels >= 0) & (labels < len(classes))]):
+        inside = np.pad(labels == number, 1)
+        depth = np.asarray(distance_transform_edt(inside))[1:-1, 1:-1]
+        name = plain(str(classes[int(number)]), 12, lines=1)
+        # Half the width of a name of n letters is about n / 40 of a panel.
+        if depth.max() < max(0.08, len(name) / 45) * min(height, width):
+            continue
+        row, column = np.unravel_index(depth.argmax(), depth.shape)
+        text = axis.text(float(column), float(row), name, ha="center", va="center", fontsize=6.5, color="white")
+        text.set_path_effects([withStroke(linewidth=1.8, foreground="0.15")])
 
 
 def _present(maps: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[int]:

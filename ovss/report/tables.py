@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ovss.files.tables import interval_words
@@ -135,6 +134,8 @@ def _decimals(frame: pd.DataFrame, name: str) -> int:
     column = pd.Series(frame[name])
     if pd.api.types.is_integer_dtype(column):
         return 0
-    if f"{name}_low" in frame and np.nanmedian(frame[f"{name}_high"] - frame[f"{name}_low"]) > _WIDE:
-        return 1
+    if f"{name}_low" in frame:
+        widths: Any = (frame[f"{name}_high"] - frame[f"{name}_low"]).dropna()
+        if len(widths) and widths.median() > _WIDE:
+            return 1
     return 3 if column.abs().max() <= 1.5 else 2

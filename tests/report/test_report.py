@@ -199,7 +199,7 @@ def test_a_value_is_shown_with_its_interval_and_sorted_by_its_number(site):
         ("images", "7"),
     ]
     cell = view.rows[1][1]
-    assert (cell.text, cell.note, cell.key) == ("20.26", "19.00 to 21.50", "20.256")
+    assert (cell.text, cell.note, cell.key) == ("20.3", "19.0 to 21.5", "20.256")
 
 
 def test_filters_offer_the_columns_that_have_something_to_choose(site):
@@ -209,6 +209,40 @@ def test_filters_offer_the_columns_that_have_something_to_choose(site):
         ("method", ["clip", EVIL]),
         ("dataset", ["scenes", "voc21"]),
     ]
+
+
+def test_a_second_decimal_is_written_only_where_the_interval_is_narrow():
+    frame = pd.DataFrame({"mIoU": [10.123], "mIoU_low": [10.0], "mIoU_high": [10.2], "notebook": "n"})
+    cell = table_view("t", frame, "c", "f", Provenance()).rows[0][0]
+    assert (cell.text, cell.note) == ("10.12", "10.00 to 10.20")
+
+
+def test_a_long_table_shows_twenty_rows_and_links_to_all_of_them(tmp_path):
+    record = write_run(tmp_path)
+    long = pd.concat([RESULTS] * 15, ignore_index=True)
+    write_table(tmp_path / "tables" / "results", long)
+    record["captions"]["tables"]["results"]["rows"] = [30]
+    build_site(tmp_path, record)
+    text = (tmp_path / "index.html").read_text()
+    assert text.count('<td data-key="10.0"') + text.count('<td data-key="20.256"') == 20
+    assert "20 of 30 rows" in text
+    assert "All 30 rows as CSV" in text
+
+
+def test_the_report_opens_with_findings_and_each_section_with_its_answer(tmp_path):
+    record = write_run(tmp_path)
+    note = {"tasks": ["22_table"], "headline": False}
+    record["captions"]["findings"] = {
+        "a": note | {"caption": "Keys gain +28.4 points [25.0, 31.6].", "headline": True},
+        "b": note | {"caption": "It is widest in block 2."},
+    }
+    build_site(tmp_path, record)
+    hero, section = (tmp_path / "index.html").read_text().split('<section id="s-22_table">')
+    assert hero.index("Best is") < hero.index("Keys gain")
+    assert "widest" not in hero
+    assert section.index("widest in block 2") < section.index("<table")
+    assert "intersection over union" in hero
+    assert "walkthrough 02" in hero
 
 
 def test_missing_values_and_counts_have_their_own_form():
