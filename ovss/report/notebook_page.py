@@ -16,6 +16,7 @@ _ATTRIBUTES = {"a": ("href", "title"), "td": ("colspan", "rowspan"), "th": ("col
 _SILENT = re.compile(r"<(style|script)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 """Elements whose content is not text; of the others only the tags are removed."""
 _SCROLLING = re.compile(r'<div class="((?:output_subarea [^"]*output_(?:html|text|stream)|highlight))')
+_CODE = re.compile(r'(<div class="input_area">\s*)(<div tabindex="0" class="highlight.*?</div>)', re.DOTALL)
 _IMAGES = ("data:image/png;base64,", "data:image/jpeg;base64,")
 
 
@@ -35,7 +36,9 @@ def notebook_body(path: Path) -> Markup:
         body, tags=_TAGS, attributes=_allowed, protocols={"http", "https", "mailto", "data"}, strip=True
     )
     # What scrolls sideways must be reachable by keyboard.
-    return Markup(_SCROLLING.sub(r'<div tabindex="0" class="\1', body))
+    body = _SCROLLING.sub(r'<div tabindex="0" class="\1', body)
+    # A reader of results wants the prose and the figures; code is one click away.
+    return Markup(_CODE.sub(r"\1<details><summary>Code</summary>\2</details>", body))
 
 
 def _allowed(tag: str, name: str, value: str) -> bool:

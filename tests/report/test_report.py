@@ -280,6 +280,18 @@ def test_markup_in_a_notebook_cannot_act(tmp_path):
     assert ".dataframe" not in body
 
 
+def test_the_code_of_a_notebook_is_folded_and_its_prose_is_not(tmp_path):
+    path = write_notebook(tmp_path / "n.ipynb", "T", "x: int = 1  # x", "print(x)")
+    content = json.loads(path.read_text())
+    content["cells"][0]["source"] = "# T\n\n```python\nshown\n```"
+    path.write_text(json.dumps(content))
+    body = str(notebook_body(path))
+    folded = re.findall(r"<details><summary>Code</summary>(.*?)</details>", body, re.DOTALL)
+    assert len(folded) == 2
+    assert "print" in folded[1]
+    assert not any("shown" in part for part in folded)
+
+
 def test_an_image_of_a_notebook_carries_its_text(tmp_path):
     path = write_notebook(tmp_path / "n.ipynb", "T", "x: int = 1  # x", "x")
     content = json.loads(path.read_text())
