@@ -15,6 +15,8 @@ from ovss.errors import InputError
 
 _RESAMPLES = 2000
 _LEVEL = 95.0
+_FEWEST = 5
+"""Images below which a resampled mean has no interval worth printing."""
 _KEYS = ("measure", "layer", "head")
 
 
@@ -82,7 +84,7 @@ def within_images(
 def mean_interval(
     values: np.ndarray, *, resamples: int = _RESAMPLES, level: float = _LEVEL, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean of one finite value per image with a percentile bootstrap interval over images; NaN where there is none.
+    """Mean of one finite value per image with a percentile bootstrap interval over images; NaN ends for fewer than five.
 
     Args:
         values: One value per image; those that are not finite are left out.
@@ -92,8 +94,8 @@ def mean_interval(
     """
     finite = np.asarray(values, dtype=float)
     finite = finite[np.isfinite(finite)]
-    if not len(finite):
-        return float("nan"), float("nan"), float("nan")
+    if len(finite) < _FEWEST:
+        return float(finite.mean()) if len(finite) else float("nan"), float("nan"), float("nan")
     draws = np.random.default_rng(seed).integers(len(finite), size=(resamples, len(finite)))
     return (float(finite.mean()), *_ends(finite[draws].mean(1), level))
 

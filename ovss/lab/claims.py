@@ -24,6 +24,7 @@ class Claim:
         published: What the paper reports, with the model and data it was measured on; empty for words alone.
         source: Where that is printed.
         measured: What is measured here instead.
+        otherwise: Verdict where the number is clearly negative.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Claim:
     published: str
     source: str
     measured: str
+    otherwise: str = "reversed"
 
 
 def load_claims(notebook: str = "") -> list[Claim]:
@@ -90,6 +92,6 @@ def claims_table(notebook: str, found: Mapping[str, Measured], model: str = "tin
         number = found[name]
         published = f"{claim.published or 'in words'} ({claim.source})"
         shown = f"{number} ({claim.measured})" if claim.measured else str(number)
-        verdict = number.words("yes", "reversed", "cannot be told")
+        verdict = number.words("yes", claim.otherwise, "cannot be told")
         rows.append((f"{claim.paper}: {claim.claim}", published, shown, verdict))
     return ClaimsTable(tuple(rows), model)
