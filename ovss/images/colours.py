@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-__all__ = ["DISTINCT", "class_colours", "named_colours", "overlay"]
+__all__ = ["DISTINCT", "class_colours", "named_colours", "overlay", "paint"]
 
 _BASE = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
