@@ -84,7 +84,7 @@ def within_images(
 def mean_interval(
     values: np.ndarray, *, resamples: int = _RESAMPLES, level: float = _LEVEL, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean of one finite value per image with a percentile bootstrap interval over images; NaN ends for fewer than five.
+    """Mean of one value per image with a percentile bootstrap interval over images; NaN ends for fewer than five.
 
     Args:
         values: One value per image; those that are not finite are left out.

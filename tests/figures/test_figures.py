@@ -24,7 +24,7 @@ from ovss.figures import (
     save_figure,
     segmentation_figure,
 )
-from ovss.images.colours import class_colours, overlay
+from ovss.images.colours import class_colours, named_colours, paint
 
 
 def stub(width: int, height: int, classes: tuple[str, ...], labels: np.ndarray | None = None) -> Any:
@@ -66,10 +66,10 @@ def test_the_legend_names_the_classes_that_occur_largest_first_with_their_share(
     assert texts == ["wall  70 %", "cat  30 %"]
 
 
-def test_the_overlay_panel_has_the_class_colours_of_the_palette() -> None:
+def test_a_label_map_is_flat_in_the_class_colours_of_the_palette() -> None:
     segmentation = stub(8, 8, ("cat", "dog"))
     drawn = np.asarray(segmentation_figure(segmentation).axes[1].images[0].get_array())
-    assert np.array_equal(drawn, np.asarray(overlay(segmentation.image, segmentation.labels, 2, 0.75)))
+    assert np.array_equal(drawn, paint(segmentation.labels, 2))
     assert not np.array_equal(class_colours(2)[0], class_colours(2)[1])
 
 
@@ -98,16 +98,26 @@ def test_label_figures_show_void_and_return_the_shares_they_drew() -> None:
     assert plot.frame.set_index("class")["share"].to_dict() == {"cat": 0.5, "dog": 0.25}
 
 
+def test_classes_of_scenes_keep_their_colour_and_large_regions_carry_their_name() -> None:
+    labels = np.zeros((40, 40), int)
+    labels[:, 20:] = 1
+    labels[0, 0] = 2
+    for names in (["sky", "grass", "lava"], ["grass", "sky", "lava"]):
+        axis = label_figure(Image.new("RGB", (40, 40)), {"map": labels}, names).figure.axes[1]
+        assert np.array_equal(np.asarray(axis.images[0].get_array()), paint(labels, named_colours(names)))
+        assert [text.get_text() for text in axis.texts] == names[:2]  # the single pixel has no room
+
+
 def test_few_of_many_classes_take_colours_that_are_easy_to_tell_apart() -> None:
     names, labels = [str(number) for number in range(22)], np.repeat([[1, 14, 20, 21]], 4, axis=0)
     picture = Image.new("RGB", (4, 4))
     drawn = label_figure(picture, {"map": labels}, names).figure.axes[1].images[0].get_array()
     table = class_colours(22).copy()
     table[[1, 14, 20, 21]] = class_colours(4)
-    assert np.array_equal(np.asarray(drawn), np.asarray(overlay(picture, labels, table, 0.75)))
+    assert np.array_equal(np.asarray(drawn), paint(labels, table))
     every = label_figure(picture, {"map": np.arange(22).reshape(2, 11)}, names).figure.axes[1].images[0].get_array()
     numbers = np.arange(22).reshape(2, 11)[np.ix_([0, 0, 1, 1], [0, 2, 5, 8])]
-    assert np.array_equal(np.asarray(every), np.asarray(overlay(picture, numbers, 22, 0.75)))
+    assert np.array_equal(np.asarray(every), paint(numbers, 22))
 
 
 def test_panels_are_laid_out_in_rows_of_equal_length() -> None:
