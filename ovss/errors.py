@@ -24,12 +24,13 @@ class Terminated(KeyboardInterrupt):
     """The process was asked to end by SIGTERM."""
 
 
-def suggest(name: str, options: Iterable[str]) -> str:
+def suggest(name: str, options: Iterable[str], otherwise: str = "") -> str:
     """A " Did you mean 'x'?" for a misspelt name, or the list of options when nothing is near.
 
     Args:
         name: What the user wrote.
         options: The names that exist.
+        otherwise: Where all options stand, when they are too many for a line.
 
     Returns:
         A sentence with a leading blank, to be appended to an error message; empty when there are no options.
@@ -45,6 +46,8 @@ def suggest(name: str, options: Iterable[str]) -> str:
     if near:
         match = next(option for option in options if option.lower() == near[0])
         return f" Did you mean '{match}'?"
+    if otherwise:
+        return f" {otherwise[0].upper()}{otherwise[1:]}."
     return f" Available: {', '.join(options)}." if options else ""
 
 

@@ -5,7 +5,7 @@
 is a function of.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ovss.backbone.block import Block
 from ovss.backbone.checkpoints import hash_weights
+from ovss.backbone.names import RANDOM
 from ovss.backbone.positions import POSITION_RULES, resize_positions
 from ovss.backbone.text import encode_text, unseen_words
 from ovss.backbone.tokens import Intervention, Tokens
@@ -38,7 +39,7 @@ class Backbone:
         mean: Channel means of the training images, of values in 0..1.
         std: Channel standard deviations, likewise.
         weights_hash: SHA-256 of the weights where it is known already.
-        origin: Arguments `model` and `pretrained` of `load_backbone` that give this model again, for other processes.
+        origin: Arguments of `load_backbone` that give this model again, for other processes.
 
     Attributes:
         depth: Number of blocks L.
@@ -68,7 +69,7 @@ class Backbone:
         mean: Sequence[float],
         std: Sequence[float],
         weights_hash: str | None = None,
-        origin: tuple[str, str | None] | None = None,
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         self.model: Any = model.eval().requires_grad_(False)
         self.name = name
@@ -108,6 +109,11 @@ class Backbone:
     def is_tiny(self) -> bool:
         """Whether this is the embedded demonstration model, whose numbers say nothing about CLIP."""
         return self.name == "tiny"
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the weights are random ones that were asked for, whose numbers say nothing."""
+        return self.pretrained == RANDOM
 
     @property
     def logit_scale(self) -> float:

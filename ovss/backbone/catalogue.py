@@ -8,9 +8,8 @@ from typing import Any
 
 import open_clip
 
-from ovss import tiny
 from ovss.backbone.image_only import build_image_tower, tower_kind
-from ovss.backbone.loading import register_tiny
+from ovss.backbone.names import RANDOM, register_tiny, resolve_name
 from ovss.backbone.towers import WANTED, find_tower
 from ovss.errors import InputError, suggest
 
@@ -73,8 +72,8 @@ def describe_model(model: str) -> ModelFacts:
     Raises:
         InputError: open_clip has no such configuration.
     """
-    register_tiny()
-    name = tiny.ARCHITECTURE if model == "tiny" else model.replace("/", "-")
+    name, _ = resolve_name(model)
+    name = register_tiny() if name == "tiny" else name
     row = _shipped().get(name)
     if row is None:
         return measure_model(name)
@@ -146,16 +145,17 @@ def missing_weights(model: str, pretrained: str) -> str:
         model: As in `ovss.load_backbone`.
         pretrained: Tag, file or "TAG=FILE"; empty for the embedded model.
     """
-    if model == "tiny" and not pretrained:
+    model, weights = resolve_name(model, pretrained or None)
+    pretrained = weights or ""
+    if pretrained == RANDOM or (model == "tiny" and not pretrained):
         return ""
     tag, _, path = pretrained.partition("=")
     path = path or (tag if Path(tag).suffix else "")
     if path:
         return "" if Path(path).is_file() else f"file '{path}' does not exist"
-    name = model.replace("/", "-")
-    settings = open_clip.get_pretrained_cfg(name, tag) if tag else {}
+    settings = open_clip.get_pretrained_cfg(model, tag) if tag else {}
     if not settings:
-        return f"open_clip has no such tag.{suggest(tag, open_clip.list_pretrained_tags_by_model(name))}"
+        return f"open_clip has no such tag.{suggest(tag, open_clip.list_pretrained_tags_by_model(model))}"
     return "" if _is_cached(settings) else "would be downloaded"
 
 

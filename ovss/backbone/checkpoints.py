@@ -2,82 +2,95 @@
 
 import hashlib
 import pickle
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ovss.backbone.torchscript import is_torchscript, read_torchscript
 from ovss.errors import InputError
 
 OPENAI_EXTRAS = {"input_resolution", "context_length", "vocab_size"}
+"""Entries of OpenAI's own files that are not weights."""
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+"""Keys under which training scripts put the weights, beside the state of the optimiser."""
+_TRANSFORMERS = ("vision_model.", "text_model.")
+"""Beginnings of names in files of Hugging Face's transformers."""
+_UNREADABLE = (
+    *(pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError, RuntimeError, EOFError, ValueError),
+    *(KeyError, TypeError, AttributeError, IndexError),
+)
+"""What readers raise on bytes that are not theirs."""
 
 
-def tensor_names(file: Path) -> list[str]:
-    """Names of the tensors in a checkpoint file, OpenAI's extra entries included; `read_checkpoint` for errors."""
-    if file.suffix != ".safetensors":
-        return list(read_checkpoint(file, keep_extras=True))
-    try:
-        with safe_open(file, framework="pt") as opened:
-            return list(opened.keys())
-    except SafetensorError as error:
-        raise InputError(f"checkpoint file '{file}' is not a safetensors file: {error}") from error
-
-
-def read_checkpoint(file: Path, keep_extras: bool = False) -> dict[str, Tensor]:
+def read_checkpoint(file: Path) -> dict[str, Tensor]:
     """State dict of a checkpoint file, in open_clip's naming (which is OpenAI's), without running any code from it.
 
-    Reads .safetensors, and .pt or .pth files that hold tensors only, plain or under "state_dict", with or without the
-    prefix "module." of distributed training.
+    Reads .safetensors, .pt, .pth or .bin files that hold tensors only, plain or under "state_dict" or "model", with or
+    without the prefix "module." of distributed training, and the TorchScript archives that OpenAI publishes.
 
     Args:
         file: The checkpoint.
-        keep_extras: Keep OpenAI's three entries that are not weights.
+
+    Returns:
+        Tensors by name, with the entries of OpenAI's files that are not weights.
 
     Raises:
-        InputError: The file is truncated, of another kind, or holds objects other than tensors.
+        InputError: The file is truncated, of another kind, holds objects other than tensors, or names its tensors as
+            another library does.
     """
-    if file.suffix == ".safetensors":
-        tensors = {}
-        try:
-            with safe_open(file, framework="pt") as opened:
-                for key in opened.keys():  # noqa: SIM118 - a safetensors handle is not a dictionary
-                    tensors[key] = opened.get_tensor(key)
-        except SafetensorError as error:
-            raise InputError(f"checkpoint file '{file}' is not a safetensors file: {error}") from error
-    else:
-        try:
+    safetensors = file.suffix == ".safetensors"
+    try:
+        if safetensors:
+            loaded: Any = load_file(file)
+        elif is_torchscript(file):
+            loaded = read_torchscript(file)
+        else:
             loaded = torch.load(file, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-            raise InputError(
-                f"checkpoint file '{file}' is not a weights-only checkpoint ({str(error).splitlines()[0][:100]}); save "
-                "its state_dict() as .safetensors"
-            ) from error
-        tensors = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
-    tensors = {key.removeprefix("module."): value for key, value in tensors.items() if isinstance(value, Tensor)}
+    except _UNREADABLE as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:100]
+        wanted = "a safetensors file" if safetensors else "a weights-only checkpoint"
+        advice = "" if safetensors else "; save its state_dict() as .safetensors"
+        raise InputError(f"checkpoint file '{file}' is not {wanted} ({reason}){advice}") from error
+    for wrapper in _WRAPPERS:
+        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
+            loaded = loaded[wrapper]
+    entries = loaded.items() if isinstance(loaded, dict) else ()
+    tensors = {str(key).removeprefix("module."): value for key, value in entries if isinstance(value, Tensor)}
     if not tensors:
         raise InputError(f"checkpoint file '{file}' holds no tensors")
-    return tensors if keep_extras else {key: value for key, value in tensors.items() if key not in OPENAI_EXTRAS}
+    foreign = next((key for key in tensors if key.startswith(_TRANSFORMERS)), None)
+    if foreign is not None:
+        raise InputError(
+            f"checkpoint file '{file}' names its tensors as transformers does ('{foreign}'); give open_clip's file of "
+            "the same weights (open_clip_model.safetensors), or its tag ('ovss list models NAME' shows those)"
+        )
+    return tensors
 
 
-def fill(model: nn.Module, name: str, file: Path) -> None:
+def fill(model: nn.Module, name: str, file: Path, weights: Mapping[str, Tensor]) -> None:
     """Load the weights of a file into a model.
 
     Args:
         model: The model, changed in place.
         name: Its architecture, for messages.
-        file: The checkpoint.
+        file: The checkpoint, for messages.
+        weights: What `read_checkpoint` found in it.
 
     Raises:
-        InputError: The file cannot be read, or its tensors are not those of the model; says which.
+        InputError: The tensors are not those of the model; says which.
     """
-    state = read_checkpoint(file)
+    state = {key: value for key, value in weights.items() if key not in OPENAI_EXTRAS and not _is_mask(key)}
     expected = model.state_dict()
     if "logit_scale" in state and "logit_scale" in expected:
         state["logit_scale"] = state["logit_scale"].reshape(expected["logit_scale"].shape)
-    optional = {key for key in expected if key.endswith("attn_mask")}
-    missing = sorted(set(expected) - set(state) - optional)
-    foreign = sorted(set(state) - set(expected) - {"attn_mask"})
+    missing = sorted(key for key in expected if key not in state and not _is_mask(key))
+    foreign = sorted(set(state) - set(expected))
     shapes = [
         f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
         for key in sorted(set(expected) & set(state))
@@ -94,7 +107,12 @@ def fill(model: nn.Module, name: str, file: Path) -> None:
     ]
     if parts:
         raise InputError(f"checkpoint file '{file}' does not fit {name}: {'; '.join(parts)}")
-    model.load_state_dict({key: value for key, value in state.items() if key in expected})
+    model.load_state_dict(state, strict=False)
+
+
+def _is_mask(key: str) -> bool:
+    """Whether an entry is the text tower's mask, which is made with the model."""
+    return key.rpartition(".")[2] == "attn_mask"
 
 
 def hash_weights(state: dict[str, Tensor]) -> str:

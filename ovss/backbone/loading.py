@@ -1,7 +1,8 @@
 """From a name, a tag or a file to a `Backbone`, through open_clip's public functions."""
 
 import logging
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,22 +11,25 @@ import torch
 from torch import nn
 
 from ovss import tiny
+from ovss.backbone.activation import choose_activation
 from ovss.backbone.backbone import Backbone
-from ovss.backbone.checkpoints import OPENAI_EXTRAS, fill, hash_weights, tensor_names
+from ovss.backbone.checkpoints import fill, hash_weights, read_checkpoint
 from ovss.backbone.devices import resolve_device, resolve_dtype
 from ovss.backbone.finite import check_weights
 from ovss.backbone.image_only import build_image_tower
+from ovss.backbone.names import RANDOM, register_tiny, resolve_name, weights_file
 from ovss.backbone.tokenizers import load_tokenizer
-from ovss.backbone.towers import check_vision_tower
+from ovss.backbone.towers import find_tower
 from ovss.errors import InputError, suggest
 
-__all__ = ["backbone_from", "register_tiny"]
+__all__ = ["backbone_from"]
 
 
 class _Loaded(NamedTuple):
     """A model with what belongs to its weights."""
 
     model: nn.Module
+    name: str
     tokenizer: Any
     source: str
     mean: tuple[float, ...]
@@ -44,22 +48,25 @@ def load_backbone(
     model: str = "tiny",
     pretrained: str | None = None,
     *,
+    seed: int = 0,
+    activation: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
-    seed: int = 0,
 ) -> Backbone:
     """Load a CLIP model.
 
     Args:
         model: "tiny" (the embedded demonstration model), an open_clip architecture ("ViT-B-16", "ViT-L-14", ...), one
-            registered with `open_clip.add_model_config`, or "hf-hub:ORGANISATION/NAME".
+            registered with `open_clip.add_model_config`, a repository of the hub ("laion/...", "google/siglip2-...",
+            "hf-hub:ORGANISATION/NAME"), or "local-dir:FOLDER" with a copy of one.
         pretrained: An open_clip tag ("openai", "laion2b_s34b_b88k", "metaclip_fullcc", ...), a checkpoint file
-            (.safetensors or a weights-only .pt), or "TAG=FILE" for a local file of a tag's weights. QuickGELU and pixel
-            statistics follow the tag. "random": random weights. None: the shipped weights of "tiny"; for another
-            architecture random weights, with a warning.
+            (`ovss.backbone.checkpoints.read_checkpoint`), "TAG=FILE" for a local file of a tag's weights, or "random".
+            QuickGELU and pixel statistics follow the tag. None: the shipped weights of "tiny", or those of the
+            repository; an architecture has no weights of its own.
+        seed: Seed of random weights.
+        activation: "gelu" or "quickgelu", where a checkpoint file without a tag cannot tell.
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps".
         dtype: "auto" (float16 on CUDA, else float32), "float32", "float16" or "bfloat16".
-        seed: Seed of random weights.
 
     Returns:
         The model with its weights, on the device, ready to encode images and texts.
@@ -71,23 +78,23 @@ def load_backbone(
 
     Raises:
         InputError: Unknown name, missing file, weights that do not fit, hold NaN or infinity, or cannot be downloaded,
-            a model whose image tower is not a plain vision transformer.
+            no weights, an image tower that is not a plain vision transformer.
     """
     target = resolve_device(device)
     number_format = resolve_dtype(dtype, target)
-    loaded = _load_model(model, pretrained, seed)
+    loaded = _load_model(*resolve_name(model, pretrained), seed, activation)
     known_hash = None if number_format == torch.float32 else hash_weights(loaded.model.state_dict())
     network = loaded.model.to(target, number_format)
     check_weights(network, loaded.source)
     return Backbone(
         network,
-        name=model,
+        name=loaded.name,
         pretrained=loaded.source,
         tokenizer=loaded.tokenizer,
         mean=loaded.mean,
         std=loaded.std,
         weights_hash=known_hash,
-        origin=(model, pretrained),
+        origin={"model": model, "pretrained": pretrained, "seed": seed, "activation": activation},
     )
 
 
@@ -103,47 +110,28 @@ def backbone_from(named: Backbone | str) -> Backbone:
     return load_backbone(model, pretrained or None)
 
 
-def register_tiny() -> str:
-    """Make the architecture of the embedded model known to open_clip; calling it again changes nothing.
-
-    Returns:
-        The name that open_clip knows it by.
-    """
-    if tiny.ARCHITECTURE not in open_clip.list_models():
-        open_clip.add_model_config(tiny.CONFIGS)
-    return tiny.ARCHITECTURE
-
-
-def _load_model(name: str, pretrained: str | None, seed: int) -> _Loaded:
-    if name.startswith("hf-hub:"):
-        return _load_from_hub(name, pretrained)
-    register_tiny()
-    architecture = tiny.ARCHITECTURE if name == "tiny" else name.replace("/", "-")
-    if name == "tiny" and pretrained is None:
-        source = _Source("shipped", {}, tiny.WEIGHTS)
-    else:
-        if architecture not in open_clip.list_models():
-            raise InputError(f"model '{name}' is unknown.{suggest(name, ['tiny', *open_clip.list_models()])}")
-        source = _find_source(architecture, pretrained)
-    architecture, quick_gelu = _activation(architecture, source)
-    model = _create(architecture, quick_gelu, seed, source.label == "random")
-    check_vision_tower(model, name)
+def _load_model(name: str, pretrained: str | None, seed: int, activation: str | None) -> _Loaded:
+    if name.startswith(("hf-hub:", "local-dir:")):
+        return _load_repository(name, pretrained, activation)
+    architecture = register_tiny() if name == "tiny" else name
+    shipped = name == "tiny" and pretrained is None
+    source = _Source("shipped", {}, tiny.WEIGHTS) if shipped else _find_source(architecture, pretrained)
     file = source.file
-    if file is None and source.settings:
+    weights = None if file is None else read_checkpoint(file)
+    architecture, quick_gelu = choose_activation(architecture, source.settings, file, weights, activation)
+    is_random = source.label == RANDOM
+    model = _create(architecture, quick_gelu, seed, is_random)
+    find_tower(model.visual, name)
+    if weights is None and source.settings:
         file = _download(name, source)
-    if file is not None:
-        fill(model, name, file)
-    elif pretrained is None:
-        warnings.warn(
-            f"{name} has random weights: give pretrained a tag or a checkpoint file",
-            UserWarning,
-            stacklevel=3,
-        )
-    tokenizer = load_tokenizer(architecture, model, source.label == "random", file)
+        weights = read_checkpoint(file)
+    if file is not None and weights is not None:
+        fill(model, name, file, weights)
+    tokenizer = load_tokenizer(architecture, model, is_random, file)
     settings = source.settings or _usual_settings(architecture)
     mean = tuple(settings.get("mean") or open_clip.OPENAI_DATASET_MEAN)
     std = tuple(settings.get("std") or open_clip.OPENAI_DATASET_STD)
-    return _Loaded(model, tokenizer, source.label, mean, std)
+    return _Loaded(model, name, tokenizer, source.label, mean, std)
 
 
 def _usual_settings(architecture: str) -> dict[str, Any]:
@@ -172,10 +160,17 @@ def _create(architecture: str, quick_gelu: bool | None, seed: int, random: bool)
 
 
 def _find_source(architecture: str, pretrained: str | None) -> _Source:
-    if pretrained in (None, "random"):
-        return _Source("random", {}, None)
-    tag, equals, path = pretrained.partition("=")
+    if pretrained == RANDOM:
+        return _Source(RANDOM, {}, None)
     base = architecture.removesuffix("-quickgelu")
+    tags = open_clip.list_pretrained_tags_by_model(base)
+    if not pretrained:
+        known = f"a tag ({', '.join(tags[:4])}{', ...' if len(tags) > 4 else ''}), " if tags else ""
+        raise InputError(
+            f"model '{architecture}' needs weights: give pretrained {known}a checkpoint file, or '{RANDOM}' for random "
+            "weights, whose labels mean nothing"
+        )
+    tag, equals, path = pretrained.partition("=")
     settings = open_clip.get_pretrained_cfg(base, tag) or open_clip.get_pretrained_cfg(architecture, tag)
     if equals and settings:
         if not Path(path).is_file():
@@ -188,46 +183,57 @@ def _find_source(architecture: str, pretrained: str | None) -> _Source:
         return _Source(file.name, {}, file)
     if file.suffix or len(file.parts) > 1:
         raise InputError(f"checkpoint file '{pretrained}' does not exist")
-    tags = open_clip.list_pretrained_tags_by_model(base)
-    raise InputError(f"'{pretrained}' is neither a tag of {architecture} nor a file.{suggest(pretrained, tags)}")
-
-
-def _activation(architecture: str, source: _Source) -> tuple[str, bool | None]:
-    """QuickGELU as in training: known for a tag, marked in OpenAI's own files, else as the architecture has it."""
-    if source.settings:
-        return architecture.removesuffix("-quickgelu"), bool(source.settings.get("quick_gelu", False))
-    if source.file is not None and set(tensor_names(source.file)) >= OPENAI_EXTRAS:
-        return architecture, True
-    return architecture, None
+    near = suggest(pretrained, [*tags, RANDOM])
+    raise InputError(f"'{pretrained}' is neither a tag of {architecture} nor a file.{near}")
 
 
 def _download(name: str, source: _Source) -> Path:
-    # The hub client reports every retry on its logger; one clear line at the end says more.
+    with _hub_is_quiet():
+        try:
+            return Path(open_clip.download_pretrained(source.settings))
+        except Exception as error:
+            raise InputError(
+                f"weights '{source.label}' of {name} cannot be downloaded ({_first_line(error)}); fetch "
+                f"{weights_file(source.settings)} on another machine and give the file: "
+                f"pretrained='{source.label}=/path/to/file'"
+            ) from error
+
+
+def _load_repository(name: str, pretrained: str | None, activation: str | None) -> _Loaded:
+    if pretrained is not None or activation is not None:
+        given = f"activation='{activation}'" if pretrained is None else f"pretrained='{pretrained}'"
+        raise InputError(f"'{name}' brings its own weights; leave out {given}")
+    with _hub_is_quiet():
+        try:
+            model: Any = open_clip.create_model(name, require_pretrained=True)
+            tokenizer = open_clip.get_tokenizer(name)
+        except Exception as error:
+            scheme, _, place = name.partition(":")
+            advice = (
+                f"fetch open_clip_config.json and open_clip_model.safetensors of {place} on another machine and give "
+                "their folder: model='local-dir:/path/to/folder'"
+                if scheme == "hf-hub"
+                else "it must hold open_clip_config.json and open_clip_model.safetensors"
+            )
+            raise InputError(f"'{name}' cannot be loaded ({_first_line(error)}); {advice}") from error
+    find_tower(model.visual, name)
+    settings = getattr(model.visual, "preprocess_cfg", {})
+    mean = tuple(settings.get("mean") or open_clip.OPENAI_DATASET_MEAN)
+    std = tuple(settings.get("std") or open_clip.OPENAI_DATASET_STD)
+    return _Loaded(model, name, tokenizer, name, mean, std)
+
+
+@contextmanager
+def _hub_is_quiet() -> Iterator[None]:
+    """Keep the hub client from reporting every retry on its logger; one clear line at the end says more."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        return Path(open_clip.download_pretrained(source.settings))
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"weights '{source.label}' of {name} cannot be downloaded ({reason[:120]}); fetch them on another machine "
-            f"and give the file: pretrained='{source.label}=/path/to/weights.safetensors'"
-        ) from error
+        yield
     finally:
         logger.setLevel(level)
 
 
-def _load_from_hub(name: str, pretrained: str | None) -> _Loaded:
-    if pretrained is not None:
-        raise InputError(f"'{name}' brings its own weights; leave out pretrained='{pretrained}'")
-    try:
-        model: Any = open_clip.create_model(name, require_pretrained=True)
-        tokenizer = open_clip.get_tokenizer(name)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"'{name}' cannot be loaded from the hub ({reason[:160]})") from error
-    check_vision_tower(model, name)
-    settings = getattr(model.visual, "preprocess_cfg", {})
-    mean = tuple(settings.get("mean") or open_clip.OPENAI_DATASET_MEAN)
-    return _Loaded(model, tokenizer, name, mean, tuple(settings.get("std") or open_clip.OPENAI_DATASET_STD))
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:120]

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ovss.cli.common import add_model_arguments, backbone_from, described, note_to_stderr, show
+from ovss.cli.common import add_model_arguments, backbone_from, described, model_options, note_to_stderr, show
 from ovss.errors import InputError
 
 __all__ = ["add_command"]
@@ -81,10 +81,9 @@ def _serve(folder: Path, arguments: argparse.Namespace, port: int) -> None:
 
     for name in ("access", "general", "application"):
         logging.getLogger(f"tornado.{name}").setLevel(logging.ERROR)  # its lines on refusals show addresses
-    model = (arguments.model, arguments.pretrained)
     source = (
         "from ovss import load_backbone\nfrom ovss.app.playground import Playground\n"
-        f"backbone = load_backbone(*{model!r}, device={arguments.device!r}, dtype={arguments.dtype!r})\n"
+        f"backbone = load_backbone(**{model_options(arguments)!r})\n"
         f"Playground(backbone, {arguments.protocol!r}).view"
     )
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}

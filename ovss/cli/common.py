@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 STARTS_OVER = "nothing was written; the same command starts over"
 """What `left_behind` says of a command that writes its results at the end."""
-TINY_NOTE = (
+_TINY_NOTE = (
     "note: 'tiny' was trained on drawn scenes only; on photographs its labels mean nothing. "
     "Give --model ViT-B-16 --pretrained openai (or a checkpoint file) for real CLIP."
 )
@@ -31,9 +31,10 @@ def described(text: str) -> dict[str, str]:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that choose the model."""
     parser.add_argument(
-        "--model", default="tiny", help="'tiny', an open_clip architecture, or hf-hub:... (default: tiny)"
+        "--model", default="tiny", help="see 'ovss list models'; or a repository of the hub, or local-dir:FOLDER"
     )
-    parser.add_argument("--pretrained", help="open_clip tag (openai, ...), checkpoint file, or TAG=FILE")
+    parser.add_argument("--pretrained", help="open_clip tag (openai, ...), checkpoint file, TAG=FILE, or random")
+    parser.add_argument("--activation", help="gelu or quickgelu, where a checkpoint file without a tag cannot tell")
     add_device_arguments(parser)
 
 
@@ -53,7 +54,20 @@ def backbone_from(arguments: argparse.Namespace) -> "Backbone":
     """The model that the options of `add_model_arguments` name."""
     from ovss.backbone import load_backbone
 
-    return load_backbone(arguments.model, arguments.pretrained, device=arguments.device, dtype=arguments.dtype)
+    return load_backbone(**model_options(arguments))
+
+
+def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of `load_backbone` that the options of `add_model_arguments` stand for."""
+    return {name: getattr(arguments, name) for name in ("model", "pretrained", "activation", "device", "dtype")}
+
+
+def note_on_weights(backbone: "Backbone", drawn: bool = False) -> None:
+    """Say so where the labels of a model mean nothing: with random weights, or of "tiny" on other than drawn scenes."""
+    if backbone.is_random:
+        note_to_stderr("note: the weights are random; labels and scores mean nothing")
+    elif backbone.is_tiny and not drawn:
+        note_to_stderr(_TINY_NOTE)
 
 
 def open_dataset(arguments: argparse.Namespace, name: str, split: str) -> "Dataset":

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ovss.cli.common import (
-    TINY_NOTE,
     add_model_arguments,
     add_windows_argument,
     backbone_from,
     described,
+    note_on_weights,
     note_to_stderr,
     open_dataset,
     require_positive,
@@ -86,8 +86,7 @@ def _run(arguments: argparse.Namespace) -> int:
     require_positive(arguments, "limit", "batch_size", "shard_size", "worker_timeout")
     dataset = open_dataset(arguments, arguments.data, arguments.split)
     backbone = backbone_from(arguments)
-    if backbone.is_tiny and not arguments.data.startswith("scenes"):
-        note_to_stderr(TINY_NOTE)
+    note_on_weights(backbone, drawn=arguments.data.startswith("scenes"))
     evaluation = evaluate(
         backbone,
         arguments.methods,

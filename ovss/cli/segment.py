@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ovss.cli.common import (
-    TINY_NOTE,
     add_model_arguments,
     add_windows_argument,
     backbone_from,
     described,
     left_behind,
+    note_on_weights,
     note_to_stderr,
+    require_positive,
     show,
 )
 from ovss.errors import InputError
@@ -37,6 +38,9 @@ def add_command(commands: Any) -> None:
     add_windows_argument(parser)
     parser.add_argument("--background", type=float, metavar="P", help="pixels below this probability are background")
     parser.add_argument("-o", "--out", default="ovss-out", type=Path, help="output folder (default: ovss-out)")
+    parser.add_argument(
+        "--batch-size", type=int, default=16, metavar="N", help="windows per backbone pass (default: 16)"
+    )
     add_model_arguments(parser)
     parser.set_defaults(run=_run)
 
@@ -49,6 +53,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from ovss.images import SUFFIXES, find_images
     from ovss.segment import Segmenter
 
+    require_positive(arguments, "batch_size")
     files, ignored = find_images(arguments.images)
     make_folder(arguments.out)
     backbone = backbone_from(arguments)
@@ -59,9 +64,9 @@ def _run(arguments: argparse.Namespace) -> int:
         protocol=arguments.protocol,
         background=arguments.background,
         windows=arguments.windows,
+        batch_size=arguments.batch_size,
     )
-    if backbone.is_tiny:
-        note_to_stderr(TINY_NOTE)
+    note_on_weights(backbone)
     bad: list[InputError] = []
     start = time.perf_counter()
     done = 0

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,15 +46,13 @@ class ModelSource:
     """How a worker gets the model.
 
     Attributes:
-        model: First argument of `load_backbone`.
-        pretrained: Second argument; files as absolute paths.
+        arguments: Of `load_backbone`, without the two that follow; files as absolute paths.
         device: "cpu", "cuda" or "mps".
         dtype: Number format.
         weights_hash: What the weights must turn out to be.
     """
 
-    model: str
-    pretrained: str | None
+    arguments: Mapping[str, Any]
     device: str
     dtype: str
     weights_hash: str
@@ -72,9 +70,9 @@ class ModelSource:
         """
         if backbone.origin is None:
             raise InputError("workers load the model themselves; on a cluster it must come from load_backbone")
-        model, pretrained = backbone.origin
+        arguments = {**backbone.origin, "pretrained": _absolute(backbone.origin["pretrained"])}
         dtype = str(backbone.dtype).removeprefix("torch.")
-        return cls(model, _absolute(pretrained), device or backbone.device.type, dtype, backbone.weights_hash)
+        return cls(arguments, device or backbone.device.type, dtype, backbone.weights_hash)
 
     def load(self, worker: int = 0) -> Backbone:
         """Load the model in a worker.
@@ -88,11 +86,11 @@ class ModelSource:
         device = self.device
         if device == "cuda" and torch.cuda.device_count() > 1:
             device = f"cuda:{worker % torch.cuda.device_count()}"
-        backbone = load_backbone(self.model, self.pretrained, device=device, dtype=self.dtype)
+        backbone = load_backbone(**self.arguments, device=device, dtype=self.dtype)
         if backbone.weights_hash != self.weights_hash:
             raise InputError(
-                f"a worker finds other weights for {self.model} {self.pretrained or ''} ({backbone.weights_hash[:12]}) "
-                f"than the caller ({self.weights_hash[:12]})"
+                f"a worker finds other weights for {backbone.name} {backbone.pretrained} "
+                f"({backbone.weights_hash[:12]}) than the caller ({self.weights_hash[:12]})"
             )
         return backbone
 

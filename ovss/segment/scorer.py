@@ -177,7 +177,10 @@ class Scorer:
         windows, patch = torch.stack(list(crops)), self.backbone.patch_size
         height, width = windows.shape[-2:]
         seen = windows[..., : height // patch * patch, : width // patch * patch]
-        tokens = self.backbone.encode_tokens(seen, layers=self.layers, position=self.protocol.position)
+        try:
+            tokens = self.backbone.encode_tokens(seen, layers=self.layers, position=self.protocol.position)
+        except torch.OutOfMemoryError as error:
+            raise InputError(self._too_large(len(windows), height, width)) from error
         return _Pass(tokens, seen, (height, width))
 
     def _score_windows(
@@ -195,6 +198,8 @@ class Scorer:
             scores = {label: self._patch_scores(method, passes, joined) for label, method in self.methods.items()}
         except InputError:
             raise
+        except torch.OutOfMemoryError as error:
+            raise InputError(self._too_large(sum(one.tokens.batch for one in passes), *passes[0].size)) from error
         except Exception:
             # On values that are not finite a method may fail in its own way.
             for one in passes:
@@ -250,6 +255,13 @@ class Scorer:
         assert self.protocol.lposs_neighbours is not None, "protocols are checked for it"
         keys = joined.qkv(joined.depth)[1][0, :, joined.prefix :]  # (heads, N, d)
         return PatchGraph.of(keys.transpose(0, 1).flatten(1), joined.places, self.protocol.lposs_neighbours)
+
+    def _too_large(self, windows: int, height: int, width: int) -> str:
+        """What to do when windows do not fit the memory of a GPU."""
+        model = f"{self.backbone.name} ({str(self.backbone.dtype).removeprefix('torch.')})"
+        what = f"{windows} window{'s' if windows > 1 else ''} of {height}x{width} pixels"
+        smaller = f"a batch size of {windows // 2}" if windows > 1 else "smaller windows, float16 or the CPU"
+        return f"{what} do not fit the memory of {self.backbone.device} with {model}; try {smaller}"
 
     def _guide(self, image: WindowedImage) -> Float[Tensor, "3 H W"]:
         if self.protocol.pamr_guide == "original":

@@ -40,6 +40,7 @@ class Segmenter:
             background.
         windows: "shared" lets the attention of the last block cross the borders of windows, "apart" does not; None:
             what the protocol says.
+        batch_size: Windows per backbone pass.
 
     Example:
         >>> import ovss
@@ -62,6 +63,7 @@ class Segmenter:
         protocol: str | Protocol | None = None,
         background: str | Sequence[str] | float | None = None,
         windows: str | None = None,
+        batch_size: int = 16,
     ) -> None:
         self.backbone = backbone = backbone_from(backbone)
         self.protocol = resolve_protocol(protocol, backbone, windows).for_words(classes, backbone.name)
@@ -72,7 +74,9 @@ class Segmenter:
         self.vocabulary = self.protocol.vocabulary(classes, background=background)
         made = parse_method(method) if isinstance(method, str) else method
         self.method = under_protocol(made, self.protocol)
-        self._scorer = Scorer(backbone, {self.method.label: self.method}, self.vocabulary, self.protocol)
+        self._scorer = Scorer(
+            backbone, {self.method.label: self.method}, self.vocabulary, self.protocol, batch_size=batch_size
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The embedded default model, a small CLIP trained from scratch on `scenes`: where its files are and what it is called.
 
-`ovss.backbone.loading.register_tiny` makes the architecture known to open_clip.
+`ovss.backbone.names.register_tiny` makes the architecture known to open_clip.
 """
 
 from pathlib import Path

@@ -13,7 +13,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
 from ovss.backbone import Backbone
-from ovss.backbone.loading import register_tiny
+from ovss.backbone.names import register_tiny
 from ovss.files import atomic_write
 from ovss.training.data import Batch, CaptionTokens
 

@@ -137,8 +137,8 @@ def test_a_model_that_nobody_else_can_load_is_refused(backbone, data):
 
 def test_checkpoint_files_travel_as_absolute_paths(backbone, checkpoint, monkeypatch):
     monkeypatch.chdir(checkpoint.parent)
-    monkeypatch.setattr(backbone, "origin", ("tiny", checkpoint.name))
-    assert ModelSource.of(backbone).pretrained == str(checkpoint)
+    monkeypatch.setattr(backbone, "origin", {"model": "tiny", "pretrained": checkpoint.name})
+    assert ModelSource.of(backbone).arguments["pretrained"] == str(checkpoint)
 
 
 def test_scores_are_not_kept_on_a_cluster(backbone, data, tmp_path):

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import ovss
 from ovss.backbone import Backbone, load_backbone
-from ovss.backbone.loading import register_tiny
+from ovss.backbone.names import register_tiny
 from ovss.datasets import Dataset, load_dataset
 from ovss.protocols import Protocol, load_protocol
 

@@ -144,10 +144,9 @@ def test_real_photos_keep_their_sizes(tiny):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*random weights:UserWarning")
 def test_a_real_architecture_segments_a_photo():
     photo = sorted(shared_path("data", "coco_sample", "images").glob("*.jpg"))[0]
-    backbone = ovss.load_backbone("ViT-B-16-quickgelu")
+    backbone = ovss.load_backbone("ViT-B-16-quickgelu", "random")
     protocol = ovss.load_protocol("window224", templates=["a photo of a {}."])
     segmentation = ovss.Segmenter(backbone, "naclip", "person; dog; grass", protocol=protocol)(photo)
     with Image.open(photo) as opened:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import ovss.tiny as tiny
 from ovss import create_method, load_backbone
-from ovss.backbone.loading import register_tiny
+from ovss.backbone.names import register_tiny
 from ovss.cli import main
 from ovss.errors import InputError, Terminated
 from ovss.files import file_digest
