@@ -19,6 +19,7 @@ RANDOM = "random"
 _SCHEMES = ("hf-hub:", "local-dir:")
 _WORDS = {"B": "base", "L": "large", "SO400M": "so400m", "gopt": "giant-opt"}
 """Sizes in open_clip's names and in those of OpenAI and Google."""
+_ALL = "'ovss list models' shows all"
 _SUFFIX = "-quickgelu"
 
 
@@ -66,10 +67,10 @@ def resolve_name(model: str, pretrained: str | None = None) -> tuple[str, str | 
     owner, slash, _ = model.partition("/")
     families = {name.rsplit("-", 1)[0].lower() for name in open_clip.list_models()}
     if not slash or owner.lower() in families:
-        near = suggest(architecture, ["tiny", *open_clip.list_models()], "'ovss list models' shows all")
+        near = suggest(architecture, ["tiny", *open_clip.list_models()], _ALL)
         raise InputError(f"model '{model}' is unknown.{near}")
     if owner.lower() in _foreign_owners():
-        near = suggest(model, hub_names(), "'ovss list models' shows all")
+        near = suggest(model, hub_names(), _ALL)
         raise InputError(f"model '{model}' is not among those that open_clip can read.{near}")
     return f"hf-hub:{model}", pretrained
 

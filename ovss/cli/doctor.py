@@ -1,4 +1,4 @@
-"""`ovss doctor`: does this installation work?"""
+"""`ovss doctor`: does this installation work, and does it read a model as the model reads itself?"""
 
 import argparse
 import platform
@@ -13,15 +13,23 @@ from ovss.errors import InputError
 
 __all__ = ["add_command"]
 
+_BOUND = 1e-5
+"""Largest error of a model that is read right, as a share of the largest value."""
+
 
 def add_command(commands: Any) -> None:
     """Add `doctor`."""
     parser = commands.add_parser("doctor", **described("check this installation"))
+    parser.add_argument(
+        "--model", metavar="NAME", help="check instead that this model is read right, with random weights"
+    )
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     """Print one line per check; returns 0 when all required ones pass, else 1."""
+    if arguments.model is not None:
+        return _check_model(arguments.model)
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", lambda: platform.python_version()),
         ("packages", _packages),
@@ -41,6 +49,26 @@ def _run(arguments: argparse.Namespace) -> int:
         there = find_spec(module) is not None
         show(f"[{'OK' if there else '--'}]   extra {extra}: {'installed' if there else f'not installed ({purpose})'}")
     return 1 if failed else 0
+
+
+def _check_model(name: str) -> int:
+    """Compare what is read of a model with its own `encode_image`; returns 0 when both agree within the bound, else 1."""
+    from ovss.backbone import conformance, load_backbone
+    from ovss.backbone.conform import shake
+
+    start = time.perf_counter()
+    backbone = load_backbone(name, "random", device="cpu", dtype="float32")
+    print(f"[OK]   read: {backbone}")
+    shake(backbone.model.visual)
+    about = {
+        "pooled": "the image embedding recomposed from the blocks, against encode_image",
+        "one_hot": "the dense feature of a patch, against encode_image of that patch alone",
+    }
+    errors = conformance(backbone)
+    for key, error in errors.items():
+        print(f"[{'OK' if error <= _BOUND else 'FAIL'}]   {key}: {error:.1e}, at most {_BOUND:.0e}: {about[key]}")
+    print(f"       random weights, float32 on the CPU, {time.perf_counter() - start:.1f} s")
+    return 0 if all(error <= _BOUND for error in errors.values()) else 1
 
 
 def _packages() -> str:
