@@ -8,6 +8,7 @@ from typing import Any
 
 import open_clip
 
+from ovss import tiny
 from ovss.backbone.image_only import build_image_tower, tower_kind
 from ovss.backbone.names import RANDOM, register_tiny, resolve_name
 from ovss.backbone.towers import WANTED, find_tower

@@ -28,7 +28,14 @@ def heavy_modules_after(code: str) -> str:
 
 def test_listing_and_reading_words_protocols_and_data_sets_loads_no_model_library():
     commands = [["list", kind] for kind in ("methods", "models", "protocols", "datasets", "vocabularies")]
-    commands += [["methods"], ["models"], ["list", "models", "google/siglip2-base-patch16-224"], ["protocols"], ["datasets"], ["vocabularies"]]
+    commands += [
+        ["methods"],
+        ["models"],
+        ["list", "models", "google/siglip2-base-patch16-224"],
+        ["protocols"],
+        ["datasets"],
+        ["vocabularies"],
+    ]
     commands += [["list", "methods", name] for name in ("scclip", "compose", "rfclip")]
     commands += [["list", "protocols", "scclip", "--dataset", "voc21"], ["list", "vocabularies", "ade847"]]
     commands += [["list", "datasets", "voc21"], ["list", "vocabularies", "cat; sofa, couch"]]
