@@ -14,9 +14,10 @@ from ovss.backbone.names import RANDOM, register_tiny, resolve_name
 from ovss.backbone.towers import WANTED, find_tower
 from ovss.errors import InputError, suggest
 
-__all__ = ["ModelFacts", "describe_model", "list_models", "measure_model", "missing_weights"]
+__all__ = ["ModelFacts", "describe_model", "list_models", "measure_model", "missing_weights", "training_data"]
 
 _TABLE = Path(__file__).with_name("models.csv")
+_WEIGHTS = Path(__file__).with_name("weights.csv")
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,20 @@ def _text_and_tags(name: str) -> dict[str, Any]:
 def _shipped() -> dict[str, dict[str, str]]:
     with _TABLE.open(encoding="utf-8", newline="") as file:
         return {row["model"]: row for row in csv.DictReader(file)}
+
+
+def training_data(model: str, pretrained: str) -> str:
+    """What weights were trained on; empty where it is not known.
+
+    Args:
+        model: "tiny" or a configuration of open_clip.
+        pretrained: A tag, "TAG=FILE", or "shipped" for the embedded model.
+    """
+    if model == "tiny" and pretrained in ("", "shipped"):
+        return "drawn scenes"
+    wanted = model.removesuffix("-quickgelu"), pretrained.partition("=")[0]
+    with _WEIGHTS.open(encoding="utf-8", newline="") as file:
+        return next((row["data"] for row in csv.DictReader(file) if (row["model"], row["tag"]) == wanted), "")
 
 
 def missing_weights(model: str, pretrained: str) -> str:

@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _check_model(name: str) -> int:
-    """Compare what is read of a model with its own `encode_image`; returns 0 when they agree within the bound, else 1."""
+    """Compare what is read of a model with its own `encode_image`; returns 0 where they agree within the bound."""
     from ovss.backbone import conformance, load_backbone
     from ovss.backbone.conform import shake
 

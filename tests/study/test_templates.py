@@ -23,8 +23,8 @@ def by_name(template):
     return template.path.stem
 
 
-def test_all_six_templates_are_there():
-    assert [name[:2] for name in map(by_name, TEMPLATES)] == ["20", "21", "22", "23", "24", "25"]
+def test_all_seven_templates_are_there():
+    assert [name[:2] for name in map(by_name, TEMPLATES)] == ["20", "21", "22", "23", "24", "25", "26"]
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=by_name)
