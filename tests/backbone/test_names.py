@@ -135,8 +135,8 @@ def test_wrong_weights_are_named(pretrained, message):
         (
             "ViT-B-32",
             "laion2b_s34b_b79k",
-            r"weights 'laion2b_s34b_b79k' of ViT-B-32 cannot be downloaded \(.+\); fetch open_clip_model\.safetensors of "
-            r"laion/CLIP-ViT-B-32-laion2B-s34B-b79K on another .* pretrained='laion2b_s34b_b79k=/path/to/file'",
+            r"weights 'laion2b_s34b_b79k' of ViT-B-32 cannot be downloaded \(.+\); fetch open_clip_model\.safetensors "
+            r"of laion/CLIP-ViT-B-32-laion2B-s34B-b79K on another .* pretrained='laion2b_s34b_b79k=/path/to/file'",
         ),
         (
             "somebody/a-clip",

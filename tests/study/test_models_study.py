@@ -1,5 +1,6 @@
 """The study over models runs offline, on random weights that its table marks as such."""
 
+import io
 import math
 
 import pandas as pd
@@ -44,7 +45,7 @@ def test_a_study_over_models_gives_one_table_with_what_they_are_and_marks_random
     (tmp_path / "two.toml").write_text(CONFIG)
     templates = [item for item in find_templates(ROOT / "notebooks") if item.path.stem[:2] in ("22", "26")]
     result = run_study(
-        load_config(tmp_path / "two.toml"), tmp_path / "report", templates, jobs=1, display=Display(lambda line: None)
+        load_config(tmp_path / "two.toml"), tmp_path / "report", templates, jobs=1, display=Display(io.StringIO())
     )
     assert not result.failures, [failure.describe() for failure in result.failures]
     table = pd.read_csv(tmp_path / "report" / "tables" / "models.csv").set_index("model")
