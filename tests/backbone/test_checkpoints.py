@@ -80,7 +80,7 @@ def test_openais_state_dict_brings_quickgelu(tmp_path, base):
     assert activation_of(loaded) == "QuickGELU"
     images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(loaded.encode_image(images), base.encode_image(images), atol=1e-5)
-    with pytest.raises(InputError, match="is OpenAI's, with QuickGELU"):
+    with pytest.raises(InputError, match="is OpenAI's, trained with QuickGELU"):
         load_backbone("small", str(tmp_path / "small.pt"), activation="gelu")
 
 
