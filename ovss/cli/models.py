@@ -178,7 +178,11 @@ def _find(name: str) -> tuple[Model, str]:
         return models[name.replace("/", "-")], ""
     wanted = name.removeprefix("hf-hub:").strip("/").lower()
     repositories = {
-        title: (model, item.tag) for model in models.values() for item in model.weights for title in item.repositories
+        title: (model, item.tag)
+        for model in models.values()
+        if not model.name.endswith("-quickgelu")
+        for item in model.weights
+        for title in item.repositories
     }
     for title, found in repositories.items():
         if title.lower() == wanted:
