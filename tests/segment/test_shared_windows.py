@@ -1,6 +1,8 @@
 """Windows that share the attention of the last block: by the formula, bounded, refused by name, never mixed up."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -201,3 +203,25 @@ def test_places_are_those_of_the_padded_windows():
     scorer = Scorer(random_backbone(), {"clip": create_method("clip")}, load_vocabulary("cat; dog"), protocol)
     prepared = scorer.prepare(np.zeros((50, 70, 3), dtype=np.uint8))
     assert prepared.offsets.tolist() == [[-1, -1], [-1, 19], [-1, 39], [19, -1], [19, 19], [19, 39]]
+
+
+MEASURE = """
+import resource, sys, warnings
+warnings.filterwarnings("ignore")
+import numpy as np
+import ovss
+backbone = ovss.load_backbone("ViT-B-16", device="cpu", dtype="float32")
+protocol = ovss.load_protocol("window224", short_side=560, templates=["a {}."], windows="shared")
+segmenter = ovss.Segmenter(backbone, sys.argv[1], "cat; dog; grass", protocol=protocol)
+image = np.random.default_rng(0).integers(0, 255, (1024, 2048, 3), dtype=np.uint8)
+assert segmenter(image).labels.shape == (1024, 2048)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is counted in other units elsewhere")
+@pytest.mark.parametrize("name", ["clip", "naclip", "glaclip"])
+def test_an_image_of_2048_by_1024_pixels_needs_less_than_4_gib(name):
+    found = subprocess.run([sys.executable, "-c", MEASURE, name], capture_output=True, text=True, check=True)
+    assert float(found.stdout) < 4
