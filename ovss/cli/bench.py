@@ -69,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
     timings = measure(subjects, arguments.rounds, backbone.device, arguments.seed)
     table = summarise(timings)
     passes = {subject.name: subject.passes for subject in subjects}
-    table["passes"] = [passes[subject] for subject in table["subject"]]
+    table["passes"] = [passes[str(subject)] for subject in table["subject"]]
     table["bound"] = [bound(str(subject), backbone, size) for subject in table["subject"]]
     setting = {
         "model": arguments.model,

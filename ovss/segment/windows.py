@@ -58,7 +58,7 @@ def border_pairs(axis: Windows1D, target: int) -> Bool[np.ndarray, " target-1"]:
     inner = {edge for start in axis.starts for edge in (start, start + axis.window)} - {0, axis.size}
     borders = np.array(sorted(inner))[:, None]
     centres = (np.arange(target) + 0.5) * axis.size / target - 0.5  # of the label map's pixels, in the image's
-    return np.asarray(((centres[:-1] < borders) & (centres[1:] > borders - 1)).any(axis=0))
+    return np.any((centres[:-1] < borders) & (centres[1:] > borders - 1), axis=0)
 
 
 def resized_size(
