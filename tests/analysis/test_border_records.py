@@ -45,3 +45,14 @@ def test_a_protocol_that_crops_has_no_borders(backbone):
         border_records(
             backbone, "clip", ovss.load_dataset("scenes"), protocol=load_protocol("window224", crop=100), limit=1
         )
+
+
+@pytest.mark.slow
+def test_labels_change_at_least_30_percent_less_at_window_borders_where_glaclip_shares_windows(backbone):
+    dataset = ovss.load_dataset("scenes")
+    apart, shared = (
+        border_records(backbone, "glaclip", dataset, windows=kind, limit=40)["glaclip"] for kind in ("apart", "shared")
+    )
+    estimates, _, upper_ends = border_change(apart, shared).T
+    assert (estimates < -30).all()
+    assert (upper_ends < -30).all(), "beyond the paired interval over scenes"
