@@ -8,7 +8,7 @@ import numpy as np
 from ovss.errors import InputError
 from ovss.metrics import TRUTH, measure
 
-__all__ = ["Replicates", "Resampler", "seen_once"]
+__all__ = ["RESAMPLES", "Replicates", "Resampler", "seen_once"]
 
 RESAMPLES = 1000
 CHUNK_BYTES = 64 << 20

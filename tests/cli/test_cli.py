@@ -44,7 +44,7 @@ def test_windows_share_where_the_option_says_so_and_methods_that_cannot_are_one_
     image, masks = str(folder / "scene0.png"), []
     for options in ([], ["--windows", "apart"], ["--windows", "shared"]):
         out = tmp_path / "-".join(["out", *options[1:]])
-        assert main(["segment", image, "-c", "grass; sky; star; cat", "-o", str(out), *options]) == 0
+        assert main(["segment", image, "-c", "scenes", "-o", str(out), *options]) == 0
         masks.append((out / "scene0_mask.png").read_bytes())
     assert masks[0] == masks[1] != masks[2]
     capsys.readouterr()
@@ -53,7 +53,7 @@ def test_windows_share_where_the_option_says_so_and_methods_that_cannot_are_one_
     capsys.readouterr()
     for command in (
         ["evaluate", "--methods", "gem", *shared],
-        ["segment", image, "-c", "cat", "--method", "gem", "--windows", "shared"],
+        ["segment", image, "-c", "star", "--method", "gem", "--windows", "shared"],
     ):
         assert main(command) == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]
