@@ -6,7 +6,7 @@ from sklearn.neighbors import LocalOutlierFactor
 
 from ovss.ingredients import kdist_scores
 
-POINTS = (7.0, 10.0, 20.0, 21.0, 26.0, 32.0, 35.0, 36.0, 38.0)
+POINTS = (5.0, 9.0, 15.0, 17.0, 22.0, 43.0, 48.0, 50.0)
 
 
 def largest(points: np.ndarray) -> tuple[int, int]:
@@ -17,12 +17,12 @@ def largest(points: np.ndarray) -> tuple[int, int]:
 
 
 def exercise_1() -> float:
-    """Where the first point must lie for both to name it: far out, beyond any doubt."""
+    """Where the point that the code names may lie for both to name it: far out, beyond any doubt."""
     points = np.array(POINTS)
     assert len(set(largest(points))) == 2
-    points[0] = -100.0
-    assert largest(points) == (0, 0)
-    return float(points[0])
+    points[4] = 200.0
+    assert largest(points) == (4, 4)
+    return float(points[4])
 
 
 def exercise_2() -> int:

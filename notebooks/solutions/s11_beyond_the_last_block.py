@@ -24,7 +24,10 @@ def exercise_1() -> int:
 
 
 def exercise_2() -> int:
-    """Entries that change: all channels of the four loud patches, nothing else; neighbours are read, not written."""
+    """Entries that change: of the four loud patches only. Neighbours are read, not written.
+
+    Away from the border a channel that is 1 all around stays 1; at the border zeros come in, and all channels change.
+    """
     states = torch.ones(1, 65, 16)
     planted = [0, 9, 36, 63]
     for place in planted:

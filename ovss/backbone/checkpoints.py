@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from ovss.backbone.torchscript import is_torchscript, read_torchscript
 from ovss.errors import InputError
 
+__all__ = ["hash_weights"]
+
 OPENAI_EXTRAS = {"input_resolution", "context_length", "vocab_size"}
 """Entries of OpenAI's own files that are not weights."""
 _WRAPPERS = ("state_dict", "model_state_dict", "model")

@@ -8,7 +8,7 @@ from matplotlib.patches import FancyBboxPatch
 from ovss.errors import InputError
 from ovss.figures.style import LINES, WIDTH, Plot, new_figure, plain, styled
 
-_ROW = 0.62
+_ROW = 0.7
 """Height of a stage in inches."""
 _FIRST = 1.25
 """Width of the column of stages, in columns of methods."""

@@ -18,7 +18,7 @@ from ovss.ingredients import RegionNaming, WindowScores
 from ovss.methods.parameters import check_parameter, default_of
 from ovss.provenance.sources import is_ours
 
-__all__ = ["Method", "Paper", "scale_block", "unit"]
+__all__ = ["Method", "Paper", "check_class", "check_rows", "scale_block", "unit"]
 
 _UNIT = 1e-2
 """Difference from 1 up to which a length counts as one, in half precision too."""

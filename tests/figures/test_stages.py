@@ -9,9 +9,8 @@ STAGES = ["input", "attention", "output"]
 
 
 def test_every_change_stands_beside_its_stage_and_below_its_method():
-    plot = stage_figure(
-        STAGES, {"one": {"attention": "keys meet keys"}, "two": {"input": "repaired", "output": "mean"}}
-    )
+    changes = {"one": {"attention": "keys meet keys"}, "two": {"input": "repaired", "output": "mean"}}
+    plot = stage_figure(STAGES, changes)
     assert list(plot.frame.itertuples(index=False, name=None)) == [
         ("one", "attention", "keys meet keys"),
         ("two", "input", "repaired"),
