@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from method_helpers import random_backbone
+from paths import ROOT
 
 import ovss
 from ovss.ingredients import attend
@@ -167,6 +168,15 @@ def test_rows_in_half_precision_are_scored():
 
     seen, text = tokens(), torch.eye(3, 8)
     torch.testing.assert_close(Mine().patch_scores(seen, text), Base().patch_scores(seen, text), atol=1e-3, rtol=0)
+
+
+def test_the_example_of_the_readme_is_a_method_that_passes_all_property_tests():
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## A method of your own")[1]
+    code = section.split("```python\n")[1].split("```")[0]
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec(code, namespace)
+    assert "mine" in ovss.list_methods()
+    assert ovss.testing.check_method(namespace["Mine"])
 
 
 def test_a_cell_that_is_run_twice_replaces_its_method():
