@@ -10,7 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 from ovss.errors import InputError
-from ovss.methods.registry import list_methods
+from ovss.files import digest
+from ovss.methods.registry import list_methods, method_class
 
 __all__ = ["load_plugin"]
 
@@ -37,7 +38,7 @@ def load_plugin(path: str | Path) -> list[str]:
         path: The file. It is read anew each time, whatever Python has cached of it.
 
     Returns:
-        Names of the methods that it added.
+        Names of the methods that it registers.
 
     Raises:
         InputError: It does not exist, fails, or registers no method.
@@ -45,20 +46,18 @@ def load_plugin(path: str | Path) -> list[str]:
     file = Path(path)
     if file.suffix != ".py" or not file.is_file():
         raise InputError(f"plugin '{path}' must be an existing .py file")
-    known = set(list_methods())
-    module = ModuleType(f"ovss_plugin_{file.stem}")
-    module.__file__ = str(file.resolve())
+    place = str(file.resolve())
+    module = ModuleType(f"ovss_plugin_{file.stem}_{digest(place)[:8]}")
+    module.__file__ = place
     sys.modules[module.__name__] = module  # dataclasses look there for the types of fields
     try:
-        exec(compile(file.read_bytes(), module.__file__, "exec"), vars(module))
+        exec(compile(file.read_bytes(), place, "exec"), vars(module))
     except Exception as error:
         del sys.modules[module.__name__]
-        raise InputError(f"plugin '{path}': {_place(error, module.__file__)}{_one_line(error)}") from error
-    added = [name for name in list_methods() if name not in known]
+        raise InputError(f"plugin '{path}': {_line(error, place)}{_one_line(error)}") from error
+    added = [name for name in list_methods() if method_class(name).__module__ == module.__name__]
     if not added:
-        raise InputError(
-            f"plugin '{path}' registers no new method; write @ovss.register above a subclass of ovss.Method"
-        )
+        raise InputError(f"plugin '{path}' registers no method; write @ovss.register above a subclass of ovss.Method")
     return added
 
 
@@ -67,7 +66,7 @@ def _one_line(error: BaseException) -> str:
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
 
-def _place(error: BaseException, file: str) -> str:
+def _line(error: BaseException, file: str) -> str:
     """Line of the plugin where an error arose, where it did."""
     line, trace = getattr(error, "lineno", None), error.__traceback__
     while trace is not None:

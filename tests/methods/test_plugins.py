@@ -73,6 +73,9 @@ def test_a_plugin_is_evaluated_and_its_source_is_part_of_the_key(plugin, tmp_pat
 def test_a_plugin_adds_its_methods(plugin):
     assert ovss.load_plugin(plugin) == ["mine"]
     assert "mine" in ovss.list_methods()
+    plugin.write_text(METHOD.replace('pairs: str = "vv"', 'pairs: str = "qq"'))
+    assert ovss.load_plugin(plugin) == ["mine"]
+    assert ovss.create_method("mine").parameters == {"pairs": "qq"}
     assert ovss.create_method("mine", pairs="kk").label == "mine(pairs=kk)"
 
 
@@ -82,7 +85,7 @@ def test_a_plugin_adds_its_methods(plugin):
         ("x = 1\nx.missing\n", "line 2: AttributeError: 'int' object has no attribute 'missing'"),
         ("def broken(:\n", "line 1: SyntaxError: invalid syntax"),
         ("import nothing_of_this_name\n", "line 1: ModuleNotFoundError: No module named 'nothing_of_this_name'"),
-        ("x = 1\n", "registers no new method; write @ovss.register above a subclass of ovss.Method"),
+        ("x = 1\n", "registers no method; write @ovss.register above a subclass of ovss.Method"),
         (METHOD.replace('    name = "mine"\n', ""), "needs a name"),
         (METHOD.replace('"mine"', '"naclip"'), "method 'naclip' is defined twice"),
     ],
@@ -95,6 +98,15 @@ def test_a_plugin_that_fails_is_refused_in_one_line(tmp_path, capsys, text, mess
     assert error.count("\n") == 1
     assert f"plugin '{path}'" in error
     assert message in error
+
+
+def test_a_second_plugin_does_not_replace_the_method_of_a_first_of_the_same_file_name(plugin, tmp_path):
+    ovss.load_plugin(plugin)
+    other = tmp_path / "other" / plugin.name
+    other.parent.mkdir()
+    other.write_text(METHOD)
+    with pytest.raises(ovss.InputError, match="method 'mine' is defined twice"):
+        ovss.load_plugin(other)
 
 
 @pytest.mark.parametrize("name", ["missing.py", "notes.txt"])
