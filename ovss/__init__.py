@@ -45,8 +45,9 @@ class _Door(ModuleType):
         return getattr(import_module(_ROOMS["testing"]), name)
 
 
-sys.modules["ovss.testing"] = _Door("ovss.testing", "Property tests for a method of one's own; see `check_method`.")
-sys.modules["ovss.testing"].__spec__ = ModuleSpec("ovss.testing", None)
+_door = _Door("ovss.testing", "Property tests for a method of one's own; see `check_method`.")
+_door.__spec__, _door.__file__ = ModuleSpec("ovss.testing", None), __file__
+sys.modules[_door.__name__] = _door
 
 __all__ = [
     "Backbone",
