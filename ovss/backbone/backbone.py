@@ -119,10 +119,15 @@ class Backbone:
         return (pixels - mean) / std
 
     def run_block(
-        self, layer: int, x: Float[Tensor, "B T D"], grid: tuple[int, int], intervene: Intervention | None = None
+        self,
+        layer: int,
+        x: Float[Tensor, "B T D"],
+        grid: tuple[int, int],
+        intervene: Intervention | None = None,
+        qkv: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """Output of a block, changed where a pass intervenes."""
-        x = self.block(layer).forward(x)
+        """Output of a block, changed where a pass intervenes; `qkv` of its input where it is there already."""
+        x = self.block(layer).forward(x, qkv)
         return x if intervene is None else intervene(x, grid)
 
     def encode_tokens(
@@ -132,7 +137,7 @@ class Backbone:
         position: str = "scale",
         intervene: Intervention | None = None,
     ) -> Tokens:
-        """Run the blocks once and keep the hidden states.
+        """Run the blocks once and keep hidden states, with the queries, keys and values of the blocks that read them.
 
         Args:
             images: Normalised images or windows; height and width any multiples of the patch size.
@@ -166,12 +171,15 @@ class Backbone:
             raise InputError(f"layers {sorted(wanted)} must be a non-empty part of 0..{self.depth}")
         grid = (height // self.patch_size, width // self.patch_size)
         x = self._embed(images.to(self.device, self.dtype), grid, position)
-        states = {0: x} if 0 in wanted else {}
+        states, projected = {0: x} if 0 in wanted else {}, {}
         for number in range(1, max(wanted) + 1):
-            x = self.run_block(number, x, grid, intervene)
+            qkv = self.block(number).qkv(x)
+            if number - 1 in wanted:
+                projected[number] = qkv
+            x = self.run_block(number, x, grid, intervene, qkv)
             if number in wanted:
                 states[number] = x
-        return Tokens(self, grid, states, intervene)
+        return Tokens(self, grid, states, intervene, projected)
 
     def _embed(self, images: Tensor, grid: tuple[int, int], position: str) -> Tensor:
         patches = self._visual.conv1(images).flatten(2).transpose(1, 2)  # (B, N, D)

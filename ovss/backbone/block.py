@@ -6,6 +6,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ovss.backbone.folding import run_mlp
+
+_QKV = tuple[Float[Tensor, "B H T d"], Float[Tensor, "B H T d"], Float[Tensor, "B H T d"]]
+
 
 class Block:
     """One transformer block of the vision tower, taken apart.
@@ -18,42 +22,45 @@ class Block:
         self.module: Any = module
         self.heads: int = self.module.attn.num_heads
 
-    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """The whole block: attention and FFN, each with its residual."""
-        return self.module(x)
+    def forward(self, x: Float[Tensor, "B T D"], qkv: _QKV | None = None) -> Float[Tensor, "B T D"]:
+        """The whole block: attention and FFN, each with its residual.
+
+        Args:
+            x: Residual stream in front of this block.
+            qkv: `qkv(x)` where it is there already.
+        """
+        x = x + self.merge(F.scaled_dot_product_attention(*(qkv or self.qkv(x))))
+        return x + self.ffn(x)
 
     def norm(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """`ln_1`, the normalisation in front of the attention."""
         return self.module.ln_1(x)
 
-    def qkv(
-        self, x: Float[Tensor, "B T D"]
-    ) -> tuple[Float[Tensor, "B H T d"], Float[Tensor, "B H T d"], Float[Tensor, "B H T d"]]:
+    def qkv(self, x: Float[Tensor, "B T D"]) -> _QKV:
         """Queries, keys and values of `ln_1(x)`, per head.
 
         Args:
             x: Residual stream in front of this block; any number of tokens, with or without CLS.
         """
-        attention = self.module.attn
-        mixed = F.linear(self.norm(x), attention.in_proj_weight, attention.in_proj_bias)  # (B, T, 3D)
-        mixed = mixed.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, heads, T, d)
-        q, k, v = mixed.unbind(0)
+        q, k, v = self._project(x, 0)
         return q, k, v
 
-    def key(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B H T d"]:
-        """Keys of `ln_1(x)` alone, at a third of the cost of `qkv`."""
-        return self._project(x, 1)
+    def kv(self, x: Float[Tensor, "B T D"]) -> tuple[Float[Tensor, "B H T d"], Float[Tensor, "B H T d"]]:
+        """Keys and values of `ln_1(x)`, where nobody asks for queries."""
+        k, v = self._project(x, 1)
+        return k, v
 
     def value(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B H T d"]:
-        """Values of `ln_1(x)` alone, for methods that need neither queries nor keys of `x`."""
-        return self._project(x, 2)
+        """Values of `ln_1(x)` alone."""
+        return self._project(x, 2)[0]
 
-    def _project(self, x: Float[Tensor, "B T D"], part: int) -> Float[Tensor, "B H T d"]:
-        attention, width = self.module.attn, x.shape[-1]
-        rows = slice(part * width, (part + 1) * width)
+    def _project(self, x: Float[Tensor, "B T D"], first: int) -> tuple[Tensor, ...]:
+        """Queries, keys and values from number `first` on."""
+        attention, rows = self.module.attn, slice(first * x.shape[-1], None)
         bias = None if attention.in_proj_bias is None else attention.in_proj_bias[rows]
-        projected = F.linear(self.norm(x), attention.in_proj_weight[rows], bias)  # (B, T, D)
-        return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, T, d)
+        mixed = F.linear(self.norm(x), attention.in_proj_weight[rows], bias)  # (B, T, parts * D)
+        mixed = mixed.unflatten(-1, (3 - first, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (parts, B, heads, T, d)
+        return mixed.unbind(0)
 
     def merge(self, y: Float[Tensor, "B H T d"]) -> Float[Tensor, "B T D"]:
         """Join the heads and apply `out_proj` (and the layer scale of models that have one); no residual."""
@@ -61,4 +68,4 @@ class Block:
 
     def ffn(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """Feed-forward network of `ln_2(x)` (and layer scale); no residual."""
-        return self.module.ls_2(self.module.mlp(self.module.ln_2(x)))
+        return self.module.ls_2(run_mlp(self.module.mlp, self.module.ln_2(x)))

@@ -1,6 +1,6 @@
 """Attention kernels of the last block: which token looks at which, and with which bias."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache
 
 import torch
@@ -88,7 +88,9 @@ def key_attention(keys: Iterable[Float[Tensor, "B H T d"]]) -> Float[Tensor, "B 
     return total / count
 
 
-def balanced_attention(tokens: Tokens, once: bool = False) -> Iterator[Float[Tensor, "B H T T"]]:
+def balanced_attention(
+    tokens: Tokens, once: bool = False, layers: Container[int] | None = None
+) -> Iterator[Float[Tensor, "B H T T"]]:
     """Attention of the layers 1..L made of that of all blocks but the last, added up (CLIPer), in float32.
 
     For each layer the columns of the sum are divided by their sums, then the rows: once more than for the layer before,
@@ -98,18 +100,25 @@ def balanced_attention(tokens: Tokens, once: bool = False) -> Iterator[Float[Ten
     Args:
         tokens: One backbone pass of at least two blocks.
         once: Normalise once for all layers (the paper).
+        layers: Which layers are wanted; None: all.
     """
-    # A mean will do as well as a sum: the first division cancels the factor.
+    # A mean will do as well as a sum, and a sum as a symmetric part: divisions cancel the factor. Dividing columns and
+    # rows leaves the map between two diagonal matrices, so a round is two products with a vector.
     total = middle_attention(tokens, range(1, tokens.depth))
-    balanced = total
-    for number in range(tokens.depth):
-        if number == 0 or not once:
-            total = total / total.sum(-2, keepdim=True)
-            total = total / total.sum(-1, keepdim=True)
-            mutual = (total + total.mT) / 2
-            mutual = (mutual - mutual.mean(-2, keepdim=True)).clamp_min(0)
-            balanced = mutual / mutual.sum(-1, keepdim=True).clamp_min(torch.finfo(mutual.dtype).tiny)
-        yield balanced
+    rows = torch.ones_like(total[..., :1])
+    balanced = columns = None
+    for layer in range(1, tokens.depth + 1):
+        if balanced is None or columns is None or not once:
+            columns = (rows.mT @ total).reciprocal()  # (B, H, 1, T)
+            rows = (total @ columns.mT).reciprocal()  # (B, H, T, 1)
+            balanced = None
+        if layers is None or layer in layers:
+            if balanced is None:
+                scaled = (total * rows).mul_(columns)
+                mutual = scaled + scaled.mT
+                mutual.sub_(mutual.mean(-2, keepdim=True)).clamp_min_(0)
+                balanced = mutual.div_(mutual.sum(-1, keepdim=True).clamp_min(torch.finfo(mutual.dtype).tiny))
+            yield balanced
 
 
 @lru_cache(maxsize=8)

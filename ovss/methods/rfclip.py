@@ -93,13 +93,13 @@ class RfClip(Method):
         The attention is the mean of all blocks' among keys, in which only the last block's depends on the stream.
         """
         similarity = keep_similar(cosine_map(self.guide(own)[:, 1:]), self.beta)
-        earlier = key_attention(own.block(n).key(own.hidden(n - 1)) for n in range(1, own.depth))
+        earlier = key_attention(own.qkv(n)[1] for n in range(1, own.depth))
         found = []
         for y in streams:
             smoothed = torch.cat([y[:, :1].float(), similarity @ y[:, 1:].float()], dim=1).to(own.backbone.dtype)
-            qkv = own.block(own.depth).qkv(smoothed)
-            maps = torch.lerp(earlier, attention_map(qkv, "kk"), 1 / own.depth)
-            found.append((maps[..., 1:, 1:].to(qkv[2].dtype), qkv[2][:, :, 1:]))
+            k, v = own.block(own.depth).kv(smoothed)
+            maps = torch.lerp(earlier, attention_map((k, k, v), "kk"), 1 / own.depth)
+            found.append((maps[..., 1:, 1:].to(v.dtype), v[:, :, 1:]))
         return found
 
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
@@ -112,7 +112,7 @@ class RfClip(Method):
         """Patches: the mean over both passes."""
         own = self.blurred(tokens)
         both = self.attended(own, own.hidden(own.depth - 1), self.guide(own))
-        return torch.stack([own.block(own.depth).merge(maps @ v) for maps, v in both]).mean(0)
+        return own.block(own.depth).merge(torch.stack([maps @ v for maps, v in both]).mean(0))
 
     def class_scores(self, tokens: Tokens, text: Float[Tensor, "Q E"]) -> Float[Tensor, "B Q"]:
         """Cosine of CLS, as it leaves the last block of the method's own pass, with each query."""

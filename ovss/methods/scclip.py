@@ -31,6 +31,8 @@ from ovss.methods.two_pass import (
     cls_weight,
     cls_weight_parameter,
     fuse,
+    fused_kv,
+    merge_both,
     post_aggregate,
 )
 
@@ -146,7 +148,7 @@ class ScClip(Method):
         """Values under the attention of the first pass; the second pass and post-aggregation come after it."""
         x, similarity = self.prepare(tokens)
         enhancement = similarity_attention(similarity) if self.enhance else None
-        return self._mix(tokens.block(tokens.depth).qkv(x.to(tokens.backbone.dtype)), enhancement, values)
+        return self.weigh(tokens.block(tokens.depth).kv(x.to(tokens.backbone.dtype)), enhancement, values)
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
         """Patches after both passes and post-aggregation."""
@@ -154,38 +156,26 @@ class ScClip(Method):
         cls = tokens.hidden(tokens.depth - 1)[:, :1].float()  # (B, 1, D)
         x, similarity = self.prepare(tokens)
         enhancement = similarity_attention(similarity) if self.enhance else None
-        if not self.two_pass:
-            y = self.attend(tokens, x, cls, enhancement)
-        else:
+        if self.two_pass:
             fusion = fuse(tokens, fused)  # (B, 1 + N, D)
-            if self.two_pass == "sum":
-                y = self.attend(tokens, x + fusion[:, 1:], cls + fusion[:, :1], enhancement)
-            else:
-                y = self.attend(tokens, x, cls, enhancement)
-                y = y + self.attend(tokens, fusion[:, 1:], fusion[:, :1], enhancement)
+            cls = cls + fusion[:, :1]
+            x = x + fusion[:, 1:] if self.two_pass == "sum" else x
+        block = tokens.block(tokens.depth)
+        mixed = self.weigh(block.kv(x.to(tokens.backbone.dtype)), enhancement)
+        if self.two_pass and self.two_pass != "sum":
+            y = merge_both(tokens, mixed, self.weigh(fused_kv(tokens, fused), enhancement))
+        else:
+            y = block.merge(mixed).float()
+        y = y + cls_weight(self.w_cls, tokens.depth) * cls
         if self.aggregate and self.aggregate_post:
             y = post_aggregate(tokens, y, post, self.beta)
         return y.to(tokens.backbone.dtype)
 
-    def attend(
-        self, tokens: Tokens, x: Float[Tensor, "B N D"], cls: Float[Tensor, "B 1 D"], enhancement: Tensor | None
-    ) -> Float[Tensor, "B N D"]:
-        """One pass through the last block: patches only, no residual, no FFN, CLS added to every patch.
-
-        Args:
-            tokens: One backbone pass.
-            x: Patches entering the last block.
-            cls: CLS token that is added.
-            enhancement: Similarity attention (B, N, N), shared by the heads, or None.
-        """
-        block = tokens.block(tokens.depth)
-        mixed = self._mix(block.qkv(x.to(tokens.backbone.dtype)), enhancement)
-        return block.merge(mixed).float() + cls_weight(self.w_cls, tokens.depth) * cls
-
     @staticmethod
-    def _mix(
-        qkv: tuple[Tensor, Tensor, Tensor], enhancement: Tensor | None, values: Tensor | None = None
+    def weigh(
+        kv: tuple[Tensor, Tensor], enhancement: Tensor | None, values: Tensor | None = None
     ) -> Float[Tensor, "B H N d"]:
-        v = qkv[2] if values is None else values
-        mixed = attend(qkv, "kk", values=v)
+        """Values of the patches, CLS left out, under the attention among keys and that of the similarities."""
+        k, v = kv[0], kv[1] if values is None else values
+        mixed = attend((k, k, v), "kk")
         return mixed if enhancement is None else (mixed + enhancement[:, None].to(mixed.dtype) @ v) / 2

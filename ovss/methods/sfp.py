@@ -27,7 +27,7 @@ from ovss.ingredients import (
 from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
-from ovss.methods.two_pass import LAYERS, calibration_blocks, cls_weight, cls_weight_parameter, fuse, post_aggregate
+from ovss.methods.two_pass import LAYERS, calibration_blocks, cls_weight, cls_weight_parameter, finish_both, fused_kv
 
 __all__ = ["Sfp"]
 
@@ -98,22 +98,18 @@ class Sfp(Method):
 
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
         """Values under the three-part attention of the first pass; second pass and aggregation come after it."""
-        return self._mix(tokens, *self.purify(tokens), values)
+        x, similarity = self.purify(tokens)
+        return self._mix(tokens, x, similarity_attention(similarity)[:, None], values)
 
-    def _mix(self, tokens: Tokens, x: Tensor, similarity: Tensor, values: Tensor | None = None) -> Tensor:
+    def _mix(self, tokens: Tokens, x: Tensor, alike: Tensor, values: Tensor | None = None) -> Tensor:
         qkv = tokens.block(tokens.depth).qkv(x.to(tokens.backbone.dtype))
         v = qkv[2] if values is None else values
-        alike = similarity_attention(similarity)[:, None].to(v.dtype) @ v
-        return (attend(qkv, "kk", values=v) + attend(qkv, "qq", values=v) + alike) / 3
+        return (attend(qkv, "kk", values=v) + attend(qkv, "qq", values=v) + alike.to(v.dtype) @ v) / 3
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
         """Patches after both passes and post-aggregation."""
-        _, post, fused = calibration_blocks(tokens.depth)
-        block, dtype = tokens.block(tokens.depth), tokens.backbone.dtype
         x, similarity = self.purify(tokens)
-        first = block.merge(self._mix(tokens, x, similarity)).float()
-        fusion = fuse(tokens, fused)
-        values = block.value(fusion[:, 1:].to(dtype))
-        second = block.merge(similarity_attention(similarity)[:, None].to(dtype) @ values).float()
-        cls = tokens.hidden(tokens.depth - 1)[:, :1].float() + fusion[:, :1]
-        return post_aggregate(tokens, first + second + cls_weight(self.w_cls, tokens.depth) * cls, post, self.beta)
+        alike = similarity_attention(similarity)[:, None]
+        _, values = fused_kv(tokens, calibration_blocks(tokens.depth)[2])
+        second = alike.to(values.dtype) @ values
+        return finish_both(tokens, self._mix(tokens, x, alike), second, self.w_cls, self.beta)

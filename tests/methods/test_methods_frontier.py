@@ -5,6 +5,7 @@ import pytest
 import torch
 from method_helpers import random_backbone
 
+from ovss.backbone import Block
 from ovss.errors import InputError
 from ovss.ingredients import Blur, balanced_attention, cls_outliers, sharpest_heads, similarity_attention
 from ovss.methods import create_method, resolve_methods
@@ -205,6 +206,14 @@ class TestOwnPass:
         for number in (1, 2, 3):
             assert torch.equal(direct.hidden(number), later.hidden(number))
         assert not torch.equal(direct.hidden(3), backbone.encode_tokens(images).hidden(3))
+
+    def test_its_blocks_run_once_whichever_state_is_asked_for_first(self, tokens, monkeypatch):
+        runs, forward = [], Block.forward
+        monkeypatch.setattr(Block, "forward", lambda block, x, qkv=None: runs.append(block) or forward(block, x, qkv))
+        fresh = tokens.backbone.encode_tokens(torch.zeros(1, 3, 40, 56), layers=[0])
+        del runs[:]
+        create_method("rfclip", channels=(1, 5, 14)).patch_embeddings(fresh)
+        assert runs == [tokens.backbone.block(number) for number in range(1, 13)]
 
     def test_weights_and_channels_that_do_not_fit_are_refused(self, tokens):
         with pytest.raises(InputError, match=r"massive channels of 'random' are unknown; give channels"):
