@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ovss.errors import InputError, Terminated, printable
 
 if TYPE_CHECKING:
-    from ovss.backbone import Backbone
+    from ovss.backbone import Backbone, Companion
     from ovss.datasets import Dataset
 
 TINY_NOTE = (
@@ -39,6 +39,22 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that choose where the model runs, and in which number format."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     parser.add_argument("--dtype", default="auto", help="auto, float32, float16, bfloat16 (default: auto)")
+
+
+def add_companion_argument(parser: argparse.ArgumentParser) -> None:
+    """Option that chooses a second network beside the model."""
+    parser.add_argument(
+        "--companion",
+        metavar="NAME=WEIGHTS",
+        help="second network for proxyclip: a plain ViT of timm with its file, or an open_clip tower (default: CLIP)",
+    )
+
+
+def companion_from(arguments: argparse.Namespace, backbone: "Backbone") -> "Companion | None":
+    """The second network that the option names, on the device of the model; None without one."""
+    from ovss.backbone.companion import parse_companion
+
+    return parse_companion(arguments.companion, backbone.device) if arguments.companion else None
 
 
 def backbone_from(arguments: argparse.Namespace) -> "Backbone":

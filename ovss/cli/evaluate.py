@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from ovss.cli.common import (
     TINY_NOTE,
+    add_companion_argument,
     add_model_arguments,
     backbone_from,
+    companion_from,
     described,
     note_to_stderr,
     open_dataset,
@@ -61,6 +63,7 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the intervals (default: 0)")
     add_model_arguments(parser)
+    add_companion_argument(parser)
     parser.set_defaults(run=_run)
 
 
@@ -90,6 +93,7 @@ def _run(arguments: argparse.Namespace) -> int:
         shard_size=arguments.shard_size,
         seed=arguments.seed,
         progress=True,
+        companion=companion_from(arguments, backbone),
     )
     return _show(evaluation, arguments.out)
 

@@ -6,7 +6,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ovss.cli.common import TINY_NOTE, add_model_arguments, backbone_from, described, note_to_stderr, show
+from ovss.cli.common import (
+    TINY_NOTE,
+    add_companion_argument,
+    add_model_arguments,
+    backbone_from,
+    companion_from,
+    described,
+    note_to_stderr,
+    show,
+)
 from ovss.errors import InputError
 
 __all__ = ["add_command"]
@@ -28,6 +37,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--background", type=float, metavar="P", help="pixels below this probability are background")
     parser.add_argument("-o", "--out", default="ovss-out", type=Path, help="output folder (default: ovss-out)")
     add_model_arguments(parser)
+    add_companion_argument(parser)
     parser.set_defaults(run=_run)
 
 
@@ -43,7 +53,12 @@ def _run(arguments: argparse.Namespace) -> int:
     make_folder(arguments.out)
     backbone = backbone_from(arguments)
     segmenter = Segmenter(
-        backbone, arguments.method, arguments.classes, protocol=arguments.protocol, background=arguments.background
+        backbone,
+        arguments.method,
+        arguments.classes,
+        protocol=arguments.protocol,
+        background=arguments.background,
+        companion=companion_from(arguments, backbone),
     )
     if backbone.is_tiny:
         note_to_stderr(TINY_NOTE)

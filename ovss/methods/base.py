@@ -52,6 +52,8 @@ class Method:
     paper: ClassVar[Paper]
     own_pass: ClassVar[bool] = False
     """Whether the method changes states between blocks and so costs one more backbone pass."""
+    uses_companion: ClassVar[bool] = False
+    """Whether `patch_scores` takes the features of a second network as one more argument."""
     in_all: ClassVar[bool] = True
     """Whether "all" stands for it too: not where the defaults are another method or fit certain weights only."""
 

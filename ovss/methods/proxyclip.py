@@ -7,6 +7,7 @@ companion's patches, sharpened and cut off at their mean, are the attention over
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -27,6 +28,7 @@ class ProxyClip(Method):
     """A = softmax(gamma (S - beta mean(S))) of the companion's cosines S, negative entries cut; no residual, no FFN."""
 
     name: ClassVar[str] = "proxyclip"
+    uses_companion: ClassVar[bool] = True
     in_all: ClassVar[bool] = False
     paper: ClassVar[Paper] = Paper(
         title="ProxyCLIP: Proxy Attention Improves CLIP for Open-Vocabulary Segmentation",
@@ -102,3 +104,11 @@ class ProxyClip(Method):
                 grid may be another than the backbone's. None: CLIP is its own companion.
         """
         return unit(tokens.read_out(self.stream(tokens, companion)))
+
+    def patch_scores(
+        self, tokens: Tokens, text: Float[Tensor, "Q E"], companion: Float[Tensor, "B C h w"] | None = None
+    ) -> Float[Tensor, "B Q h w"]:
+        """Cosine of each patch of the companion's grid with each query, in float32."""
+        rows = self.patch_embeddings(tokens, companion)
+        scores = torch.matmul(text.to(rows.device, torch.float32), rows.mT)
+        return scores.unflatten(-1, tokens.grid if companion is None else companion.shape[-2:])

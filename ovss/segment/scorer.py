@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import lcm
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from ovss.backbone import Backbone, Tokens
+from ovss.backbone import Backbone, Companion, Tokens
 from ovss.backbone.finite import check_blocks, check_pass
 from ovss.errors import InputError
 from ovss.images import to_rgb
@@ -26,7 +27,7 @@ from ovss.segment.stitching import PatchScores, PixelScores
 from ovss.segment.windows import Windows1D, axis_windows, centre_crop, resize_image, resized_size
 from ovss.vocabulary import Vocabulary, embed_vocabulary
 
-__all__ = ["Scorer", "WindowedImage", "seen_image"]
+__all__ = ["Scorer", "WindowedImage", "check_companion", "seen_image"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Scorer:
         vocabulary: Classes and their words; its templates are used as they are.
         protocol: Resizing, windows, scale and background rule; resolved for the data set already.
         batch_size: Windows per backbone pass.
+        companion: Second network of the methods that use one; None: CLIP is its own.
     """
 
     def __init__(
@@ -82,9 +84,12 @@ class Scorer:
         protocol: Protocol,
         *,
         batch_size: int = 16,
+        companion: Companion | None = None,
     ) -> None:
         if not methods:
             raise InputError("no method was given")
+        check_companion(companion, methods)
+        self.companion = companion
         self.backbone = backbone
         self.methods = dict(methods)
         self.vocabulary = vocabulary
@@ -118,7 +123,8 @@ class Scorer:
             )
         pixels = self.backbone.preprocess(seen)
         window, stride = self.geometry.window, self.geometry.stride
-        patch = self.backbone.patch_size if self.protocol.window_remainder == "pad" else None
+        both = lcm(self.backbone.patch_size, self.companion.patch_size if self.companion else 1)
+        patch = both if self.protocol.window_remainder == "pad" else None
         return WindowedImage(
             image=upright if self.geometry.crop is None else seen,
             pixels=pixels,
@@ -159,8 +165,9 @@ class Scorer:
         height, width = windows.shape[-2:]
         seen = windows[..., : height // patch * patch, : width // patch * patch]
         tokens = self.backbone.encode_tokens(seen, layers=self.layers, position=self.protocol.position)
+        second = None if self.companion is None else self.companion.features(seen, self.backbone)
         try:
-            scores = {label: self._patch_scores(method, tokens) for label, method in self.methods.items()}
+            scores = {label: self._patch_scores(method, tokens, second) for label, method in self.methods.items()}
         except InputError:
             raise
         except Exception:
@@ -175,8 +182,9 @@ class Scorer:
                 result[label] = method.refine_windows(scores[label], tokens, (height, width), owner, overlapping)
         return result
 
-    def _patch_scores(self, method: Method, tokens: Tokens) -> Float[Tensor, "B Q h w"]:
-        scores = method.patch_scores(tokens, self.text)
+    def _patch_scores(self, method: Method, tokens: Tokens, second: Tensor | None) -> Float[Tensor, "B Q h w"]:
+        more = (second,) if method.uses_companion else ()
+        scores = method.patch_scores(tokens, self.text, *more)
         if self.protocol.class_prior:
             scores = scores * method.class_scores(tokens, self.text)[:, :, None, None]
         return scores
@@ -222,3 +230,13 @@ def seen_image(image: Image.Image, geometry: Geometry, resize_filter: str) -> Im
     size = resized_size(*image.size, geometry.short_side, geometry.max_long_side, geometry.size_rule)
     resized = resize_image(image, size, resize_filter)
     return resized if geometry.crop is None else centre_crop(resized, geometry.crop)
+
+
+def check_companion(companion: Companion | None, methods: Mapping[str, Method]) -> None:
+    """Refuse a second network that nobody would look at.
+
+    Raises:
+        InputError: No method uses it.
+    """
+    if companion is not None and not any(method.uses_companion for method in methods.values()):
+        raise InputError(f"companion '{companion.name}' is used by none of {', '.join(methods)}; proxyclip uses one")

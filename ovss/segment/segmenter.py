@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ovss.backbone import Backbone
+from ovss.backbone import Backbone, Companion
 from ovss.errors import InputError
 from ovss.files import atomic_write
 from ovss.images.colours import class_colours, overlay
@@ -139,6 +139,7 @@ class Segmenter:
         protocol: Name, file or `Protocol`; None is "window224", or "study" for the embedded model.
         background: Words of an additional background class (class 0), or a probability below which a pixel is
             background.
+        companion: Second network from `load_companion`, for `proxyclip`; None: CLIP is its own.
 
     Example:
         >>> import ovss
@@ -159,6 +160,7 @@ class Segmenter:
         *,
         protocol: str | Protocol | None = None,
         background: str | Sequence[str] | float | None = None,
+        companion: Companion | None = None,
     ) -> None:
         self.backbone = backbone
         self.protocol = resolve_protocol(protocol, backbone).for_words(classes, backbone.name)
@@ -169,7 +171,8 @@ class Segmenter:
         self.vocabulary = self.protocol.vocabulary(classes, background=background)
         made = create_method(method) if isinstance(method, str) else method
         self.method = under_protocol(made, self.protocol)
-        self._scorer = Scorer(backbone, {self.method.label: self.method}, self.vocabulary, self.protocol)
+        methods = {self.method.label: self.method}
+        self._scorer = Scorer(backbone, methods, self.vocabulary, self.protocol, companion=companion)
 
     @property
     def classes(self) -> tuple[str, ...]:
