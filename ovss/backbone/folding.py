@@ -21,7 +21,7 @@ def run_mlp(mlp: Any, x: Tensor) -> Tensor:
         mlp: open_clip's: linear layer `c_fc`, activation `gelu`, linear layer `c_proj`.
         x: (..., D).
     """
-    if not isinstance(mlp.gelu, QuickGELU):
+    if not isinstance(getattr(mlp, "gelu", None), QuickGELU):
         return mlp(x)
     hidden = _linear(mlp.c_fc, x.flatten(0, -2), _FACTOR, _FACTOR)
     hidden = F.silu(hidden, inplace=not hidden.requires_grad)

@@ -20,6 +20,7 @@ from ovss.ingredients.anomalies import (
 from ovss.ingredients.attention import (
     PAIRS,
     attend,
+    attend_last,
     attention_map,
     balanced_attention,
     gaussian_window,
@@ -28,6 +29,7 @@ from ovss.ingredients.attention import (
     middle_attention,
     patch_qkv,
     sharpest_heads,
+    spread,
 )
 from ovss.ingredients.clusters import (
     DENOISERS,
@@ -74,6 +76,7 @@ __all__ = [
     "WindowStitcher",
     "aggregation_weights",
     "attend",
+    "attend_last",
     "attention_map",
     "balanced_attention",
     "cls_outliers",
@@ -104,5 +107,6 @@ __all__ = [
     "sharpest_heads",
     "similarity_attention",
     "smooth_maps",
+    "spread",
     "squared_distances",
 ]

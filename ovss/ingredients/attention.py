@@ -34,6 +34,25 @@ def attend(
     return F.scaled_dot_product_attention(parts[pair[0]], parts[pair[1]], v, attn_mask=mask)
 
 
+def attend_last(tokens: Tokens, pair: str, values: Float[Tensor, "B H T d"] | None = None) -> Float[Tensor, "B H T d"]:
+    """`attend` in the last block as it is; of its own values once for all methods of a pass.
+
+    Args:
+        tokens: One backbone pass.
+        pair: Which two of q, k and v are compared.
+        values: What is weighted, where it is not v.
+    """
+    if values is not None:
+        return attend(tokens.qkv(tokens.depth), pair, values=values)
+    return tokens.shared(("attend", pair), lambda: attend(tokens.qkv(tokens.depth), pair))
+
+
+def spread(weights: Float[Tensor, "B T T"], values: Float[Tensor, "B H T d"]) -> Float[Tensor, "B H T d"]:
+    """Values of all heads under one attention: a single product, without a copy of the attention for each head."""
+    mixed = weights.to(values.dtype) @ values.transpose(1, 2).flatten(2)  # (B, T, heads * d)
+    return mixed.unflatten(-1, (values.shape[1], -1)).transpose(1, 2)
+
+
 def attention_map(qkv: _QKV, pair: str) -> Float[Tensor, "B H T T"]:
     """softmax(a b^T / sqrt d) in float32, for methods that need the map itself.
 
@@ -59,7 +78,7 @@ def sharpest_heads(maps: Float[Tensor, "B H T T"], count: int) -> Bool[Tensor, "
         maps: Attention per head.
         count: How many heads; all where there are fewer. Of equal ones the first.
     """
-    diffuse = -(maps * torch.log2(maps + 1e-6)).sum(dim=(-2, -1))  # (B, H)
+    diffuse = -(maps + 1e-6).log2_().mul_(maps).sum(dim=(-2, -1))  # (B, H)
     order = diffuse.argsort(dim=-1, stable=True)[:, :count]
     return torch.zeros_like(diffuse, dtype=torch.bool).scatter(1, order, True)[..., None, None]
 

@@ -18,6 +18,7 @@ from ovss.ingredients import (
     cosine_map,
     sharpest_heads,
     similarity_attention,
+    spread,
 )
 from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
@@ -69,8 +70,8 @@ class DihClip(Method):
         mid, _, _ = calibration_blocks(tokens.depth)
         qkv = tokens.qkv(mid)
         keys = _of_heads(qkv[1], sharpest_heads(attention_map(qkv, "qk"), self.heads))
-        whole = attention_map((keys, keys, keys), "kk").sum(1, keepdim=True)  # (B, 1, T, T), for all channels
-        added = tokens.block(mid).merge(whole.to(qkv[2].dtype) @ qkv[2])
+        whole = attention_map((keys, keys, keys), "kk").sum(1)  # (B, T, T), for all channels
+        added = tokens.block(mid).merge(spread(whole, qkv[2]))
         return cosine_map((tokens.hidden(mid) + added)[:, 1:])
 
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
@@ -86,8 +87,7 @@ class DihClip(Method):
     def _mix(self, kv: tuple[Tensor, Tensor], alike: Tensor, values: Tensor | None = None) -> Tensor:
         k, v = kv[0], kv[1] if values is None else values
         maps = attention_map((k, k, v), "kk").add_(alike[:, None]).div_(2)  # (B, H, N, N)
-        whole = _of_heads(maps, sharpest_heads(maps, self.heads)).sum(1, keepdim=True) / maps.shape[1]
-        return whole.to(v.dtype) @ v
+        return spread(_of_heads(maps, sharpest_heads(maps, self.heads)).sum(1) / maps.shape[1], v)
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
         """Patches after both passes, each with heads of its own choice, and post-aggregation."""

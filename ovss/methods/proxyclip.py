@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.errors import InputError
-from ovss.ingredients import cosine_map, similarity_attention
+from ovss.ingredients import cosine_map, similarity_attention, spread
 from ovss.methods.base import Method, Paper, scale_block, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
@@ -71,7 +71,7 @@ class ProxyClip(Method):
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
         """Values under the attention of CLIP as its own companion."""
         values = tokens.qkv(tokens.depth)[2][:, :, 1:] if values is None else values
-        return self.attention(self.own_features(tokens)).to(values.dtype) @ values
+        return spread(self.attention(self.own_features(tokens))[:, 0], values)
 
     def stream(self, tokens: Tokens, companion: Float[Tensor, "B C h w"] | None = None) -> Float[Tensor, "B M D"]:
         """Patches on the companion's grid, or on the backbone's without one.
@@ -90,8 +90,7 @@ class ProxyClip(Method):
         maps = v.mT.flatten(1, 2).unflatten(-1, tokens.grid)  # (B, H * d, h, w)
         maps = F.interpolate(maps, size=companion.shape[-2:], mode="bilinear", align_corners=False)
         values = maps.flatten(2).unflatten(1, (v.shape[1], -1)).mT  # (B, H, M, d)
-        attention = self.attention(companion.to(v.device)).to(v.dtype)
-        return tokens.block(tokens.depth).merge(attention @ values)
+        return tokens.block(tokens.depth).merge(spread(self.attention(companion.to(v.device))[:, 0], values))
 
     def patch_embeddings(
         self, tokens: Tokens, companion: Float[Tensor, "B C h w"] | None = None

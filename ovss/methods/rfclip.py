@@ -85,7 +85,8 @@ class RfClip(Method):
 
     def guide(self, own: Tokens) -> Float[Tensor, "B T D"]:
         """Mean of the outputs of all blocks."""
-        return torch.stack([own.hidden(number).float() for number in range(1, own.depth + 1)]).mean(0)
+        states = range(1, own.depth + 1)
+        return own.shared("guide", lambda: torch.stack([own.hidden(number).float() for number in states]).mean(0))
 
     def attended(self, own: Tokens, *streams: Float[Tensor, "B T D"]) -> list[tuple[Tensor, Tensor]]:
         """Attention (B, H, N, N) and values (B, H, N, d) of the last block on each stream, smoothed by the guide.

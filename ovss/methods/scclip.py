@@ -21,6 +21,7 @@ from ovss.ingredients import (
     find_anomalies,
     repair,
     similarity_attention,
+    spread,
 )
 from ovss.methods.base import Method, Paper, check_block
 from ovss.methods.parameters import parameter
@@ -178,4 +179,4 @@ class ScClip(Method):
         """Values of the patches, CLS left out, under the attention among keys and that of the similarities."""
         k, v = kv[0], kv[1] if values is None else values
         mixed = attend((k, k, v), "kk")
-        return mixed if enhancement is None else (mixed + enhancement[:, None].to(mixed.dtype) @ v) / 2
+        return mixed if enhancement is None else (mixed + spread(enhancement, v)) / 2

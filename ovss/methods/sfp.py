@@ -23,6 +23,7 @@ from ovss.ingredients import (
     keep_similar,
     repair,
     similarity_attention,
+    spread,
 )
 from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
@@ -99,17 +100,17 @@ class Sfp(Method):
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
         """Values under the three-part attention of the first pass; second pass and aggregation come after it."""
         x, similarity = self.purify(tokens)
-        return self._mix(tokens, x, similarity_attention(similarity)[:, None], values)
+        return self._mix(tokens, x, similarity_attention(similarity), values)
 
     def _mix(self, tokens: Tokens, x: Tensor, alike: Tensor, values: Tensor | None = None) -> Tensor:
         qkv = tokens.block(tokens.depth).qkv(x.to(tokens.backbone.dtype))
         v = qkv[2] if values is None else values
-        return (attend(qkv, "kk", values=v) + attend(qkv, "qq", values=v) + alike.to(v.dtype) @ v) / 3
+        return (attend(qkv, "kk", values=v) + attend(qkv, "qq", values=v) + spread(alike, v)) / 3
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
         """Patches after both passes and post-aggregation."""
         x, similarity = self.purify(tokens)
-        alike = similarity_attention(similarity)[:, None]
+        alike = similarity_attention(similarity)
         _, values = fused_kv(tokens, calibration_blocks(tokens.depth)[2])
-        second = alike.to(values.dtype) @ values
+        second = spread(alike, values)
         return finish_both(tokens, self._mix(tokens, x, alike), second, self.w_cls, self.beta)
