@@ -127,7 +127,7 @@ def balanced_attention(
     rows = torch.ones_like(total[..., :1])
     balanced = columns = None
     for layer in range(1, tokens.depth + 1):
-        if balanced is None or columns is None or not once:
+        if columns is None or not once:
             columns = (rows.mT @ total).reciprocal()  # (B, H, 1, T)
             rows = (total @ columns.mT).reciprocal()  # (B, H, T, 1)
             balanced = None

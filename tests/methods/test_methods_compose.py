@@ -58,8 +58,8 @@ POINTS = [
     ("cliper", {}, {"kernels": ("balanced",), **BARE}),
     (
         "dihclip",
-        {},
-        {**CALIBRATED, **SMOOTHED, "heads": 4, "similarity": "sharpened", "second_pass": True},
+        {"heads": 2},
+        {**CALIBRATED, **SMOOTHED, "heads": 2, "similarity": "sharpened", "second_pass": True},
     ),
     (
         "sfp",

@@ -131,6 +131,13 @@ class TestBalancedAttention:
         for got, expected in zip(balanced_attention(tokens, once), self.layers(tokens, once), strict=True):
             np.testing.assert_allclose(got, expected, atol=1e-5)
 
+    @pytest.mark.parametrize("once", [False, True])
+    def test_a_layer_asked_for_alone_is_the_same_as_among_all(self, tokens, once):
+        together = list(balanced_attention(tokens, once))
+        for layer in (1, 5, 12):
+            [alone] = balanced_attention(tokens, once, [layer])
+            assert torch.equal(alone, together[layer - 1])
+
     def test_normalising_once_gives_all_layers_one_attention(self, tokens):
         maps = list(balanced_attention(tokens, once=True))
         assert len(maps) == 12
