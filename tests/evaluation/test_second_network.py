@@ -81,7 +81,7 @@ def test_one_image_is_segmented_with_a_companion(weights, tmp_path):
     masks = []
     for number, options in enumerate(([], ["--companion", f"{NAME}={weights}"])):
         out = tmp_path / str(number)
-        words = "ladybird; star; grass"
+        words = "sky; grass; star; sand; water"
         assert main(["segment", str(image), "-c", words, "--method", "proxyclip", "-o", str(out), *options]) == 0
         masks.append((out / "scene_mask.png").read_bytes())
     assert masks[0] != masks[1]

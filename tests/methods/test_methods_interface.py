@@ -139,14 +139,30 @@ def test_half_precision_gives_about_the_same(name, dtype):
     expected, got = method.patch_embeddings(exact), method.patch_embeddings(tokens)
     assert got.dtype == torch.float32
     assert torch.isfinite(got).all()
-    # In bfloat16 the pass itself loses 13 % of q, k and v, and queries against keys feel that most: plain CLIP without
-    # residual and FFN reaches 0.980, PEARL 0.979. The next test shows that this is the pass's loss, not the rotation's.
-    least = 0.97 if (name, dtype) == ("pearl", torch.bfloat16) else 0.99
+    # In bfloat16 the pass itself loses 14 % of its states, and queries against keys feel that most: plain CLIP without
+    # residual and FFN reaches 0.980, PEARL 0.979. The next two tests show that this is the loss of the model's own blocks.
+    least = 0.99 if dtype == torch.float16 else 0.97 if name == "pearl" else 0.985
     assert (expected * got).sum(-1).median() > least
     scores = method.patch_scores(tokens, text)
     assert scores.dtype == torch.float32
     assert torch.isfinite(method.refine_scores(scores, tokens)).all()
     assert method.class_scores(tokens, text).dtype == torch.float32
+
+
+def test_a_pass_in_bfloat16_loses_no_more_than_the_blocks_of_the_model():
+    ours, theirs = [], []
+    for seed in range(4):
+        exact, half = random_backbone(seed=seed), random_backbone(seed=seed)
+        half.model.to(torch.bfloat16)
+        expected = exact.encode_tokens(pictures(seed=seed)).hidden(11)
+        tokens = half.encode_tokens(pictures(seed=seed))
+        x = tokens.hidden(0)
+        with torch.inference_mode():
+            for number in range(1, 12):
+                x = half.block(number).module(x)
+        for found, state in ((ours, tokens.hidden(11)), (theirs, x)):
+            found.append(float((state.float() - expected).norm() / expected.norm()))
+    assert 0.1 < sum(ours) / 4 < 1.05 * sum(theirs) / 4
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not create_method(name, **NEEDED.get(name, {})).own_pass])

@@ -210,7 +210,7 @@ import resource, sys, warnings
 warnings.filterwarnings("ignore")
 import numpy as np
 import ovss
-backbone = ovss.load_backbone("ViT-B-16", device="cpu", dtype="float32")
+backbone = ovss.load_backbone("ViT-B-16", "random", device="cpu", dtype="float32")
 protocol = ovss.load_protocol("window224", short_side=560, templates=["a {}."], windows="shared")
 segmenter = ovss.Segmenter(backbone, sys.argv[1], "cat; dog; grass", protocol=protocol)
 image = np.random.default_rng(0).integers(0, 255, (1024, 2048, 3), dtype=np.uint8)
