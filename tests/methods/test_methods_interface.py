@@ -140,7 +140,7 @@ def test_half_precision_gives_about_the_same(name, dtype):
     assert got.dtype == torch.float32
     assert torch.isfinite(got).all()
     # In bfloat16 the pass itself loses 14 % of its states, and queries against keys feel that most: plain CLIP without
-    # residual and FFN reaches 0.980, PEARL 0.979. The next two tests show that this is the loss of the model's own blocks.
+    # residual and FFN reaches 0.980, PEARL 0.979. The next two tests show that the model's own blocks lose that much.
     least = 0.99 if dtype == torch.float16 else 0.97 if name == "pearl" else 0.985
     assert (expected * got).sum(-1).median() > least
     scores = method.patch_scores(tokens, text)
