@@ -123,7 +123,8 @@ def subjects_for(
         return results
 
     alone = [Subject(method.label, lambda method=method: one_pass([method]), 1 + method.own_pass) for method in methods]
-    together = [Subject(f"{len(shared)} methods, one pass", lambda: one_pass(shared))] if shared else []
+    passes = 1 + sum(method.own_pass for method in shared)
+    together = [Subject(f"{len(shared)} methods, one pass", lambda: one_pass(shared), passes)] if shared else []
     return [Subject(BASELINE, plain), *alone, *together]
 
 
