@@ -184,11 +184,16 @@ class Backbone:
         return x if start is None else start(self, x)
 
     def run_block(
-        self, layer: int, x: Float[Tensor, "B T D"], grid: tuple[int, int], intervene: Intervention | None = None
+        self,
+        layer: int,
+        x: Float[Tensor, "B T D"],
+        grid: tuple[int, int],
+        intervene: Intervention | None = None,
+        qkv: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """Output of a block, changed where a pass intervenes; see `Intervention`."""
+        """Output of a block, changed where a pass intervenes, see `Intervention`; `qkv` of `x` where it is there."""
         block, inside = self.block(layer, grid), getattr(intervene, "run", None)
-        x = block.forward(x) if inside is None else inside(block, x, layer, self.depth)
+        x = block.forward(x, qkv) if inside is None else inside(block, x, layer, self.depth, qkv)
         return x if intervene is None else intervene(x, grid)
 
     def encode_tokens(
@@ -198,7 +203,7 @@ class Backbone:
         position: str = "scale",
         intervene: Intervention | None = None,
     ) -> Tokens:
-        """Run the blocks once and keep the hidden states.
+        """Run the blocks once and keep hidden states, with the queries, keys and values of the blocks that read them.
 
         Args:
             images: Normalised images or windows; height and width any multiples of the patch size, or the native size.
@@ -234,12 +239,15 @@ class Backbone:
         grid = (height // self.patch_size, width // self.patch_size)
         x = self._tower.embed(images.to(self.device, self.dtype), self.position_embedding(grid, position))
         x = self.begin(x, intervene)
-        states = {0: x} if 0 in wanted else {}
+        states, projected = {0: x} if 0 in wanted else {}, {}
         for number in range(1, max(wanted) + 1):
-            x = self.run_block(number, x, grid, intervene)
+            qkv = self.block(number, grid).qkv(x)
+            if number - 1 in wanted:
+                projected[number] = qkv
+            x = self.run_block(number, x, grid, intervene, qkv)
             if number in wanted:
                 states[number] = x
-        return Tokens(self, grid, states, intervene)
+        return Tokens(self, grid, states, intervene, projected)
 
     def position_embedding(self, grid: tuple[int, int], rule: str = "scale") -> Float[Tensor, "R D"] | None:
         """Learned position embedding for a patch grid; prefix tokens keep their own rows.

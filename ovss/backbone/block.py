@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from ovss.errors import InputError
 
-__all__ = ["Block"]
+__all__ = ["QKV", "Block"]
+
+QKV = tuple[Float[Tensor, "B H T d"], Float[Tensor, "B H T d"], Float[Tensor, "B H T d"]]
+"""Queries, keys and values."""
 
 
 class Block(ABC):
@@ -25,35 +28,40 @@ class Block(ABC):
         self.grid = grid
         self.heads: int = self.module.attn.num_heads
 
-    @abstractmethod
-    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """The whole block: attention and FFN, each with its residual."""
+    def forward(self, x: Float[Tensor, "B T D"], qkv: QKV | None = None) -> Float[Tensor, "B T D"]:
+        """The whole block: attention and FFN, each with its residual.
+
+        Args:
+            x: Residual stream in front of this block.
+            qkv: `qkv(x)` where it is there already.
+        """
+        x = x + self.attend(x, qkv)
+        return x + self.ffn(x)
 
     @abstractmethod
     def norm(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """The normalisation in front of the attention; a block that normalises afterwards has none here."""
 
     @abstractmethod
-    def qkv(
-        self, x: Float[Tensor, "B T D"]
-    ) -> tuple[Float[Tensor, "B H T d"], Float[Tensor, "B H T d"], Float[Tensor, "B H T d"]]:
+    def qkv(self, x: Float[Tensor, "B T D"]) -> QKV:
         """Queries, keys and values of `x` per head, after their norms and rotated where the model rotates them.
 
         Args:
             x: Residual stream in front of this block; with or without the prefix tokens.
         """
 
-    def key(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B H T d"]:
-        """Keys of `x` alone."""
-        return self.qkv(x)[1]
+    def kv(self, x: Float[Tensor, "B T D"]) -> tuple[Float[Tensor, "B H T d"], Float[Tensor, "B H T d"]]:
+        """Keys and values of `x`, where nobody asks for queries."""
+        _, k, v = self.qkv(x)
+        return k, v
 
     def value(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B H T d"]:
         """Values of `x` alone, for methods that need neither queries nor keys of `x`."""
         return self.qkv(x)[2]
 
-    def attend(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """Attention of the block as it was trained, without the residual."""
-        return self.merge(F.scaled_dot_product_attention(*self.qkv(x)))
+    def attend(self, x: Float[Tensor, "B T D"], qkv: QKV | None = None) -> Float[Tensor, "B T D"]:
+        """Attention of the block as it was trained, without the residual; see `forward`."""
+        return self.merge(F.scaled_dot_product_attention(*(qkv or self.qkv(x))))
 
     def neurons(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T F"]:
         """Activations within the feed-forward network of `x`.

@@ -6,16 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ovss.backbone.block import Block, join_heads, split_heads
+from ovss.backbone.block import Block, join_heads
+from ovss.backbone.folding import run_mlp
 from ovss.backbone.tower import Tower
 
 
 class NativeBlock(Block):
     """open_clip's residual attention block."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """See `Block.forward`."""
-        return self.module(x)
 
     def norm(self, x: Tensor) -> Tensor:
         """`ln_1`."""
@@ -23,21 +20,25 @@ class NativeBlock(Block):
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Block.qkv`."""
-        attention = self.module.attn
-        mixed = F.linear(self.norm(x), attention.in_proj_weight, attention.in_proj_bias)  # (B, T, 3D)
-        q, k, v = mixed.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # (B, heads, T, d)
+        q, k, v = self._project(x, 0)
         return q, k, v
 
-    def key(self, x: Tensor) -> Tensor:
-        """Keys alone, at a third of the cost of `qkv`."""
-        return self._project(x, 1)
+    def kv(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Block.kv`; at two thirds of the cost of `qkv`."""
+        k, v = self._project(x, 1)
+        return k, v
 
     def value(self, x: Tensor) -> Tensor:
         """Values alone, at a third of the cost of `qkv`."""
-        return self._project(x, 2)
+        return self._project(x, 2)[0]
 
-    def _project(self, x: Tensor, part: int) -> Tensor:
-        return split_heads(input_projection(self.module.attn, self.norm(x), part), self.heads)
+    def _project(self, x: Tensor, first: int) -> tuple[Tensor, ...]:
+        """Queries, keys and values from number `first` on."""
+        attention, rows = self.module.attn, slice(first * x.shape[-1], None)
+        bias = None if attention.in_proj_bias is None else attention.in_proj_bias[rows]
+        mixed = F.linear(self.norm(x), attention.in_proj_weight[rows], bias)  # (B, T, parts * D)
+        mixed = mixed.unflatten(-1, (3 - first, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (parts, B, heads, T, d)
+        return mixed.unbind(0)
 
     def merge(self, y: Tensor) -> Tensor:
         """See `Block.merge`."""
@@ -45,7 +46,7 @@ class NativeBlock(Block):
 
     def ffn(self, x: Tensor) -> Tensor:
         """See `Block.ffn`."""
-        return self.module.ls_2(self.module.mlp(self.module.ln_2(x)))
+        return self.module.ls_2(run_mlp(self.module.mlp, self.module.ln_2(x)))
 
     def neurons(self, x: Tensor) -> Tensor:
         """See `Block.neurons`."""

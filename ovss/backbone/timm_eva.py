@@ -26,10 +26,6 @@ class RotaryBlock(Block):
         super().__init__(module, grid)
         self.rope = rope
 
-    def forward(self, x: Tensor) -> Tensor:
-        """See `Block.forward`."""
-        return self.module(x, rope=self.rope)
-
     def norm(self, x: Tensor) -> Tensor:
         """`norm1`."""
         return self.module.norm1(x)

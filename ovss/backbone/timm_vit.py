@@ -19,10 +19,6 @@ _POOLS = {"token": "class token", "avg": "average", "map": "attention"}
 class VitBlock(Block):
     """timm's pre-norm block."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """See `Block.forward`."""
-        return self.module(x)
-
     def norm(self, x: Tensor) -> Tensor:
         """`norm1`."""
         return self.module.norm1(x)

@@ -1,7 +1,7 @@
 """Hidden states of one pass through the image tower: what every method is a function of."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -10,11 +10,12 @@ from torch import Tensor
 from ovss.backbone.block import Block
 from ovss.errors import InputError
 
+_Made = TypeVar("_Made")
 Intervention = Callable[[Tensor, tuple[int, int]], Tensor]
 """Change of a block's output (B, T, D) before the next block sees it, given the grid (h, w).
 
-One that has a method `run(block, x, number, depth)` computes the block itself, too. One that has `registers` adds as
-many tokens behind CLS, by a method `start(backbone, x)` on hidden state 0.
+One that has a method `run(block, x, number, depth, qkv)` computes the block itself, too, from `x` and `block.qkv(x)`.
+One that has `registers` adds as many tokens behind CLS, by a method `start(backbone, x)` on hidden state 0.
 """
 
 
@@ -39,6 +40,7 @@ class Tokens:
         grid: Patch rows and columns (h, w).
         states: Hidden states held, by number, each (B, prefix + N, D) with N = h * w.
         intervene: What was done to the output of each block before the next one saw it; None: nothing.
+        qkv: Queries, keys and values that the pass has projected already, by block.
 
     Attributes:
         prefix: Number of tokens in front of the patches: CLS and registers, of the model or of an intervention.
@@ -52,6 +54,7 @@ class Tokens:
         grid: tuple[int, int],
         states: dict[int, Tensor],
         intervene: Intervention | None = None,
+        qkv: dict[int, tuple[Tensor, Tensor, Tensor]] | None = None,
     ) -> None:
         self.backbone = backbone
         self.grid = grid
@@ -60,7 +63,8 @@ class Tokens:
         self.prefix = backbone.prefix + getattr(intervene, "registers", 0)
         self._states = states
         self._passes: dict[Intervention, Tokens] = {}
-        self._qkv: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+        self._qkv = qkv or {}
+        self._shared: dict[Hashable, Any] = {}
 
     @property
     def depth(self) -> int:
@@ -95,11 +99,11 @@ class Tokens:
             below = [kept for kept in self._states if kept < layer]
             if not below:
                 raise InputError(f"hidden state {layer} was not kept; name it in encode_tokens(layers=...)")
-            start = max(below)
-            x = self._states[start]
-            for number in range(start + 1, layer + 1):
-                x = self.backbone.run_block(number, x, self.grid, self.intervene)
-            self._states[layer] = x
+            for number in range(max(below) + 1, layer + 1):
+                # Every state on the way stays: who asks for the last one first must not run the others twice.
+                self._states[number] = self.backbone.run_block(
+                    number, self._states[number - 1], self.grid, self.intervene, self.qkv(number)
+                )
         return self._states[layer]
 
     def patches(self, layer: int) -> Float[Tensor, "B N D"]:
@@ -113,6 +117,17 @@ class Tokens:
         if layer not in self._qkv:
             self._qkv[layer] = self.block(layer).qkv(self.hidden(layer - 1))
         return self._qkv[layer]
+
+    def shared(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
+        """An ingredient that several methods need on this pass: made for the first, held with the states for the rest.
+
+        Args:
+            key: All that it depends on apart from the pass.
+            make: Makes it; who gets it must not change it.
+        """
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
 
     def intervened(self, intervene: Intervention) -> "Tokens":
         """Another pass over the same images, from the input of block 1 on, with a change between the blocks.

@@ -51,19 +51,21 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from ovss.backbone import load_backbone
     from ovss.lab.steps import score_steps
-    from ovss.lab.timing import SHARED, bound, measure, smooth_windows, subjects_for, summarise
-    from ovss.methods import create_method, default_methods
+    from ovss.lab.timing import bound, every_method, measure, smooth_windows, subjects_for, summarise
+    from ovss.methods import resolve_methods
 
     require_positive(arguments, "windows", "rounds", "threads", "size")
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    names = arguments.methods.split(",") if arguments.methods else default_methods()
-    methods = [create_method(name.strip()) for name in names]
+    asked = resolve_methods(arguments.methods.split(",")) if arguments.methods else {}
     weights = None if arguments.model == "tiny" else "random"  # time does not depend on them
     backbone = load_backbone(arguments.model, weights, device=arguments.device, dtype=arguments.dtype)
     size = arguments.size or backbone.image_size
     windows = smooth_windows(arguments.windows, size, arguments.seed).to(backbone.device, backbone.dtype)
-    shared = () if arguments.no_shared or arguments.methods else tuple(create_method(name) for name in SHARED)
+    every = every_method(backbone)
+    runnable = {method.name: method for method in every}
+    methods = [runnable.get(label, method) for label, method in asked.items()] or every
+    shared = () if arguments.no_shared or arguments.methods else every
     subjects = subjects_for(backbone, methods, windows, shared)
     subjects += [] if arguments.methods else score_steps(backbone, windows)
     timings = measure(subjects, arguments.rounds, backbone.device, arguments.seed)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ovss.errors import InputError, Terminated, printable
 
 if TYPE_CHECKING:
-    from ovss.backbone import Backbone
+    from ovss.backbone import Backbone, Companion
     from ovss.datasets import Dataset
 
 STARTS_OVER = "nothing was written; the same command starts over"
@@ -48,6 +48,22 @@ def add_windows_argument(parser: argparse.ArgumentParser) -> None:
     """The option that lets windows share their attention."""
     text = "shared: attention of the last block crosses the borders of windows (default: what the protocol says)"
     parser.add_argument("--windows", choices=("apart", "shared"), help=text)
+
+
+def add_companion_argument(parser: argparse.ArgumentParser) -> None:
+    """Option that chooses a second network beside the model."""
+    parser.add_argument(
+        "--companion",
+        metavar="NAME=WEIGHTS",
+        help="second network for proxyclip: a plain ViT of timm with its file, or an open_clip tower (default: CLIP)",
+    )
+
+
+def companion_from(arguments: argparse.Namespace, backbone: "Backbone") -> "Companion | None":
+    """The second network that the option names, on the device of the model; None without one."""
+    from ovss.backbone.companion import parse_companion
+
+    return parse_companion(arguments.companion, backbone.device) if arguments.companion else None
 
 
 def backbone_from(arguments: argparse.Namespace) -> "Backbone":

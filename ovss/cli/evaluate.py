@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ovss.cli.common import (
+    add_companion_argument,
     add_model_arguments,
     add_windows_argument,
     backbone_from,
+    companion_from,
     described,
     note_on_weights,
     note_to_stderr,
@@ -73,6 +75,7 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the intervals (default: 0)")
     add_model_arguments(parser)
+    add_companion_argument(parser)
     parser.set_defaults(run=_run)
 
 
@@ -105,6 +108,7 @@ def _run(arguments: argparse.Namespace) -> int:
         shard_size=arguments.shard_size,
         seed=arguments.seed,
         progress=True,
+        companion=companion_from(arguments, backbone),
     )
     return _show(evaluation, arguments.out)
 

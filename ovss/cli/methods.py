@@ -75,8 +75,11 @@ def details(name: str) -> str:
         lines += ["Windows: can run with windows='shared', attention over all windows of an image."]
     rows = describe(name)
     if rows:
-        head = ("parameter", "default", "values")
-        lines += ["", text_table([head, *((row.parameter, row.default, row.values) for row in rows)]), ""]
+        table = [("parameter", "default", "values")]
+        for row in rows:
+            first, *more = textwrap.wrap(row.values, _WIDTH - 30)
+            table += [(row.parameter, row.default, first), *(("", "", part) for part in more)]
+        lines += ["", text_table(table), ""]
         for row in rows:
             text = f"{row.parameter}: {row.help} [{row.source}]"
             lines += textwrap.wrap(text, _WIDTH, subsequent_indent="    ")

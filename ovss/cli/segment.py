@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ovss.cli.common import (
+    add_companion_argument,
     add_model_arguments,
     add_windows_argument,
     backbone_from,
+    companion_from,
     described,
     left_behind,
     note_on_weights,
@@ -42,6 +44,7 @@ def add_command(commands: Any) -> None:
         "--batch-size", type=int, default=16, metavar="N", help="windows per backbone pass (default: 16)"
     )
     add_model_arguments(parser)
+    add_companion_argument(parser)
     parser.set_defaults(run=_run)
 
 
@@ -65,6 +68,7 @@ def _run(arguments: argparse.Namespace) -> int:
         background=arguments.background,
         windows=arguments.windows,
         batch_size=arguments.batch_size,
+        companion=companion_from(arguments, backbone),
     )
     note_on_weights(backbone)
     bad: list[InputError] = []

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ovss.backbone import Backbone
+from ovss.backbone import Backbone, Companion
 from ovss.evaluation.job import Job
 from ovss.files import digest
 from ovss.provenance import code_hash, library_versions
@@ -13,7 +13,15 @@ MAKERS = ("ovss.evaluation.pipeline", "ovss.evaluation.cluster")
 """Modules that make counts, here or on workers; with all that they import they are the code of a run's key."""
 
 
-def run_key(job: Job, backbone: Backbone, device: str, outside: Mapping[str, str], *, progress: bool = False) -> str:
+def run_key(
+    job: Job,
+    backbone: Backbone,
+    device: str,
+    outside: Mapping[str, str],
+    companion: Companion | None = None,
+    *,
+    progress: bool = False,
+) -> str:
     """Identity of a run: SHA-256 over all that can move a count.
 
     Args:
@@ -21,12 +29,14 @@ def run_key(job: Job, backbone: Backbone, device: str, outside: Mapping[str, str
         backbone: The model; embeds the vocabulary where it is on the device that computes.
         device: Kind of device that computes.
         outside: Digests of methods from outside this package, by label.
+        companion: Second network, where there is one.
         progress: Whether to show a progress bar while words are embedded.
     """
     text = None
     if device == backbone.device.type:
         text = tensor_digest(embed_vocabulary(backbone, job.scored, progress=progress))
-    return digest(identity(job, backbone, device, text) | {"outside": dict(outside)})
+    also = {} if companion is None else {"companion": [companion.weights_hash, companion.mean, companion.std]}
+    return digest(identity(job, backbone, device, text) | {"outside": dict(outside)} | also)
 
 
 def identity(job: Job, backbone: Backbone, device: str, text: str | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ovss.backbone import Backbone
+from ovss.backbone import Backbone, Companion
 from ovss.errors import InputError
 from ovss.evaluation.job import Job
 from ovss.evaluation.records import Record, Shard
@@ -64,6 +64,7 @@ class Pipeline:
         skip_bad: Whether an unreadable image or mask is recorded and left out instead of raised.
         scores_folder: Where saved scores go, one file per image, when the job saves any.
         stopwatch: Collects seconds per stage.
+        companion: Second network of the methods that use one.
     """
 
     def __init__(
@@ -74,12 +75,15 @@ class Pipeline:
         skip_bad: bool = False,
         scores_folder: Path | None = None,
         stopwatch: Stopwatch | None = None,
+        companion: Companion | None = None,
     ) -> None:
         self.job = job
         self.skip_bad = skip_bad
         self.scores_folder = scores_folder
         self.stopwatch = stopwatch or Stopwatch()
-        self.scorer = Scorer(backbone, job.methods, job.scored, job.protocol, batch_size=job.batch_size)
+        self.scorer = Scorer(
+            backbone, job.methods, job.scored, job.protocol, batch_size=job.batch_size, companion=companion
+        )
         self._rule = LabelRule.of(job.vocabulary, job.protocol, backbone)
 
     def run(

@@ -166,7 +166,10 @@ class Evaluation:
         return pd.DataFrame(rows)
 
     def table(self, decimals: int = 1) -> pd.DataFrame:
-        """The summary for readers: every measure as "54.3 [52.1, 56.6]", percent with its 95 % interval over images."""
+        """The summary for readers: every measure as "54.3 [52.1, 56.6]", percent with its 95 % interval over images.
+
+        Where a row uses a second network, a column names it.
+        """
         summary = self.summary(provenance=False)
         cells = {
             name: [
@@ -175,7 +178,9 @@ class Evaluation:
             ]
             for name in MEASURES
         }
-        return summary[["method"]].assign(**cells, images=summary["images"], skipped=summary["skipped"])
+        seconds = [method.get("companion", "") for method in self.methods.values()]
+        second = {"second network": seconds} if any(seconds) else {}
+        return summary[["method"]].assign(**second, **cells, images=summary["images"], skipped=summary["skipped"])
 
     def per_class(self) -> pd.DataFrame:
         """One row per method and class: IoU and accuracy in percent, areas in pixels, images with the class."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ovss.backbone import Backbone, backbone_from
+from ovss.backbone import Backbone, Companion, backbone_from
 from ovss.datasets import Dataset, load_dataset
 from ovss.errors import InputError
 from ovss.evaluation.checks import check_cluster, check_saving, extra_queries, image_count, words_of
@@ -28,6 +28,7 @@ from ovss.methods.tuned import under_protocol
 from ovss.protocols import Protocol
 from ovss.provenance.outside_code import outside_code
 from ovss.segment import resolve_protocol
+from ovss.segment.scorer import check_companion
 from ovss.vocabulary import Vocabulary
 
 __all__ = ["SHARD_SIZE", "Evaluation", "evaluate"]
@@ -57,6 +58,7 @@ def evaluate(
     shard_size: int = SHARD_SIZE,
     seed: int = 0,
     progress: bool = False,
+    companion: Companion | None = None,
 ) -> Evaluation:
     """Measure methods on a data set, all of them on one backbone pass.
 
@@ -84,6 +86,8 @@ def evaluate(
         shard_size: Images per record; what an interruption costs at most.
         seed: Of the intervals.
         progress: Whether to show a progress bar.
+        companion: Second network from `load_companion` for the methods that use one (`proxyclip`), whose rows name it;
+            None: CLIP is its own. Not on a cluster.
 
     Returns:
         The results; with `out` they are also there as files.
@@ -112,11 +116,14 @@ def evaluate(
     chosen = {label: under_protocol(method, protocol) for label, method in resolve_methods(methods).items()}
     vocabulary = words_of(dataset, protocol, vocabulary)
     check_saving(keep_scores, out, cluster, chosen)
+    check_companion(companion, chosen)
     folder = None if out is None else Path(out)
     if folder is not None:
         check_resumable(folder, dataset, protocol, backbone)
     device = worker_device or backbone.device.type
     if cluster is not None:
+        if companion is not None:
+            raise InputError(f"companion '{companion.name}' works in this process only; leave out cluster='{cluster}'")
         check_cluster(cluster, backbone, device)
     job = Job(
         methods=chosen,
@@ -132,9 +139,9 @@ def evaluate(
     if folder is not None:
         make_folder(folder / "records")
     with nullcontext() if folder is None else only_run(folder, folder / "records" / ".lock"):
-        key = run_key(job, backbone, device, outside, progress=progress)
+        key = run_key(job, backbone, device, outside, companion, progress=progress)
         facts = facts_of(job, backbone, device, key) | {"seed": seed}
-        run = _Run.prepare(job, backbone, device, facts, folder, images, skip_bad)
+        run = _Run.prepare(job, backbone, device, facts, folder, images, skip_bad, companion)
         run.finish(cluster, worker_timeout, progress)
         evaluation = run.evaluation()
         if folder is not None:
@@ -154,6 +161,7 @@ class _Run:
     shards: list[Shard]
     skip_bad: bool
     scores: Path | None
+    companion: Companion | None = None
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     @classmethod
@@ -166,6 +174,7 @@ class _Run:
         folder: Path | None,
         images: int,
         skip_bad: bool,
+        companion: Companion | None = None,
     ) -> "_Run":
         """Folders of the run, free of what an interruption left half-written, with a note of what they are of."""
         key = facts["key"]
@@ -179,7 +188,8 @@ class _Run:
                 sweep(place)
         if store.folder is not None:
             note_start(store.folder, facts)
-        return cls(job, backbone, device, facts, store, make_shards(images, job.shard_size), skip_bad, scores)
+        shards = make_shards(images, job.shard_size)
+        return cls(job, backbone, device, facts, store, shards, skip_bad, scores, companion)
 
     def evaluation(self) -> Evaluation:
         """What the records say."""
@@ -188,11 +198,17 @@ class _Run:
             self.store,
             self.shards,
             classes=job.vocabulary.classes,
-            methods={label: {"method_name": m.name, "parameters": m.parameters} for label, m in job.methods.items()},
+            methods={label: self._describe(method) for label, method in job.methods.items()},
             rule=job.protocol.metric,
             facts=self.facts,
             seconds=self.stopwatch.seconds,
         )
+
+    def _describe(self, method: Method) -> dict[str, Any]:
+        described: dict[str, Any] = {"method_name": method.name, "parameters": method.parameters}
+        if method.uses_companion and self.companion is not None:
+            described |= self.companion.facts
+        return described
 
     def finish(self, cluster: str | None, worker_timeout: float, progress: bool) -> None:
         """Make every record that is not there yet."""
@@ -230,7 +246,12 @@ class _Run:
 
     def _run_locally(self, pending: list[Shard], bar: "tqdm[Any]") -> Iterator[tuple[Shard, Record]]:
         pipeline = Pipeline(
-            self.job, self.backbone, skip_bad=self.skip_bad, scores_folder=self.scores, stopwatch=self.stopwatch
+            self.job,
+            self.backbone,
+            skip_bad=self.skip_bad,
+            scores_folder=self.scores,
+            stopwatch=self.stopwatch,
+            companion=self.companion,
         )
         yield from pipeline.run(pending, bar.update)
 

@@ -20,6 +20,7 @@ from ovss.ingredients.anomalies import (
 from ovss.ingredients.attention import (
     PAIRS,
     attend,
+    attend_last,
     attend_neighbours,
     attention_map,
     balanced_attention,
@@ -31,6 +32,7 @@ from ovss.ingredients.attention import (
     patch_qkv,
     row_chunks,
     sharpest_heads,
+    spread,
 )
 from ovss.ingredients.clusters import (
     DENOISERS,
@@ -49,7 +51,7 @@ from ovss.ingredients.coherence import (
     patch_labels,
     restrict_attention,
 )
-from ovss.ingredients.distraction import Blur, redistribute
+from ovss.ingredients.distraction import OPENAI_CHANNELS, Blur, redistribute
 from ovss.ingredients.feedback import feedback_attention, first_labels
 from ovss.ingredients.places import surroundings
 from ovss.ingredients.regions import (
@@ -69,6 +71,7 @@ __all__ = [
     "DENOISERS",
     "DETECTORS",
     "NAMINGS",
+    "OPENAI_CHANNELS",
     "PAIRS",
     "VOID",
     "Blur",
@@ -80,6 +83,7 @@ __all__ = [
     "WindowStitcher",
     "aggregation_weights",
     "attend",
+    "attend_last",
     "attend_neighbours",
     "attention_map",
     "balanced_attention",
@@ -117,6 +121,7 @@ __all__ = [
     "sharpest_heads",
     "similarity_attention",
     "smooth_maps",
+    "spread",
     "squared_distances",
     "surroundings",
 ]

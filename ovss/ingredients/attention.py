@@ -1,6 +1,6 @@
 """Attention kernels of the last block: which token looks at which, and with which bias."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import lru_cache, partial
 
 import torch
@@ -54,6 +54,25 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) 
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
 
 
+def attend_last(tokens: Tokens, pair: str, values: Float[Tensor, "B H T d"] | None = None) -> Float[Tensor, "B H T d"]:
+    """`attend` in the last block as it is; of its own values once for all methods of a pass.
+
+    Args:
+        tokens: One backbone pass.
+        pair: Which two of q, k and v are compared.
+        values: What is weighted, where it is not v.
+    """
+    if values is not None:
+        return attend(tokens.qkv(tokens.depth), pair, values=values)
+    return tokens.shared(("attend", pair), lambda: attend(tokens.qkv(tokens.depth), pair))
+
+
+def spread(weights: Float[Tensor, "B T T"], values: Float[Tensor, "B H T d"]) -> Float[Tensor, "B H T d"]:
+    """Values of all heads under one attention: a single product, without a copy of the attention for each head."""
+    mixed = weights.to(values.dtype) @ values.transpose(1, 2).flatten(2)  # (B, T, heads * d)
+    return mixed.unflatten(-1, (values.shape[1], -1)).transpose(1, 2)
+
+
 def attention_map(qkv: _QKV, pair: str) -> Float[Tensor, "B H T T"]:
     """softmax(a b^T / sqrt d) in float32, for methods that need the map itself.
 
@@ -79,7 +98,7 @@ def sharpest_heads(maps: Float[Tensor, "B H T T"], count: int) -> Bool[Tensor, "
         maps: Attention per head.
         count: How many heads; all where there are fewer. Of equal ones the first.
     """
-    diffuse = -(maps * torch.log2(maps + 1e-6)).sum(dim=(-2, -1))  # (B, H)
+    diffuse = -(maps + 1e-6).log2_().mul_(maps).sum(dim=(-2, -1))  # (B, H)
     order = diffuse.argsort(dim=-1, stable=True)[:, :count]
     return torch.zeros_like(diffuse, dtype=torch.bool).scatter(1, order, True)[..., None, None]
 
@@ -108,7 +127,9 @@ def key_attention(keys: Iterable[Float[Tensor, "B H T d"]]) -> Float[Tensor, "B 
     return total / count
 
 
-def balanced_attention(tokens: Tokens, once: bool = False) -> Iterator[Float[Tensor, "B H T T"]]:
+def balanced_attention(
+    tokens: Tokens, once: bool = False, layers: Container[int] | None = None
+) -> Iterator[Float[Tensor, "B H T T"]]:
     """Attention of the layers 1..L made of that of all blocks but the last, added up (CLIPer), in float32.
 
     For each layer the columns of the sum are divided by their sums, then the rows: once more than for the layer before,
@@ -118,18 +139,25 @@ def balanced_attention(tokens: Tokens, once: bool = False) -> Iterator[Float[Ten
     Args:
         tokens: One backbone pass of at least two blocks.
         once: Normalise once for all layers (the paper).
+        layers: Which layers are wanted; None: all.
     """
-    # A mean will do as well as a sum: the first division cancels the factor.
+    # A mean will do as well as a sum, and a sum as a symmetric part: divisions cancel the factor. Dividing columns and
+    # rows leaves the map between two diagonal matrices, so a round is two products with a vector.
     total = middle_attention(tokens, range(1, tokens.depth))
-    balanced = total
-    for number in range(tokens.depth):
-        if number == 0 or not once:
-            total = total / total.sum(-2, keepdim=True)
-            total = total / total.sum(-1, keepdim=True)
-            mutual = (total + total.mT) / 2
-            mutual = (mutual - mutual.mean(-2, keepdim=True)).clamp_min(0)
-            balanced = mutual / mutual.sum(-1, keepdim=True).clamp_min(torch.finfo(mutual.dtype).tiny)
-        yield balanced
+    rows = torch.ones_like(total[..., :1])
+    balanced = columns = None
+    for layer in range(1, tokens.depth + 1):
+        if columns is None or not once:
+            columns = (rows.mT @ total).reciprocal()  # (B, H, 1, T)
+            rows = (total @ columns.mT).reciprocal()  # (B, H, T, 1)
+            balanced = None
+        if layers is None or layer in layers:
+            if balanced is None:
+                scaled = (total * rows).mul_(columns)
+                mutual = scaled + scaled.mT
+                mutual.sub_(mutual.mean(-2, keepdim=True)).clamp_min_(0)
+                balanced = mutual.div_(mutual.sum(-1, keepdim=True).clamp_min(torch.finfo(mutual.dtype).tiny))
+            yield balanced
 
 
 @lru_cache(maxsize=8)

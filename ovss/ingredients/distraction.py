@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ovss.backbone import Backbone, Block
+from ovss.backbone.block import QKV
 from ovss.errors import InputError
 from ovss.ingredients.attention import attention_map
 
@@ -50,11 +51,13 @@ class Blur:
             raise InputError(f"rfclip: channels={max(channels)} is outside 0..{model.width - 1} of '{model.name}'")
         return cls(channels, sigma, alpha, refocus)
 
-    def run(self, block: Block, x: Float[Tensor, "B T D"], number: int, depth: int) -> Float[Tensor, "B T D"]:
+    def run(
+        self, block: Block, x: Float[Tensor, "B T D"], number: int, depth: int, qkv: QKV | None = None
+    ) -> Float[Tensor, "B T D"]:
         """A block, before its output is blended."""
         if self.refocus is None or number == depth:
-            return block.forward(x)
-        qkv = block.qkv(x)
+            return block.forward(x, qkv)
+        qkv = qkv or block.qkv(x)
         maps = redistribute(attention_map(qkv, "qk"), self.refocus)
         x = x + block.merge(maps.to(x.dtype) @ qkv[2])
         return x + block.ffn(x)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovss.backbone import Backbone, Block
+from ovss.backbone.block import QKV
 from ovss.errors import InputError
 
 
@@ -30,12 +31,14 @@ class Register:
         token = backbone.normalise_input(torch.zeros_like(x[:, :1]))
         return torch.cat([x[:, :1], token, x[:, 1:]], dim=1)
 
-    def run(self, block: Block, x: Float[Tensor, "B T1 D"], number: int, depth: int) -> Float[Tensor, "B T1 D"]:
+    def run(
+        self, block: Block, x: Float[Tensor, "B T1 D"], number: int, depth: int, qkv: QKV | None = None
+    ) -> Float[Tensor, "B T1 D"]:
         """A block whose register neurons fire on the register alone."""
         chosen = [neuron for where, neuron in self.neurons if where == number]
         if not chosen:
-            return block.forward(x)
-        x = x + block.attend(x)
+            return block.forward(x, qkv)
+        x = x + block.attend(x, qkv)
         fired = block.neurons(x)
         moved = fired[..., chosen]
         fired[:, 2:, chosen] = 0

@@ -27,7 +27,12 @@ def score_steps(backbone: Backbone, windows: Tensor) -> list[Subject]:
         tokens = backbone.encode_tokens(windows, layers=[backbone.depth - 1])
         offsets = torch.stack([torch.zeros(count, dtype=torch.long), width * torch.arange(count)], dim=1)
         places = JoinedTokens([tokens], offsets).places
-        keys = tokens.qkv(backbone.depth)[1][:, :, 1:].transpose(2, 3).flatten(1, 2).unflatten(-1, tokens.grid)
+        keys = (
+            tokens.qkv(backbone.depth)[1][:, :, tokens.prefix :]
+            .transpose(2, 3)
+            .flatten(1, 2)
+            .unflatten(-1, tokens.grid)
+        )
     patches = torch.randn(count, QUERIES, *tokens.grid, generator=generator).to(backbone.device) / 10
     pixels = torch.randn(QUERIES, height, count * width, generator=generator).to(backbone.device) / 10
     return [

@@ -60,6 +60,8 @@ class Method:
     """Whether the method changes states between blocks and so costs one more backbone pass."""
     shares_windows: ClassVar[bool] = False
     """Whether it also reads `JoinedTokens`: attention of the last block over all windows of an image."""
+    uses_companion: ClassVar[bool] = False
+    """Whether `patch_scores` takes the features of a second network as one more argument."""
     in_all: ClassVar[bool] = True
     """Whether "all" stands for it too: not where the defaults are another method or fit certain weights only."""
 

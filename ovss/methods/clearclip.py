@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovss.backbone import Tokens
-from ovss.ingredients import attend
+from ovss.ingredients import attend_last
 from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
@@ -38,4 +38,4 @@ class ClearClip(Method):
 
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
         """Values under the attention among queries."""
-        return attend(tokens.qkv(tokens.depth), "qq", values=values)
+        return attend_last(tokens, "qq", values)

@@ -5,9 +5,8 @@ patch receives, it mixes the values that the last block takes from the tokens of
 averaged over the layers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import ClassVar
 
 import torch
@@ -66,21 +65,21 @@ class Cliper(Method):
         """The layer whose embeddings are read."""
         return check_block(self.name, "layer", self.layer or (depth if depth < DEEP else depth - 1), depth)
 
-    def maps(self, tokens: Tokens) -> Iterator[Float[Tensor, "B H T T"]]:
-        """Attention of the layers 1..L in turn, float32."""
-        return balanced_attention(tokens, once=self.normalise == "once")
+    def maps(self, tokens: Tokens, layers: Container[int] | None = None) -> Iterator[Float[Tensor, "B H T T"]]:
+        """Attention of some of the layers 1..L in turn, of all by default; float32."""
+        return balanced_attention(tokens, self.normalise == "once", layers)
 
     def values(self, tokens: Tokens, layer: int) -> Float[Tensor, "B H T d"]:
         """Values that the last block takes from the tokens in front of a layer, normalised twice but for the last."""
-        x = tokens.hidden(layer - 1)
-        last = tokens.block(tokens.depth)
-        return last.value(x if layer == tokens.depth else tokens.block(layer).norm(x))
+        if layer == tokens.depth:
+            return tokens.qkv(layer)[2]
+        return tokens.block(tokens.depth).value(tokens.block(layer).norm(tokens.hidden(layer - 1)))
 
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
         """Values, by default those of the chosen layer, under its attention."""
         layer = self.chosen(tokens.depth)
         values = self.values(tokens, layer) if values is None else values
-        return next(islice(self.maps(tokens), layer - 1, None)).to(values.dtype) @ values
+        return next(self.maps(tokens, [layer])).to(values.dtype) @ values
 
     def word_maps(
         self,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.errors import InputError
-from ovss.ingredients import DENOISERS, NAMINGS, RegionNaming
+from ovss.ingredients import DENOISERS, NAMINGS, RegionNaming, attend_last
 from ovss.methods.base import Method, Paper, finish_block, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
@@ -80,6 +80,8 @@ class ClipTrase(Method):
             values: See `Method.mix`.
             rows: Tokens that look.
         """
+        if rows == slice(None):
+            return torch.stack([attend_last(tokens, pair, values) for pair in ("qq", "kk", "vv")]).sum(0)
         qkv = tokens.qkv(tokens.depth)
         v = qkv[2] if values is None else values
         return torch.stack([F.scaled_dot_product_attention(part[:, :, rows], part, v) for part in qkv]).sum(0)

@@ -8,7 +8,7 @@ last block before and after and join its attention.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ovss.backbone import Tokens
@@ -18,11 +18,12 @@ from ovss.ingredients import (
     cosine_map,
     sharpest_heads,
     similarity_attention,
+    spread,
 )
 from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
-from ovss.methods.two_pass import LAYERS, added_cls, calibration_blocks, cls_weight_parameter, fuse, post_aggregate
+from ovss.methods.two_pass import LAYERS, calibration_blocks, cls_weight_parameter, finish_both, fused_kv
 
 __all__ = ["DihClip"]
 
@@ -71,32 +72,35 @@ class DihClip(Method):
         """Cosines M of the patches of block p, to which its sharpest heads have added what their keys share."""
         mid, _, _ = calibration_blocks(tokens.depth)
         qkv = tokens.qkv(mid)
-        chosen = sharpest_heads(attention_map(qkv, "qk"), self.heads)
-        whole = (attention_map(qkv, "kk") * chosen).sum(1, keepdim=True)  # (B, 1, T, T), for all channels
-        added = tokens.block(mid).merge(whole.to(qkv[2].dtype) @ qkv[2])
+        keys = _of_heads(qkv[1], sharpest_heads(attention_map(qkv, "qk"), self.heads))
+        whole = attention_map((keys, keys, keys), "kk").sum(1)  # (B, T, T), for all channels
+        added = tokens.block(mid).merge(spread(whole, qkv[2]))
         return cosine_map((tokens.hidden(mid) + added)[:, tokens.prefix :])
 
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
         """Values under the attention of the first pass; the second pass and post-aggregation come after it."""
         similarity = self.similarity(tokens)
-        x = aggregation_weights(similarity, self.beta) @ tokens.patches(tokens.depth - 1).float()
-        return self._mix(tokens, x, similarity_attention(similarity), values)
+        return self._mix(self.project(tokens, similarity), similarity_attention(similarity), values)
 
-    def _mix(self, tokens: Tokens, x: Tensor, alike: Tensor, values: Tensor | None = None) -> Tensor:
-        qkv = tokens.block(tokens.depth).qkv(x.to(tokens.backbone.dtype))
-        maps = (attention_map(qkv, "kk") + alike[:, None]) / 2  # (B, H, N, N)
-        whole = (maps * sharpest_heads(maps, self.heads)).sum(1, keepdim=True) / tokens.backbone.heads
-        v = qkv[2] if values is None else values
-        return whole.to(v.dtype) @ v
+    def project(self, tokens: Tokens, similarity: Float[Tensor, "B N N"]) -> tuple[Tensor, Tensor]:
+        """Keys and values of the last block on its patches, aggregated."""
+        x = aggregation_weights(similarity, self.beta) @ tokens.patches(tokens.depth - 1).float()
+        return tokens.block(tokens.depth).kv(x.to(tokens.backbone.dtype))
+
+    def _mix(self, kv: tuple[Tensor, Tensor], alike: Tensor, values: Tensor | None = None) -> Tensor:
+        k, v = kv[0], kv[1] if values is None else values
+        maps = attention_map((k, k, v), "kk").add_(alike[:, None]).div_(2)  # (B, H, N, N)
+        return spread(_of_heads(maps, sharpest_heads(maps, self.heads)).sum(1) / maps.shape[1], v)
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
         """Patches after both passes, each with heads of its own choice, and post-aggregation."""
-        _, post, fused = calibration_blocks(tokens.depth)
-        last, fusion = tokens.hidden(tokens.depth - 1).float(), fuse(tokens, fused)
         similarity = self.similarity(tokens)
         alike = similarity_attention(similarity)
-        smooth = aggregation_weights(similarity, self.beta) @ last[:, tokens.prefix :]
-        merge = tokens.block(tokens.depth).merge
-        first, second = (merge(self._mix(tokens, x, alike)).float() for x in (smooth, fusion[:, tokens.prefix :]))
-        cls = added_cls(self.name, tokens, self.w_cls, last, fusion)
-        return post_aggregate(tokens, first + second + cls, post, self.beta)
+        first = self._mix(self.project(tokens, similarity), alike)
+        second = self._mix(fused_kv(tokens, calibration_blocks(tokens.depth)[2]), alike)
+        return finish_both(self.name, tokens, first, second, self.w_cls, self.beta)
+
+
+def _of_heads(parts: Float[Tensor, "B H T x"], chosen: Bool[Tensor, "B H 1 1"]) -> Float[Tensor, "B K T x"]:
+    """Those of some heads, equally many in each image."""
+    return parts[chosen.flatten(1)].unflatten(0, (len(parts), -1))

@@ -60,10 +60,22 @@ class Pearl(Method):
 
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
         """Values under the attention of queries to rotated keys and among centred keys."""
-        q, k, v = tokens.qkv(tokens.depth)
+        return self.weigh(tokens.qkv(tokens.depth), values, tokens.prefix)
+
+    def weigh(
+        self, qkv: tuple[Tensor, Tensor, Tensor], values: Tensor | None = None, prefix: int = 1
+    ) -> Float[Tensor, "B H T d"]:
+        """`mix` of any queries and keys.
+
+        Args:
+            qkv: Queries, keys and values, each (B, heads, T, d).
+            values: What is weighted, where it is not v.
+            prefix: Number of tokens in front of the patches, which do not count in the centring.
+        """
+        q, k, v = qkv
         values = v if values is None else values
         q, k = q.float(), k.float()
-        centred_q, centred_k = _centre(q, k, tokens.prefix)
+        centred_q, centred_k = _centre(q, k, prefix)
         rotated = k @ self.rotation(centred_k.mT @ centred_q)
         # The sum of two products is one product of the vectors laid side by side.
         also = self.alpha**0.5 * centred_k

@@ -7,13 +7,14 @@ companion's patches, sharpened and cut off at their mean, are the attention over
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.errors import InputError
-from ovss.ingredients import cosine_map, similarity_attention
+from ovss.ingredients import cosine_map, similarity_attention, spread
 from ovss.methods.base import Method, Paper, scale_block, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
@@ -27,6 +28,7 @@ class ProxyClip(Method):
     """A = softmax(gamma (S - beta mean(S))) of the companion's cosines S, negative entries cut; no residual, no FFN."""
 
     name: ClassVar[str] = "proxyclip"
+    uses_companion: ClassVar[bool] = True
     in_all: ClassVar[bool] = False
     paper: ClassVar[Paper] = Paper(
         title="ProxyCLIP: Proxy Attention Improves CLIP for Open-Vocabulary Segmentation",
@@ -69,7 +71,7 @@ class ProxyClip(Method):
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
         """Values under the attention of CLIP as its own companion."""
         values = tokens.qkv(tokens.depth)[2][:, :, tokens.prefix :] if values is None else values
-        return self.attention(self.own_features(tokens)).to(values.dtype) @ values
+        return spread(self.attention(self.own_features(tokens))[:, 0], values)
 
     def stream(self, tokens: Tokens, companion: Float[Tensor, "B C h w"] | None = None) -> Float[Tensor, "B M D"]:
         """Patches on the companion's grid, or on the backbone's without one.
@@ -88,8 +90,7 @@ class ProxyClip(Method):
         maps = v.mT.flatten(1, 2).unflatten(-1, tokens.grid)  # (B, H * d, h, w)
         maps = F.interpolate(maps, size=companion.shape[-2:], mode="bilinear", align_corners=False)
         values = maps.flatten(2).unflatten(1, (v.shape[1], -1)).mT  # (B, H, M, d)
-        attention = self.attention(companion.to(v.device)).to(v.dtype)
-        return tokens.block(tokens.depth).merge(attention @ values)
+        return tokens.block(tokens.depth).merge(spread(self.attention(companion.to(v.device))[:, 0], values))
 
     def patch_embeddings(
         self, tokens: Tokens, companion: Float[Tensor, "B C h w"] | None = None
@@ -102,3 +103,11 @@ class ProxyClip(Method):
                 grid may be another than the backbone's. None: CLIP is its own companion.
         """
         return unit(tokens.read_out(self.stream(tokens, companion)))
+
+    def patch_scores(
+        self, tokens: Tokens, text: Float[Tensor, "Q E"], companion: Float[Tensor, "B C h w"] | None = None
+    ) -> Float[Tensor, "B Q h w"]:
+        """Cosine of each patch of the companion's grid with each query, in float32."""
+        rows = self.patch_embeddings(tokens, companion)
+        scores = torch.matmul(text.to(rows.device, torch.float32), rows.mT)
+        return scores.unflatten(-1, tokens.grid if companion is None else companion.shape[-2:])

@@ -77,7 +77,8 @@ class RfClip(Method):
 
     def guide(self, own: Tokens) -> Float[Tensor, "B T D"]:
         """Mean of the outputs of all blocks."""
-        return torch.stack([own.hidden(number).float() for number in range(1, own.depth + 1)]).mean(0)
+        states = range(1, own.depth + 1)
+        return own.shared("guide", lambda: torch.stack([own.hidden(number).float() for number in states]).mean(0))
 
     def attended(self, own: Tokens, *streams: Float[Tensor, "B T D"]) -> list[tuple[Tensor, Tensor]]:
         """Attention (B, H, N, N) and values (B, H, N, d) of the last block on each stream, smoothed by the guide.
@@ -85,15 +86,13 @@ class RfClip(Method):
         The attention is the mean of all blocks' among keys, in which only the last block's depends on the stream.
         """
         similarity = keep_similar(cosine_map(self.guide(own)[:, own.prefix :]), self.beta)
-        earlier = key_attention(own.block(n).key(own.hidden(n - 1)) for n in range(1, own.depth))
+        earlier = key_attention(own.qkv(n)[1] for n in range(1, own.depth))
         found, prefix = [], own.prefix
         for y in streams:
-            smoothed = torch.cat([y[:, :prefix].float(), similarity @ y[:, prefix:].float()], dim=1).to(
-                own.backbone.dtype
-            )
-            qkv = own.block(own.depth).qkv(smoothed)
-            maps = torch.lerp(earlier, attention_map(qkv, "kk"), 1 / own.depth)
-            found.append((maps[..., prefix:, prefix:].to(qkv[2].dtype), qkv[2][:, :, prefix:]))
+            smoothed = torch.cat([y[:, :prefix].float(), similarity @ y[:, prefix:].float()], dim=1)
+            k, v = own.block(own.depth).kv(smoothed.to(own.backbone.dtype))
+            maps = torch.lerp(earlier, attention_map((k, k, v), "kk"), 1 / own.depth)
+            found.append((maps[..., prefix:, prefix:].to(v.dtype), v[:, :, prefix:]))
         return found
 
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
@@ -106,7 +105,7 @@ class RfClip(Method):
         """Patches: the mean over both passes."""
         own = self.blurred(tokens)
         both = self.attended(own, own.hidden(own.depth - 1), self.guide(own))
-        return torch.stack([own.block(own.depth).merge(maps @ v) for maps, v in both]).mean(0)
+        return own.block(own.depth).merge(torch.stack([maps @ v for maps, v in both]).mean(0))
 
     def class_scores(self, tokens: Tokens, text: Float[Tensor, "Q E"]) -> Float[Tensor, "B Q"]:
         """Cosine of the image embedding, by the last state of the method's own pass, with each query."""

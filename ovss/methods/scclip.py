@@ -22,6 +22,7 @@ from ovss.ingredients import (
     find_anomalies,
     repair,
     similarity_attention,
+    spread,
 )
 from ovss.methods.base import Method, Paper, check_block
 from ovss.methods.parameters import parameter
@@ -32,6 +33,8 @@ from ovss.methods.two_pass import (
     calibration_blocks,
     cls_weight_parameter,
     fuse,
+    fused_kv,
+    merge_both,
     post_aggregate,
 )
 
@@ -150,7 +153,7 @@ class ScClip(Method):
         """Values under the attention of the first pass; the second pass and post-aggregation come after it."""
         x, similarity = self.prepare(tokens)
         enhancement = similarity_attention(similarity) if self.enhance else None
-        return self._mix(tokens.block(tokens.depth).qkv(x.to(tokens.backbone.dtype)), enhancement, values)
+        return self.weigh(tokens.block(tokens.depth).kv(x.to(tokens.backbone.dtype)), enhancement, values)
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
         """Patches after both passes and post-aggregation."""
@@ -159,38 +162,28 @@ class ScClip(Method):
         add = partial(added_cls, self.name, tokens, self.w_cls)
         x, similarity = self.prepare(tokens)
         enhancement = similarity_attention(similarity) if self.enhance else None
-        if not self.two_pass:
-            y = self.attend(tokens, x, add(last), enhancement)
-        else:
+        if self.two_pass:
             fusion = fuse(tokens, fused)  # (B, T, D)
-            if self.two_pass == "sum":
-                y = self.attend(tokens, x + fusion[:, tokens.prefix :], add(last, fusion), enhancement)
-            else:
-                y = self.attend(tokens, x, add(last), enhancement)
-                y = y + self.attend(tokens, fusion[:, tokens.prefix :], add(fusion), enhancement)
+            cls = add(last, fusion)
+            x = x + fusion[:, tokens.prefix :] if self.two_pass == "sum" else x
+        else:
+            cls = add(last)
+        block = tokens.block(tokens.depth)
+        mixed = self.weigh(block.kv(x.to(tokens.backbone.dtype)), enhancement)
+        if self.two_pass and self.two_pass != "sum":
+            y = merge_both(tokens, mixed, self.weigh(fused_kv(tokens, fused), enhancement))
+        else:
+            y = block.merge(mixed).float()
+        y = y + cls
         if self.aggregate and self.aggregate_post:
             y = post_aggregate(tokens, y, post, self.beta)
         return y.to(tokens.backbone.dtype)
 
-    def attend(
-        self, tokens: Tokens, x: Float[Tensor, "B N D"], cls: Tensor | float, enhancement: Tensor | None
-    ) -> Float[Tensor, "B N D"]:
-        """One pass through the last block: patches only, no residual, no FFN, CLS added to every patch.
-
-        Args:
-            tokens: One backbone pass.
-            x: Patches entering the last block.
-            cls: Weighted CLS token that is added, (B, 1, D), or 0.
-            enhancement: Similarity attention (B, N, N), shared by the heads, or None.
-        """
-        block = tokens.block(tokens.depth)
-        mixed = self._mix(block.qkv(x.to(tokens.backbone.dtype)), enhancement)
-        return block.merge(mixed).float() + cls
-
     @staticmethod
-    def _mix(
-        qkv: tuple[Tensor, Tensor, Tensor], enhancement: Tensor | None, values: Tensor | None = None
+    def weigh(
+        kv: tuple[Tensor, Tensor], enhancement: Tensor | None, values: Tensor | None = None
     ) -> Float[Tensor, "B H N d"]:
-        v = qkv[2] if values is None else values
-        mixed = attend(qkv, "kk", values=v)
-        return mixed if enhancement is None else (mixed + enhancement[:, None].to(mixed.dtype) @ v) / 2
+        """Values of the patches, CLS left out, under the attention among keys and that of the similarities."""
+        k, v = kv[0], kv[1] if values is None else values
+        mixed = attend((k, k, v), "kk")
+        return mixed if enhancement is None else (mixed + spread(enhancement, v)) / 2

@@ -23,19 +23,12 @@ from ovss.ingredients import (
     keep_similar,
     repair,
     similarity_attention,
+    spread,
 )
 from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
-from ovss.methods.two_pass import (
-    LAYERS,
-    added_cls,
-    calibration_blocks,
-    cls_weight,
-    cls_weight_parameter,
-    fuse,
-    post_aggregate,
-)
+from ovss.methods.two_pass import LAYERS, calibration_blocks, cls_weight, cls_weight_parameter, finish_both, fused_kv
 
 __all__ = ["Sfp"]
 
@@ -116,22 +109,18 @@ class Sfp(Method):
 
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
         """Values under the three-part attention of the first pass; second pass and aggregation come after it."""
-        return self._mix(tokens, *self.purify(tokens), values)
+        x, similarity = self.purify(tokens)
+        return self._mix(tokens, x, similarity_attention(similarity), values)
 
-    def _mix(self, tokens: Tokens, x: Tensor, similarity: Tensor, values: Tensor | None = None) -> Tensor:
+    def _mix(self, tokens: Tokens, x: Tensor, alike: Tensor, values: Tensor | None = None) -> Tensor:
         qkv = tokens.block(tokens.depth).qkv(x.to(tokens.backbone.dtype))
         v = qkv[2] if values is None else values
-        alike = similarity_attention(similarity)[:, None].to(v.dtype) @ v
-        return (attend(qkv, "kk", values=v) + attend(qkv, "qq", values=v) + alike) / 3
+        return (attend(qkv, "kk", values=v) + attend(qkv, "qq", values=v) + spread(alike, v)) / 3
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
         """Patches after both passes and post-aggregation."""
-        _, post, fused = calibration_blocks(tokens.depth)
-        block, dtype = tokens.block(tokens.depth), tokens.backbone.dtype
         x, similarity = self.purify(tokens)
-        first = block.merge(self._mix(tokens, x, similarity)).float()
-        fusion = fuse(tokens, fused)
-        values = block.value(fusion[:, tokens.prefix :].to(dtype))
-        second = block.merge(similarity_attention(similarity)[:, None].to(dtype) @ values).float()
-        cls = added_cls(self.name, tokens, self.w_cls, tokens.hidden(tokens.depth - 1), fusion)
-        return post_aggregate(tokens, first + second + cls, post, self.beta)
+        alike = similarity_attention(similarity)
+        _, values = fused_kv(tokens, calibration_blocks(tokens.depth)[2])
+        second = spread(alike, values)
+        return finish_both(self.name, tokens, self._mix(tokens, x, alike), second, self.w_cls, self.beta)

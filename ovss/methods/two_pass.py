@@ -65,9 +65,43 @@ def added_cls(
 
 def fuse(tokens: Tokens, blocks: tuple[int, ...]) -> Float[Tensor, "B T D"]:
     """Sum of the outputs of some blocks, float32."""
-    return torch.stack([tokens.hidden(block).float() for block in blocks]).sum(0)
+    return tokens.shared(
+        ("fuse", blocks), lambda: torch.stack([tokens.hidden(block).float() for block in blocks]).sum(0)
+    )
+
+
+def fused_kv(tokens: Tokens, blocks: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Keys and values of the last block on the patches of `fuse`, (B, heads, N, d) each."""
+    patches = fuse(tokens, blocks)[:, tokens.prefix :].to(tokens.backbone.dtype)
+    return tokens.shared(("fused kv", blocks), lambda: tokens.block(tokens.depth).kv(patches))
+
+
+def merge_both(tokens: Tokens, first: Float[Tensor, "B H N d"], second: Float[Tensor, "B H N d"]) -> Tensor:
+    """Sum of what the last block merges from both passes (B, N, D), float32: twice the merge of their mean."""
+    return 2 * tokens.block(tokens.depth).merge((first + second) / 2).float()
 
 
 def post_aggregate(tokens: Tokens, y: Float[Tensor, "B N D"], block: int, beta: float) -> Float[Tensor, "B N D"]:
     """Patches averaged with those that were alike in an early block, in the number format of the model."""
-    return (aggregation_weights(cosine_map(tokens.patches(block)), beta) @ y).to(tokens.backbone.dtype)
+    weights = tokens.shared(
+        ("aggregation", block, beta), lambda: aggregation_weights(cosine_map(tokens.patches(block)), beta)
+    )
+    return (weights @ y).to(tokens.backbone.dtype)
+
+
+def finish_both(
+    method: str,
+    tokens: Tokens,
+    first: Float[Tensor, "B H N d"],
+    second: Float[Tensor, "B H N d"],
+    w_cls: float | None,
+    beta: float,
+) -> Float[Tensor, "B N D"]:
+    """Patches from the mixed values of both passes on: merged, the CLS token of each pass added, post-aggregated.
+
+    Raises:
+        InputError: See `added_cls`.
+    """
+    _, post, fused = calibration_blocks(tokens.depth)
+    cls = added_cls(method, tokens, w_cls, tokens.hidden(tokens.depth - 1), fuse(tokens, fused))
+    return post_aggregate(tokens, merge_both(tokens, first, second) + cls, post, beta)

@@ -1,8 +1,9 @@
 """From an image to score maps: windows go through the backbone once, every method reads the same tokens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import lcm
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from ovss.backbone import Backbone, JoinedTokens, Tokens
+from ovss.backbone import Backbone, Companion, JoinedTokens, Tokens
 from ovss.backbone.finite import check_blocks, check_pass
 from ovss.errors import InputError
 from ovss.images import to_rgb
@@ -27,7 +28,7 @@ from ovss.segment.stitching import PatchScores, PixelScores
 from ovss.segment.windows import Windows1D, axis_windows, centre_crop, resize_image, resized_size
 from ovss.vocabulary import Vocabulary, embed_vocabulary
 
-__all__ = ["Scorer", "WindowedImage", "seen_image"]
+__all__ = ["Scorer", "WindowedImage", "check_companion", "seen_image"]
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,13 @@ class WindowedImage:
 
 
 class _Pass(NamedTuple):
-    """One backbone pass: its tokens, the pixels that it saw, and height and width of its windows in pixels."""
+    """One backbone pass: its tokens, the pixels that it saw, height and width of its windows in pixels; beside it what
+    a second network saw there."""
 
     tokens: Tokens
     seen: Float[Tensor, "B 3 H W"]
     size: tuple[int, int]
+    second: Float[Tensor, "B C h w"] | None
 
 
 class Scorer:
@@ -87,6 +90,7 @@ class Scorer:
         vocabulary: Classes and their words; its templates are used as they are.
         protocol: Resizing, windows, scale and background rule; resolved for the data set already.
         batch_size: Windows per backbone pass.
+        companion: Second network of the methods that use one; None: CLIP is its own.
     """
 
     def __init__(
@@ -97,9 +101,17 @@ class Scorer:
         protocol: Protocol,
         *,
         batch_size: int = 16,
+        companion: Companion | None = None,
     ) -> None:
         if not methods:
             raise InputError("no method was given")
+        check_companion(companion, methods)
+        if companion is not None and protocol.lposs_iterations and companion.patch_size != backbone.patch_size:
+            raise InputError(
+                f"protocol '{protocol.name}' propagates scores over patches of {backbone.patch_size} pixels, and "
+                f"companion '{companion.name}' has patches of {companion.patch_size}; use lposs_iterations = 0"
+            )
+        self.companion = companion
         self.backbone = backbone
         self.methods = dict(methods)
         self.vocabulary = vocabulary
@@ -135,7 +147,8 @@ class Scorer:
             )
         pixels = self.backbone.preprocess(seen)
         window, stride = self.geometry.window, self.geometry.stride
-        patch = self.backbone.patch_size if self.protocol.window_remainder == "pad" else None
+        both = lcm(self.backbone.patch_size, self.companion.patch_size if self.companion else 1)
+        patch = both if self.protocol.window_remainder == "pad" else None
         return WindowedImage(
             image=upright if self.geometry.crop is None else seen,
             pixels=pixels,
@@ -179,9 +192,10 @@ class Scorer:
         seen = windows[..., : height // patch * patch, : width // patch * patch]
         try:
             tokens = self.backbone.encode_tokens(seen, layers=self.layers, position=self.protocol.position)
+            second = None if self.companion is None else self.companion.features(seen, self.backbone)
         except torch.OutOfMemoryError as error:
             raise InputError(self._too_large(len(windows), height, width)) from error
-        return _Pass(tokens, seen, (height, width))
+        return _Pass(tokens, seen, (height, width), second)
 
     def _score_windows(
         self, passes: Sequence[_Pass], overlapping: bool, joined: JoinedTokens | None = None
@@ -210,7 +224,7 @@ class Scorer:
             scores = {label: graph.propagate(found, steps) for label, found in scores.items()}
         result: dict[str, list[Tensor | WindowScores]] = {label: [] for label in self.methods}
         first = 0
-        for tokens, seen, size in passes:
+        for tokens, seen, size, _ in passes:
             part = {label: found[first : first + tokens.batch] for label, found in scores.items()}
             first += tokens.batch
             check_pass(tokens, part, seen, position)
@@ -241,7 +255,7 @@ class Scorer:
         self, method: Method, passes: Sequence[_Pass], joined: JoinedTokens | None
     ) -> Float[Tensor, "B Q h w"]:
         if joined is None or self.protocol.windows == "apart":
-            scores = torch.cat([method.window_scores(one.tokens, self.text, one.seen) for one in passes])
+            scores = torch.cat([self._scores_of(method, one) for one in passes])
         else:
             stacked = method.patch_scores(joined, self.text)[0]  # (Q, B * h, w)
             scores = stacked.unflatten(1, (joined.windows, -1)).transpose(0, 1)
@@ -249,6 +263,12 @@ class Scorer:
             prior = torch.cat([method.class_scores(one.tokens, self.text) for one in passes])
             scores = scores * prior[:, :, None, None]
         return scores
+
+    def _scores_of(self, method: Method, one: _Pass) -> Float[Tensor, "B Q h w"]:
+        if not method.uses_companion:
+            return method.window_scores(one.tokens, self.text, one.seen)
+        beside: Callable[..., Tensor] = method.patch_scores
+        return beside(one.tokens, self.text, one.second)
 
     def _graph(self, joined: JoinedTokens) -> PatchGraph:
         """Patches of an image, bound by the keys of the last block."""
@@ -308,3 +328,13 @@ def seen_image(image: Image.Image, geometry: Geometry, resize_filter: str) -> Im
     size = resized_size(*image.size, geometry.short_side, geometry.max_long_side, geometry.size_rule)
     resized = resize_image(image, size, resize_filter)
     return resized if geometry.crop is None else centre_crop(resized, geometry.crop)
+
+
+def check_companion(companion: Companion | None, methods: Mapping[str, Method]) -> None:
+    """Refuse a second network that nobody would look at.
+
+    Raises:
+        InputError: No method uses it.
+    """
+    if companion is not None and not any(method.uses_companion for method in methods.values()):
+        raise InputError(f"companion '{companion.name}' is used by none of {', '.join(methods)}; proxyclip uses one")

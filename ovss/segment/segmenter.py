@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ovss.backbone import Backbone, backbone_from
+from ovss.backbone import Backbone, Companion, backbone_from
 from ovss.errors import InputError, printable
 from ovss.images import find_images, load_image
 from ovss.methods import Method
@@ -41,6 +41,7 @@ class Segmenter:
         windows: "shared" lets the attention of the last block cross the borders of windows, "apart" does not; None:
             what the protocol says.
         batch_size: Windows per backbone pass.
+        companion: Second network from `load_companion`, for `proxyclip`; None: CLIP is its own.
 
     Example:
         >>> import ovss
@@ -64,6 +65,7 @@ class Segmenter:
         background: str | Sequence[str] | float | None = None,
         windows: str | None = None,
         batch_size: int = 16,
+        companion: Companion | None = None,
     ) -> None:
         self.backbone = backbone = backbone_from(backbone)
         self.protocol = resolve_protocol(protocol, backbone, windows).for_words(classes, backbone.name)
@@ -74,8 +76,9 @@ class Segmenter:
         self.vocabulary = self.protocol.vocabulary(classes, background=background)
         made = parse_method(method) if isinstance(method, str) else method
         self.method = under_protocol(made, self.protocol)
+        methods = {self.method.label: self.method}
         self._scorer = Scorer(
-            backbone, {self.method.label: self.method}, self.vocabulary, self.protocol, batch_size=batch_size
+            backbone, methods, self.vocabulary, self.protocol, batch_size=batch_size, companion=companion
         )
 
     @property

@@ -1,15 +1,20 @@
 """The backbone reads CLIP block by block without changing what CLIP computes."""
 
 import copy
+import gc
+import weakref
 
 import numpy as np
 import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from open_clip.transformer import QuickGELU
 from PIL import Image
 
 from ovss.backbone import Backbone, load_backbone
+from ovss.backbone.folding import run_mlp
+from ovss.backbone.native import NativeBlock
 from ovss.errors import InputError
 
 
@@ -59,8 +64,11 @@ def test_block_parts_add_up_to_the_block(base):
     x, block = tokens.hidden(11), base.block(12)
     q, k, v = tokens.qkv(12)
     y = x + block.merge(F.scaled_dot_product_attention(q, k, v))
-    assert torch.allclose(y + block.ffn(y), tokens.hidden(12), atol=1e-5)
+    assert torch.allclose(y + block.ffn(y), block.module(x), atol=1e-5)
+    assert torch.allclose(tokens.hidden(12), block.module(x), atol=1e-5)
     assert torch.allclose(block.value(x), v, atol=1e-6)
+    for got, expected in zip(block.kv(x), (k, v), strict=True):
+        assert torch.allclose(got, expected, atol=1e-6)
     assert torch.equal(block.norm(x), block.module.ln_1(x))
 
 
@@ -88,7 +96,8 @@ def test_native_grid_uses_the_trained_table_and_an_equal_count_does_not(base):
 def test_only_wanted_states_are_kept_and_later_blocks_do_not_run(base, monkeypatch):
     calls = []
     for number, module in enumerate(base.model.visual.transformer.resblocks, 1):
-        monkeypatch.setattr(module, "forward", lambda x, n=number, f=module.forward: calls.append(n) or f(x))
+        norm = module.ln_2
+        monkeypatch.setattr(norm, "forward", lambda x, n=number, f=norm.forward: calls.append(n) or f(x))
     tokens = base.encode_tokens(pictures(224), layers=[5, 11])
     assert tokens.kept == (5, 11)
     assert calls == list(range(1, 12))
@@ -99,10 +108,42 @@ def test_only_wanted_states_are_kept_and_later_blocks_do_not_run(base, monkeypat
         tokens.hidden(3)
 
 
-def test_queries_keys_values_are_computed_once(base):
-    tokens = base.encode_tokens(pictures(224))
+def test_queries_keys_values_are_those_of_the_pass(base, monkeypatch):
+    tokens = base.encode_tokens(pictures(224), layers=[3, 11])
     assert tokens.qkv(12)[0] is tokens.qkv(12)[0]
-    assert tokens.qkv(1)[0].shape == (2, 4, 50, 16)
+    monkeypatch.setattr(NativeBlock, "qkv", None)  # those of a block whose input was wanted and that has run are there
+    assert tokens.qkv(4)[0].shape == (2, 4, 50, 16)
+
+
+def test_an_ingredient_is_made_once_for_a_pass_and_goes_with_it(base):
+    tokens, made = base.encode_tokens(pictures(224), layers=[11]), []
+
+    def make():
+        made.append(torch.zeros(3))
+        return made[-1]
+
+    assert tokens.shared(("a", 1), make) is tokens.shared(("a", 1), make)
+    assert tokens.shared(("a", 2), make) is not tokens.shared(("a", 1), make)
+    assert len(made) == 2
+    held = weakref.ref(made[0])
+    del tokens
+    made.clear()
+    gc.collect()
+    assert held() is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_folding_quick_gelu_moves_nothing_but_rounding_and_no_weight(base, dtype):
+    block = copy.deepcopy(base.model.visual.transformer.resblocks[4]).to(dtype)
+    before = {name: value.clone() for name, value in block.state_dict().items()}
+    x = 3 * torch.randn(2, 50, 64, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    assert isinstance(block.mlp.gelu, QuickGELU)
+    plain = block.mlp(x)
+    assert (run_mlp(block.mlp, x) - plain).abs().max() <= 4 * torch.finfo(dtype).eps * plain.abs().max()
+    assert all(torch.equal(value, before[name]) for name, value in block.state_dict().items())
+    x.requires_grad_()
+    ours, theirs = (torch.autograd.grad(found.square().sum(), x) for found in (run_mlp(block.mlp, x), block.mlp(x)))
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_a_batch_gives_what_each_image_gives(base):

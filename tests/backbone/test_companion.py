@@ -3,52 +3,20 @@
 import pytest
 import timm
 import torch
+from companion_helpers import save_companion
 from method_helpers import MEAN, STD, random_backbone
 from safetensors.torch import save_file
-from timm.models import register_model
-from timm.models.vision_transformer import VisionTransformer
 
-from ovss.backbone import load_companion
+from ovss.backbone import load_backbone, load_companion
+from ovss.backbone.companion import parse_companion
 from ovss.errors import InputError
 from ovss.methods import create_method
 
 
-def two_blocks(prefix, num_classes=1000, dynamic_img_size=False, **_):
-    model = VisionTransformer(
-        img_size=32,
-        patch_size=4,
-        embed_dim=24,
-        depth=2,
-        num_heads=2,
-        reg_tokens=prefix,
-        num_classes=num_classes,
-        dynamic_img_size=dynamic_img_size,
-    )
-    model.pretrained_cfg = model.default_cfg = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.25, 0.3)}
-    return model
-
-
-@register_model
-def ovss_test_plain(pretrained=False, **options):
-    """Two blocks, CLS only."""
-    return two_blocks(0, **options)
-
-
-@register_model
-def ovss_test_registers(pretrained=False, **options):
-    """Two blocks, CLS and three registers."""
-    return two_blocks(3, **options)
-
-
 @pytest.fixture(params=["ovss_test_plain", "ovss_test_registers"])
 def saved(request, tmp_path):
-    """Name and weights file of a seeded random model with a classification head."""
-    with torch.random.fork_rng():
-        torch.manual_seed(7)
-        model = timm.create_model(request.param, num_classes=5)
-    path = tmp_path / "weights.safetensors"
-    save_file(model.state_dict(), path)
-    return request.param, path, model
+    """Name, weights file and model."""
+    return (request.param, *save_companion(request.param, tmp_path))
 
 
 def test_features_are_the_last_patches_on_pixels_of_its_own_statistics(saved):
@@ -58,7 +26,7 @@ def test_features_are_the_last_patches_on_pixels_of_its_own_statistics(saved):
     clip_pixels = (raw - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     own_pixels = (raw - torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)) / torch.tensor([0.2, 0.25, 0.3]).view(3, 1, 1)
     with torch.inference_mode():
-        expected = model.eval().forward_features(own_pixels)[:, -64:]
+        expected = model.forward_features(own_pixels)[:, -64:]
     got = companion.features(clip_pixels, backbone)
     assert got.shape == (2, 24, 8, 8)
     torch.testing.assert_close(got.flatten(2).mT, expected, atol=1e-5, rtol=1e-5)
@@ -88,7 +56,7 @@ def test_windows_of_another_patch_count_are_refused(saved):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("vit_base_patch8_225", r"companion 'vit_base_patch8_225' is unknown to timm\. Did you mean"),
+        ("vit_base_patch8_225", r"companion 'vit_base_patch8_225' is unknown to timm and open_clip\. Did you mean"),
         ("resnet18", "companion 'resnet18' is no plain vision transformer"),
         ("ovss_test_registers", "weights .* do not fit companion 'ovss_test_registers'"),
     ],
@@ -109,3 +77,31 @@ def test_weights_that_are_missing_or_unreadable_are_refused_in_one_line(tmp_path
         with pytest.raises(InputError, match=f"{name}' of companion") as caught:
             load_companion("ovss_test_plain", tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+def test_a_tower_of_open_clip_gives_its_patches_after_the_last_norm():
+    companion, backbone = load_companion("tiny", "shipped"), random_backbone()
+    model = load_backbone("tiny", device="cpu", dtype="float32").model
+    windows = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(10))
+    got = companion.features(windows, backbone)
+    assert got.shape == (2, 128, 8, 8)
+    model.visual.output_tokens = True
+    with torch.inference_mode():
+        _, expected = model.visual(windows)
+    torch.testing.assert_close(got.flatten(2).mT, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("vit_base_patch8_224", "must be NAME=WEIGHTS, such as vit_base_patch8_224=dino"),
+        ("=file.pth", "must be NAME=WEIGHTS"),
+        ("ViT-B-32=none.pt", "companion 'ViT-B-32': checkpoint file 'none.pt' does not exist"),
+        ("vit_base_patch8_224=none.pth", "weights 'none.pth' of companion 'vit_base_patch8_224' do not exist"),
+        ("vit_bass=none.pth", "companion 'vit_bass' is unknown to timm and open_clip"),
+    ],
+)
+def test_a_companion_in_an_option_is_refused_in_one_line(text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        parse_companion(text)
+    assert "\n" not in str(caught.value)

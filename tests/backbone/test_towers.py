@@ -151,7 +151,8 @@ def test_a_block_takes_patches_without_the_tokens_in_front(family):
     block = tokens.block(3)
     for whole, patches in zip(tokens.qkv(3), block.qkv(tokens.patches(2)), strict=True):
         assert torch.allclose(whole[:, :, tokens.prefix :], patches, atol=1e-5)
-    assert torch.equal(block.key(tokens.hidden(2)), tokens.qkv(3)[1])
+    for got, expected in zip(block.kv(tokens.hidden(2)), tokens.qkv(3)[1:], strict=True):
+        assert torch.equal(got, expected)
     assert torch.equal(block.value(tokens.hidden(2)), tokens.qkv(3)[2])
 
 

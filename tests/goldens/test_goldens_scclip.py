@@ -84,12 +84,12 @@ def test_every_intermediate_step(tokens, steps):
     assert relative_difference(weights[:, rows], kept / (kept.sum(-1, keepdims=True) + 1e-6)) < 1e-5
     aggregated = weights @ repaired
     assert relative_difference(aggregated[0][:, None], steps["agg1_out"]) < 1e-5
-    method = create_method("scclip", w_cls=0.0)
+    method, block = create_method("scclip"), tokens.block(12)
     enhancement = similarity_attention(similarity)
-    first = method.attend(tokens, aggregated, torch.zeros(1, 1, 64), enhancement)
+    first = block.merge(method.weigh(block.kv(aggregated), enhancement))
     assert relative_difference(first[0][:, None], steps["attn1_out"]) < 1e-4
     fused = sum(tokens.hidden(block) for block in range(4, 11))
-    second = method.attend(tokens, fused[:, 1:], torch.zeros(1, 1, 64), enhancement)
+    second = block.merge(method.weigh(block.kv(fused[:, 1:]), enhancement))
     assert relative_difference(second[0][:, None], steps["attn2_out"]) < 1e-4
     post = aggregation_weights(cosine_map(tokens.hidden(4)[:, 1:]), 0.4)
     kept = steps["agg2_weights"]

@@ -32,6 +32,7 @@ from ovss.ingredients import (
     self_correlation,
     similarity_attention,
     smooth_maps,
+    spread,
     squared_distances,
 )
 
@@ -244,3 +245,9 @@ def test_the_quantile_of_anomalies_has_no_tolerance_on_grids_larger_than_the_nei
     tokens = torch.zeros(1, 40, 3)
     np.testing.assert_array_equal(find_anomalies(tokens, neighbours=30)[0], expected)
     assert find_anomalies(tokens, neighbours=39).sum() == 1, "ties count as equal where all patches are neighbours"
+
+
+def test_one_attention_is_spread_over_all_heads():
+    generator = torch.Generator().manual_seed(0)
+    weights, values = torch.rand(2, 5, 7, generator=generator), torch.randn(2, 3, 7, 4, generator=generator)
+    torch.testing.assert_close(spread(weights, values), torch.einsum("bij,bhjd->bhid", weights, values))

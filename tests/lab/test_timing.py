@@ -6,9 +6,10 @@ import pytest
 import torch
 from method_helpers import random_backbone
 
+from ovss.backbone import load_backbone
 from ovss.cli import main
-from ovss.lab.timing import BASELINE, Timing, measure, smooth_windows, subjects_for, summarise
-from ovss.methods import create_method
+from ovss.lab.timing import BASELINE, Timing, bound, every_method, measure, smooth_windows, subjects_for, summarise
+from ovss.methods import create_method, list_methods
 
 
 def test_every_round_runs_every_subject_once_in_changing_order():
@@ -17,11 +18,26 @@ def test_every_round_runs_every_subject_once_in_changing_order():
     subjects = subjects_for(backbone, methods, smooth_windows(1, 64, 0), shared=methods)
     names = [subject.name for subject in subjects]
     assert names == [BASELINE, "naclip", "cliptrase", "2 methods, one pass"]
+    assert [subject.passes for subject in subjects] == [1, 1, 1, 1]
     timings = measure(subjects, rounds=6, device=torch.device("cpu"))
     orders = [tuple(t.subject for t in timings if t.round == number) for number in range(6)]
     assert all(sorted(order) == sorted(names) for order in orders)
     assert len(set(orders)) > 1
     assert all(t.wall > 0 for t in timings)
+
+
+def test_a_method_with_a_pass_of_its_own_adds_one_to_those_of_all():
+    backbone = random_backbone(depth=4, width=32)
+    methods = [create_method("naclip"), create_method("rfclip", channels=(0,))]
+    subjects = subjects_for(backbone, methods, smooth_windows(1, 64, 0), shared=methods)
+    assert [subject.passes for subject in subjects] == [1, 1, 2, 2]
+
+
+def test_bench_runs_every_method_but_those_that_need_more_than_weights():
+    backbone = random_backbone(depth=12, width=64)
+    methods = every_method(backbone)
+    assert {method.name for method in methods} == set(list_methods()) - {"compose", "registers"}
+    assert bound(f"{len(methods)} methods, one pass", load_backbone("ViT-B-16", "random"), 224) == 3.0
 
 
 def test_ratios_are_paired_within_a_round():
@@ -49,7 +65,7 @@ def test_command_prints_a_table_and_writes_all_timings(tmp_path, capsys):
 
 
 def test_steps_on_scores_are_timed_alone_and_the_table_says_how_many_passes_each_takes(tmp_path, monkeypatch):
-    monkeypatch.setattr("ovss.methods.default_methods", lambda: ["naclip"])
+    monkeypatch.setattr("ovss.lab.timing.every_method", lambda backbone: [create_method("naclip")])
     file = tmp_path / "bench.json"
     options = ["--model", "ViT-S-32-alt", "--windows", "2", "--rounds", "1", "--size", "64", "--no-shared"]
     assert main(["bench", *options, "--device", "cpu", "--json", str(file)]) == 0

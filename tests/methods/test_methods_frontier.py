@@ -5,7 +5,7 @@ import pytest
 import torch
 from method_helpers import random_backbone
 
-from ovss.backbone import JoinedTokens
+from ovss.backbone import Block, JoinedTokens
 from ovss.errors import InputError
 from ovss.ingredients import (
     Blur,
@@ -138,6 +138,13 @@ class TestBalancedAttention:
         for got, expected in zip(balanced_attention(tokens, once), self.layers(tokens, once), strict=True):
             np.testing.assert_allclose(got, expected, atol=1e-5)
 
+    @pytest.mark.parametrize("once", [False, True])
+    def test_a_layer_asked_for_alone_is_the_same_as_among_all(self, tokens, once):
+        together = list(balanced_attention(tokens, once))
+        for layer in (1, 5, 12):
+            [alone] = balanced_attention(tokens, once, [layer])
+            assert torch.equal(alone, together[layer - 1])
+
     def test_normalising_once_gives_all_layers_one_attention(self, tokens):
         maps = list(balanced_attention(tokens, once=True))
         assert len(maps) == 12
@@ -213,6 +220,16 @@ class TestOwnPass:
         for number in (1, 2, 3):
             assert torch.equal(direct.hidden(number), later.hidden(number))
         assert not torch.equal(direct.hidden(3), backbone.encode_tokens(images).hidden(3))
+
+    def test_its_blocks_run_once_whichever_state_is_asked_for_first(self, tokens, monkeypatch):
+        runs, forward = [], Block.forward
+        monkeypatch.setattr(
+            Block, "forward", lambda block, x, qkv=None: runs.append(block.module) or forward(block, x, qkv)
+        )
+        fresh = tokens.backbone.encode_tokens(torch.zeros(1, 3, 40, 56), layers=[0])
+        del runs[:]
+        create_method("rfclip", channels=(1, 5, 14)).patch_embeddings(fresh)
+        assert runs == [tokens.backbone.block(number).module for number in range(1, 13)]
 
     def test_weights_and_channels_that_do_not_fit_are_refused(self, tokens):
         with pytest.raises(InputError, match=r"massive channels of 'random' are unknown; give channels"):

@@ -7,11 +7,11 @@ import pytest
 import torch
 from method_helpers import NEEDED, random_backbone
 
-from ovss.backbone import Tokens
-from ovss.methods import Paper, create_method, list_methods, method_class
+from ovss.backbone import Block, Tokens
+from ovss.backbone.native import NativeBlock
+from ovss.methods import Paper, create_method, default_methods, list_methods, method_class
 
 NAMES = list_methods()
-EIGHT = ["clip", "maskclip", "sclip", "clearclip", "naclip", "scclip", "gem", "cliptrase"]
 
 
 @pytest.fixture(scope="module")
@@ -93,34 +93,34 @@ def test_depths_follow_the_papers():
     assert [create_method("cliper").chosen(depth) for depth in (12, 24)] == [12, 23]
 
 
-def test_eight_methods_share_one_backbone_pass(backbone):
-    methods = [create_method(name, **NEEDED.get(name, {})) for name in EIGHT]
-    runs = {"backbone": 0, "blocks": 0}
-    projections = []
-    modules = backbone.model.visual.transformer.resblocks
-    hooks = [backbone.model.visual.conv1.register_forward_hook(lambda *_: runs.update(backbone=runs["backbone"] + 1))]
-    hooks += [module.register_forward_hook(lambda *_: runs.update(blocks=runs["blocks"] + 1)) for module in modules]
-    wanted = frozenset().union(*(method.layers(backbone.depth) for method in methods))
-    tokens = backbone.encode_tokens(pictures(), layers=wanted)
-    original = {number: tokens.block(number).qkv for number in range(1, 13)}
+def test_all_methods_share_one_backbone_pass_and_nothing_is_projected_twice(backbone, monkeypatch):
+    methods = [create_method(name) for name in default_methods()]
+    embedded, forwards, projected = [], [], []
+    block_forward, block_project = Block.forward, NativeBlock._project
+
+    def forward(self, x, qkv=None):
+        forwards.append(self.module)
+        return block_forward(self, x, qkv)
+
+    def project(self, x, first):
+        projected.append((self.module, x))
+        return block_project(self, x, first)
+
+    monkeypatch.setattr(Block, "forward", forward)
+    monkeypatch.setattr(NativeBlock, "_project", project)
+    hook = backbone.model.visual.conv1.register_forward_hook(lambda *_: embedded.append(1))
     try:
-        for number, function in original.items():
-
-            def counted(x, number=number, function=function):
-                if x.shape[1] == 36 and x is tokens.hidden(number - 1):
-                    projections.append(number)
-                return function(x)
-
-            tokens.block(number).qkv = counted
+        wanted = frozenset().union(*(method.layers(backbone.depth) for method in methods))
+        tokens = backbone.encode_tokens(pictures(), layers=wanted)
         for method in methods:
             method.patch_embeddings(tokens)
     finally:
-        for number in original:
-            del tokens.block(number).__dict__["qkv"]
-        for hook in hooks:
-            hook.remove()
-    assert runs == {"backbone": 1, "blocks": 11}
-    assert sorted(projections) == sorted(set(projections)), "q, k, v of a block were computed twice"
+        hook.remove()
+    assert len(embedded) == 1
+    assert [module is backbone.block(number).module for number, module in enumerate(forwards, 1)] == [True] * 11
+    for number, (module, x) in enumerate(projected):
+        for other, y in projected[:number]:
+            assert module is not other or x.shape != y.shape or not torch.equal(x, y), "projected twice"
 
 
 @pytest.mark.parametrize("name", ["maskclip", "sclip", "clearclip", "naclip", "clip"])
@@ -139,14 +139,30 @@ def test_half_precision_gives_about_the_same(name, dtype):
     expected, got = method.patch_embeddings(exact), method.patch_embeddings(tokens)
     assert got.dtype == torch.float32
     assert torch.isfinite(got).all()
-    # In bfloat16 the pass itself loses 13 % of q, k and v, and queries against keys feel that most: plain CLIP without
-    # residual and FFN reaches 0.980, PEARL 0.979. The next test shows that this is the pass's loss, not the rotation's.
-    least = 0.97 if (name, dtype) == ("pearl", torch.bfloat16) else 0.99
+    # In bfloat16 the pass itself loses 14 % of its states, and queries against keys feel that most: plain CLIP without
+    # residual and FFN reaches 0.980, PEARL 0.979. The next two tests show that the model's own blocks lose that much.
+    least = 0.99 if dtype == torch.float16 else 0.97 if name == "pearl" else 0.985
     assert (expected * got).sum(-1).median() > least
     scores = method.patch_scores(tokens, text)
     assert scores.dtype == torch.float32
     assert torch.isfinite(method.refine_scores(scores, tokens)).all()
     assert method.class_scores(tokens, text).dtype == torch.float32
+
+
+def test_a_pass_in_bfloat16_loses_no_more_than_the_blocks_of_the_model():
+    ours, theirs = [], []
+    for seed in range(4):
+        exact, half = random_backbone(seed=seed), random_backbone(seed=seed)
+        half.model.to(torch.bfloat16)
+        expected = exact.encode_tokens(pictures(seed=seed)).hidden(11)
+        tokens = half.encode_tokens(pictures(seed=seed))
+        x = tokens.hidden(0)
+        with torch.inference_mode():
+            for number in range(1, 12):
+                x = half.block(number).module(x)
+        for found, state in ((ours, tokens.hidden(11)), (theirs, x)):
+            found.append(float((state.float() - expected).norm() / expected.norm()))
+    assert 0.1 < sum(ours) / 4 < 1.05 * sum(theirs) / 4
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not create_method(name, **NEEDED.get(name, {})).own_pass])
