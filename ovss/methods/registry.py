@@ -7,7 +7,8 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from ovss.errors import InputError, suggest
-from ovss.methods.base import Method, check_class
+from ovss.methods.base import Method
+from ovss.methods.faults import check_class
 
 __all__ = ["READING_ORDER", "method_class", "parse_method", "register"]
 
