@@ -80,14 +80,15 @@ class DihClip(Method):
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
         """Values under the attention of the first pass; the second pass and post-aggregation come after it."""
         similarity = self.similarity(tokens)
-        return self._mix(self.project(tokens, similarity), similarity_attention(similarity), values)
+        return self.weigh(self.project(tokens, similarity), similarity_attention(similarity), values)
 
     def project(self, tokens: Tokens, similarity: Float[Tensor, "B N N"]) -> tuple[Tensor, Tensor]:
         """Keys and values of the last block on its patches, aggregated."""
         x = aggregation_weights(similarity, self.beta) @ tokens.patches(tokens.depth - 1).float()
         return tokens.block(tokens.depth).kv(x.to(tokens.backbone.dtype))
 
-    def _mix(self, kv: tuple[Tensor, Tensor], alike: Tensor, values: Tensor | None = None) -> Tensor:
+    def weigh(self, kv: tuple[Tensor, Tensor], alike: Tensor, values: Tensor | None = None) -> Tensor:
+        """Values of the patches under the attention among keys and that of the similarities, of the sharpest heads."""
         k, v = kv[0], kv[1] if values is None else values
         maps = attention_map((k, k, v), "kk").add_(alike[:, None]).div_(2)  # (B, H, N, N)
         return spread(_of_heads(maps, sharpest_heads(maps, self.heads)).sum(1) / maps.shape[1], v)
@@ -96,8 +97,8 @@ class DihClip(Method):
         """Patches after both passes, each with heads of its own choice, and post-aggregation."""
         similarity = self.similarity(tokens)
         alike = similarity_attention(similarity)
-        first = self._mix(self.project(tokens, similarity), alike)
-        second = self._mix(fused_kv(tokens, calibration_blocks(tokens.depth)[2]), alike)
+        first = self.weigh(self.project(tokens, similarity), alike)
+        second = self.weigh(fused_kv(tokens, calibration_blocks(tokens.depth)[2]), alike)
         return finish_both(self.name, tokens, first, second, self.w_cls, self.beta)
 
 
