@@ -29,7 +29,7 @@ COLUMNS = {
     "pe_core_without_cls": "PE-Core bigG",
 }
 """Small tower of the tests, and what it stands for."""
-GIVEN = {"rfclip": {"channels": (1, 5, 14)}}
+GIVEN = {"registers": {"neurons": ((2, 3),)}, "rfclip": {"channels": (1, 5, 14)}}
 """Parameters without which a method runs on weights of OpenAI only."""
 
 

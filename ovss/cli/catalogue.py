@@ -198,7 +198,7 @@ def _call(node: ast.AST, module: _Module, function: str, order: tuple[str, ...])
 
 @cache
 def _paper_defaults() -> dict[str, Any]:
-    node, module = _find("Paper", _module("ovss.methods.base"))
+    node, module = _find("Paper", _module("ovss.methods.paper"))
     lines = [line for line in getattr(node, "body", ()) if isinstance(line, ast.AnnAssign) and line.value is not None]
     return {_name(line.target): _value(line.value, module) for line in lines if line.value is not None}
 

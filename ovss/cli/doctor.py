@@ -58,7 +58,7 @@ def _check_model(name: str) -> int:
 
     start = time.perf_counter()
     backbone = load_backbone(name, "random", device="cpu", dtype="float32")
-    print(f"[OK]   read: {backbone}")
+    show(f"[OK]   read: {backbone}")
     shake(backbone.model.visual)
     about = {
         "pooled": "the image embedding recomposed from the blocks, against encode_image",
@@ -66,8 +66,8 @@ def _check_model(name: str) -> int:
     }
     errors = conformance(backbone)
     for key, error in errors.items():
-        print(f"[{'OK' if error <= _BOUND else 'FAIL'}]   {key}: {error:.1e}, at most {_BOUND:.0e}: {about[key]}")
-    print(f"       random weights, float32 on the CPU, {time.perf_counter() - start:.1f} s")
+        show(f"[{'OK' if error <= _BOUND else 'FAIL'}]   {key}: {error:.1e}, at most {_BOUND:.0e}: {about[key]}")
+    show(f"       random weights, float32 on the CPU, {time.perf_counter() - start:.1f} s")
     return 0 if all(error <= _BOUND for error in errors.values()) else 1
 
 

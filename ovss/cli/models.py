@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ovss.cli.common import described
+from ovss.cli.common import described, show
 from ovss.errors import InputError, suggest
 from ovss.files.tables import text_table
 
@@ -89,9 +89,9 @@ def add_command(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     """Print the list, or one model; returns 0."""
     if arguments.name == "tiny":
-        print(_TINY)
+        show(_TINY)
     else:
-        print(overview() if arguments.name is None else details(arguments.name))
+        show(overview() if arguments.name is None else details(arguments.name))
     return 0
 
 

@@ -16,7 +16,7 @@ from ovss.backbone.checkpoints import hash_weights
 from ovss.backbone.toy import random_backbone
 from ovss.errors import InputError
 from ovss.methods import Method, method_class
-from ovss.methods.base import check_class, check_rows
+from ovss.methods.faults import check_class, check_rows
 from ovss.scenes.scenes import scene
 
 __all__ = ["check_method"]

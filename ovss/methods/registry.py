@@ -7,11 +7,10 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from ovss.errors import InputError, suggest
-from ovss.methods.base import Method, check_class
+from ovss.methods.base import Method
+from ovss.methods.faults import check_class
 
-__all__ = ["READING_ORDER", "method_class", "register"]
-
-__all__ = ["parse_method"]
+__all__ = ["READING_ORDER", "method_class", "parse_method", "register"]
 
 _M = TypeVar("_M", bound=type[Method])
 READING_ORDER = (

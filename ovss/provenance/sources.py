@@ -22,6 +22,8 @@ __all__ = ["is_ours", "modules_used", "source_digest"]
 
 HOME = Path(__file__).parents[1]
 _NO_DATA = {".py", ".pyc", ".pyi", ".md", ".typed"}
+_VIEWS = {"_repr_html_", "_repr_png_"}
+"""What a notebook shows of an object: no count depends on it, so it is neither read nor followed."""
 _WALKS = {"iter_modules", "walk_packages"}
 _SKIPPED = {"ctx", "kind", "type_comment", "type_ignores"}
 """Fields of a syntax tree that say nothing new, or that not every version of Python has."""
@@ -130,6 +132,8 @@ class _Reader:
     def read(self, node: ast.AST, runs: bool) -> None:
         """Read a node and all below it; `runs` is False under `TYPE_CHECKING`."""
         kind, parts = type(node), self.parts
+        if kind is ast.FunctionDef and node.name in _VIEWS:  # pyright: ignore
+            return
         serves = kind is ast.FunctionDef and node.name == "__getattr__"  # pyright: ignore
         self._serving += serves
         self._look(node, kind, runs)

@@ -90,12 +90,17 @@ def _pictures(backbone: Backbone, scenes: Sequence[Scene]) -> Tensor:
     return F.normalize(backbone.encode_image(torch.stack([backbone.preprocess(s.image) for s in scenes])), dim=-1)
 
 
+def _portraits(backbone: Backbone, thing: str, split: str, count: int, **options: Any) -> list[Scene]:
+    """Images of one thing at the model's native size."""
+    return [single(thing, i, split=split, size=backbone.image_size, **options) for i in range(count)]
+
+
 def naming(backbone: Backbone, split: str, per_thing: int) -> float:
     """Share (percent) of single-object images whose thing is named correctly among the twelve."""
     text = _text(backbone, THINGS)
     right = 0
     for label, thing in enumerate(THINGS):
-        scores = _pictures(backbone, [single(thing, i, split=split) for i in range(per_thing)]) @ text.T
+        scores = _pictures(backbone, _portraits(backbone, thing, split, per_thing)) @ text.T
         right += int((scores.argmax(1) == label).sum())
     return 100 * right / (per_thing * len(THINGS))
 
@@ -123,7 +128,7 @@ def compositional(backbone: Backbone, split: str, per_combination: int) -> dict[
         right = np.zeros(3, int)
         for thing, truth, options in cases:
             others = [other for other in THINGS if other != thing]
-            pictures = _pictures(backbone, [single(thing, i, split=split, **options) for i in range(per_combination)])
+            pictures = _pictures(backbone, _portraits(backbone, thing, split, per_combination, **options))
             for row, phrases in enumerate(([*same[thing], *others], same[thing], every)):
                 scores = pictures @ _text(backbone, phrases, _SHORT_TEMPLATES).T
                 right[row] += int((scores.argmax(1) == phrases.index(truth)).sum())

@@ -63,6 +63,10 @@ class Recipe:
         decay: Share of the run, at its end, over which it falls to zero.
         full: Share of the run, at its end, in which all patches are shown.
         weight_decay: Decoupled weight decay of matrices.
+        spread: Weight of a second loss: the mean cosine between patches of a view, in the third block to the last but
+            one. It takes away what all patches have in common, so that cosines tell them apart.
+        quiet: Weight of a third loss: 1 minus the mean cosine between the CLS tokens of a batch, in the same blocks. It
+            leaves the reading of the image to the last block, so that CLS carries little before.
         evaluate_every: Views between two evaluations (and checkpoints).
         evaluate_scenes: Scenes of the validation split per evaluation.
         examine_scenes: Scenes of the fresh split for the final record.
@@ -79,6 +83,8 @@ class Recipe:
     decay: float = 0.4
     full: float = 0.12
     weight_decay: float = 0.05
+    spread: float = 0.0
+    quiet: float = 0.0
     evaluate_every: int = 32_000
     evaluate_scenes: int = 40
     examine_scenes: int = 500

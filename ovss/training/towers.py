@@ -17,6 +17,9 @@ from ovss.backbone.names import register_tiny
 from ovss.files import atomic_write
 from ovss.training.data import Batch, CaptionTokens
 
+_FIRST_MIDDLE = 3
+"""First of the middle blocks, which the last but one ends."""
+
 
 def _create_silently() -> nn.Module:
     """An `ovss-tiny` with random weights, without open_clip's warning that they are random."""
@@ -60,6 +63,13 @@ class Trainee(nn.Module):
         Returns:
             (B, E).
         """
+        return self._encode(images, keep, waiting)[0]
+
+    def _encode(self, images: Tensor, keep: Tensor | None, waiting: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What `encode_views` returns, and two mean cosines in the middle blocks: of patches of a view, and of CLS.
+
+        The squared length of a mean of unit vectors is their mean cosine.
+        """
         visual = self.clip.visual
         x = visual.conv1(images).flatten(2).transpose(1, 2) + visual.positional_embedding[1:]  # (B, N, D)
         if keep is not None:
@@ -67,11 +77,16 @@ class Trainee(nn.Module):
         cls = (visual.class_embedding + visual.positional_embedding[0]).expand(len(x), 1, -1)
         x = visual.ln_pre(torch.cat([cls, x], 1))
         cls = x[:, :1]
-        for number, block in enumerate(visual.transformer.resblocks):
+        blocks, patches, views = visual.transformer.resblocks, [], []
+        for number, block in enumerate(blocks, start=1):
             x = block(x)
-            if number < waiting:
+            if number <= waiting:
                 x = torch.cat([cls, x[:, 1:]], 1)
-        return visual.ln_post(x[:, 0]) @ visual.proj
+            if _FIRST_MIDDLE <= number < len(blocks):
+                unit = F.normalize(x, dim=-1)
+                patches.append(unit[:, 1:].mean(1).square().sum(-1).mean())
+                views.append(unit[:, 0].mean(0).square().sum())
+        return visual.ln_post(x[:, 0]) @ visual.proj, torch.stack(patches).mean(), torch.stack(views).mean()
 
     def encode_captions(self, captions: list[str]) -> Tensor:
         """(B, E) text embeddings, not normalised."""
@@ -82,16 +97,23 @@ class Trainee(nn.Module):
         x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:length, :length]))
         return x[torch.arange(len(x)), ends] @ clip.text_projection
 
-    def loss(self, batch: Batch) -> tuple[Tensor, float]:
+    def loss(self, batch: Batch, spread: float = 0.0, quiet: float = 0.0) -> tuple[Tensor, float]:
         """CLIP's symmetric contrastive loss (Radford et al. 2021) and the share of images whose caption wins.
 
         Pairs that show the same are left out of the negatives.
+
+        Args:
+            batch: Views and captions.
+            spread: Weight of the mean cosine between patches of a view, see `Recipe`.
+            quiet: Weight of 1 minus the mean cosine between the CLS of the batch, see `Recipe`.
         """
-        image = F.normalize(self.encode_views(batch.images, batch.keep, batch.waiting), dim=-1)
+        embedding, patches, views = self._encode(batch.images, batch.keep, batch.waiting)
+        image = F.normalize(embedding, dim=-1)
         text = F.normalize(self.encode_captions(batch.captions), dim=-1)
         logits = (self.clip.logit_scale.exp() * image @ text.T).masked_fill(batch.same, -100.0)
         target = torch.arange(len(logits))
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+        loss = loss + spread * patches + quiet * (1 - views)
         return loss, float((logits.argmax(1) == target).float().mean())
 
     def full_state(self) -> dict[str, Tensor]:

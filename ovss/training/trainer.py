@@ -87,7 +87,7 @@ class Trainer:
         for shard in range(self.rank, SHARDS, self.world):
             rng = generator("views", recipe.seed, self.step, shard)
             batch = make_batch(self.pool, recipe.view, recipe.batch, rng, dropout=dropout)
-            loss, accuracy = self.trainee.loss(batch)
+            loss, accuracy = self.trainee.loss(batch, recipe.spread, recipe.quiet)
             loss.backward()
             totals += torch.tensor([loss.item(), accuracy, 0.0])
         loss, accuracy, stops = self._average_gradients(totals).tolist()

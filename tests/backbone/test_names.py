@@ -156,11 +156,10 @@ def test_without_a_network_one_line_says_what_to_fetch_and_how_to_give_it(monkey
 def test_a_copy_of_a_repository_is_loaded_from_its_folder(base, tmp_path):
     import json
 
-    from conftest import SMALL
     from safetensors.torch import save_file
 
     preprocess = {"mean": [0.5] * 3, "std": [0.25] * 3}
-    config = {"model_cfg": SMALL, "preprocess_cfg": preprocess}
+    config = {"model_cfg": open_clip.get_model_config("small-quickgelu"), "preprocess_cfg": preprocess}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     save_file(base.model.state_dict(), tmp_path / "open_clip_model.safetensors")
     loaded = load_backbone(str(tmp_path))

@@ -64,7 +64,7 @@ def test_windows_of_a_rotary_model_share_no_keys():
     offsets = torch.tensor([[0, 0], [0, 40]])
     method = create_method("glaclip")
     assert method.patch_embeddings(tokens_of("eva"), offsets).shape == (2, 80, 20)
-    with pytest.raises(InputError, match="eva02 rotates each by its place in its own window; leave out offsets"):
+    with pytest.raises(InputError, match="eva02 rotates each patch by its place in its own window"):
         method.patch_embeddings(tokens_of("eva02"), offsets)
 
 

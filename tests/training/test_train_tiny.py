@@ -156,6 +156,41 @@ def test_the_trained_towers_are_those_of_open_clip(pool):
             assert torch.nn.functional.cosine_similarity(ours, theirs).min() > 0.999
 
 
+def mean_cosines_in_the_middle(trainee, images):
+    """Between patches of a view and between CLS, pair by pair, from the hidden states that the library reads."""
+    tokens = trainee.backbone().encode_tokens(images)
+    patches, cls = [], []
+    for block in range(3, tokens.depth):
+        states = tokens.hidden(block).double().numpy()
+        unit = states / np.linalg.norm(states, axis=-1, keepdims=True)
+        patches.append(np.mean([[a @ b for a in view for b in view] for view in unit[:, 1:]]))
+        cls.append(np.mean([[a @ b for a in unit[:, 0]] for b in unit[:, 0]]))
+    return float(np.mean(patches)), float(np.mean(cls))
+
+
+def test_spread_and_quiet_add_the_mean_cosines_of_the_middle_blocks(pool):
+    trainee = Trainer(MINUTE_RUN, pool).trainee
+    batch = replace(make_batch(pool, MINUTE_RUN.view, 4, generator("spread"), dropout=False), waiting=0)
+    with torch.inference_mode():
+        patches, cls = mean_cosines_in_the_middle(trainee, batch.images)
+        plain, spread, quiet = (float(trainee.loss(batch, **w)[0]) for w in ({}, {"spread": 0.5}, {"quiet": 20.0}))
+    assert spread - plain == pytest.approx(0.5 * patches, rel=0.01)
+    assert quiet - plain == pytest.approx(20 * (1 - cls), rel=0.05)
+
+
+def test_spread_makes_patches_of_a_view_differ_and_quiet_makes_cls_agree(pool):
+    images = make_batch(pool, MINUTE_RUN.view, 4, generator("spread"), dropout=False).images
+    found = []
+    for weight in (0.0, 1.0):
+        trainer = Trainer(replace(MINUTE_RUN, views=16 * 12, spread=weight, quiet=weight), pool)
+        for _ in range(12):
+            trainer.train_step()
+        with torch.inference_mode():
+            found.append(mean_cosines_in_the_middle(trainer.trainee, images))
+    assert found[1][0] < found[0][0] - 0.1
+    assert found[1][1] > found[0][1]
+
+
 def test_fast_tokens_are_those_of_the_standard_tokenizer():
     standard = open_clip.get_tokenizer(register_tiny())
     tokens = CaptionTokens(standard)
