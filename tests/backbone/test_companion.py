@@ -6,6 +6,7 @@ import torch
 from companion_helpers import save_companion
 from method_helpers import MEAN, STD, random_backbone
 from safetensors.torch import save_file
+from small_towers import small_tower
 
 from ovss.backbone import load_backbone, load_companion
 from ovss.backbone.companion import parse_companion
@@ -105,3 +106,16 @@ def test_a_companion_in_an_option_is_refused_in_one_line(text, message):
     with pytest.raises(InputError, match=message) as caught:
         parse_companion(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("family", ["vit_map", "eva02", "pe_core_without_cls"])
+def test_a_tower_of_timm_in_an_open_clip_model_gives_its_patches_after_the_last_norm(family, monkeypatch):
+    tower = small_tower(family)
+    monkeypatch.setattr("ovss.backbone.companion.load_backbone", lambda *_, **__: tower)  # a small one of the family
+    companion = load_companion("ViT-B-16-SigLIP", "random")
+    windows = torch.rand(2, 3, 48, 64, generator=torch.Generator().manual_seed(4))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    with torch.inference_mode():
+        expected = companion.model.trunk.forward_features((windows * std + mean - 0.5) / 0.5)[:, tower.prefix :]
+    got = companion.features(windows, random_backbone())
+    torch.testing.assert_close(got.flatten(2).mT, expected, atol=1e-4, rtol=1e-4)

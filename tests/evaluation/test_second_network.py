@@ -1,5 +1,6 @@
 """`proxyclip` with a second network: from Python and from the command line, named in every row that used it."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -55,6 +56,20 @@ def test_what_cannot_use_a_companion_is_refused(backbone, weights):
         ovss.evaluate(backbone, "naclip", "scenes", limit=1, companion=companion)
     with pytest.raises(InputError, match=f"companion '{NAME}' works in this process only"):
         ovss.evaluate(backbone, "proxyclip", "scenes", limit=1, companion=companion, cluster="local:1")
+
+
+def test_scores_on_the_grid_of_another_patch_size_are_not_propagated_over_patches(backbone, weights):
+    rules = dataclasses.replace(ovss.load_protocol("study"), lposs_iterations=5, lposs_neighbours=8)
+    with pytest.raises(
+        InputError, match=r"over patches of 8 pixels, and companion '\w+' has patches of 4; use lposs_it"
+    ):
+        ovss.evaluate(backbone, "proxyclip", "scenes", limit=1, companion=load_companion(NAME, weights), protocol=rules)
+    twin = load_companion("tiny", "shipped")
+    found = [
+        ovss.evaluate(backbone, "proxyclip", "scenes", limit=1, companion=twin, protocol=each).counts("proxyclip")
+        for each in (rules, dataclasses.replace(rules, lposs_iterations=0, lposs_neighbours=None))
+    ]
+    assert not np.array_equal(*found)
 
 
 def test_windows_that_its_patches_do_not_fill_are_refused(backbone, tmp_path):

@@ -122,9 +122,9 @@ def test_windows_that_are_not_whole_patches_are_filled_with_zeros_on_both_sides(
     assert (other - oracle).abs().max() > 1e-3
 
 
-def test_the_protocols_of_clearclip_and_tcl_fill_windows_up_and_the_others_do_not():
+def test_the_protocols_of_clearclip_proxyclip_and_tcl_fill_windows_up_and_the_others_do_not():
     for name in list_protocols():
-        expected = "pad" if name.startswith(("clearclip", "tcl")) else "stretch"
+        expected = "pad" if name.startswith(("clearclip", "proxyclip", "tcl")) else "stretch"
         assert load_protocol(name).window_remainder == expected
 
 
