@@ -1,22 +1,25 @@
 "use strict";
 
-// A link to a folded table opens it, and paper shows every table.
+// A link to a folded table opens it; paper shows the figures and the results.
 const unfold = () => {
   const target = document.getElementById(location.hash.slice(1));
   if (target?.tagName === "DETAILS") target.open = true;
 };
 addEventListener("hashchange", unfold);
 unfold();
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((block) => { block.open = true; }));
+addEventListener("beforeprint", () => document.querySelectorAll("#t-results").forEach((block) => { block.open = true; }));
 
 (() => {
   const root = document.documentElement;
+  // A browser that stores nothing for local files still switches.
+  const memory = (write) => { try { return write ? localStorage.setItem("theme", write) : localStorage.getItem("theme"); } catch { return null; } };
+  if (memory()) root.dataset.theme = memory();
   const dark = () => root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   const button = document.querySelector(".theme");
   const label = () => { button.textContent = dark() ? "Light" : "Dark"; };
   button.hidden = false;
   button.setAttribute("aria-label", "Switch between light and dark");
-  button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; label(); });
+  button.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; memory(root.dataset.theme); label(); });
   label();
 })();
 
