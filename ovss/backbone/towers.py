@@ -34,12 +34,3 @@ def find_tower(visual: Any, name: str) -> Tower:
     if reason := adapter.refusal(visual):
         raise InputError(f"model '{name}' {reason}; {WANTED}")
     return adapter(visual)
-
-
-def check_vision_tower(model: Any, name: str) -> None:
-    """Refuse a model whose image tower cannot be read.
-
-    Raises:
-        InputError: See `find_tower`.
-    """
-    find_tower(model.visual, name)

@@ -37,7 +37,7 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 CONNECT_SECONDS = 30
-WORKER_SECONDS = 3600
+_WORKER_SECONDS = 3600
 _NOTE_SECONDS = 15
 
 
@@ -150,7 +150,7 @@ def run_on_cluster(
     *,
     key: str,
     skip_bad: bool,
-    worker_timeout: float = WORKER_SECONDS,
+    worker_timeout: float = _WORKER_SECONDS,
     note: Callable[[str], object] = lambda line: None,
 ) -> Iterator[tuple[Shard, Record]]:
     """Evaluate shards on the workers of a cluster.

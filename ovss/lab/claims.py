@@ -9,7 +9,7 @@ from ovss.errors import InputError, suggest
 from ovss.files.tables import text_table, to_markdown
 from ovss.lab.sentences import Measured
 
-__all__ = ["claims_table"]
+__all__ = ["ClaimsTable", "claims_table"]
 
 
 @dataclass(frozen=True)

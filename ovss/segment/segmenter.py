@@ -22,6 +22,8 @@ from ovss.segment.scorer import Scorer, WindowedImage
 from ovss.segment.segmentation import Segmentation
 from ovss.vocabulary import Vocabulary
 
+__all__ = ["Segmenter", "Source", "resolve_protocol"]
+
 Source = str | Path | Image.Image | np.ndarray | Tensor
 """An image as people have it: a file, a PIL image, an array (H, W, 3) or a tensor (3, H, W), of uint8 or of 0 to 1."""
 _AHEAD = 4
