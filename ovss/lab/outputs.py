@@ -28,6 +28,7 @@ __all__ = [
     "TABLES",
     "TIMINGS",
     "DisplayedFigure",
+    "Finding",
     "Outputs",
     "run_facts",
     "slug",
