@@ -36,6 +36,9 @@ except ModuleNotFoundError as missing:
         f"evaluation on a cluster needs Dask ({missing.name} is not installed): pip install 'ovss[cluster]'"
     ) from missing
 
+__all__ = ["Evaluator", "ModelSource", "run_on_cluster", "worker_count"]
+
+
 CONNECT_SECONDS = 30
 _WORKER_SECONDS = 3600
 _NOTE_SECONDS = 15

@@ -17,6 +17,9 @@ from ovss.segment.labels import ScoreMap
 from ovss.segment.stitching import PatchScores
 from ovss.segment.windows import Windows1D
 
+__all__ = ["SavedScores", "read_scores", "save_scores", "scores_path"]
+
+
 FORMATS = {"float32": torch.float32, "float16": torch.float16}
 
 
