@@ -1,5 +1,6 @@
 """Walkthrough 01 runs unchanged on random models of other families: without class token, with rotary positions."""
 
+import os
 from pathlib import Path
 
 import nbformat
@@ -15,6 +16,7 @@ SHOWN = {
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("OVSS_TOWERS" not in os.environ, reason="minutes per model on two cores; set OVSS_TOWERS=1 to run")
 @pytest.mark.parametrize("model", SHOWN)
 def test_the_quickstart_runs_unchanged_on_another_tower(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
