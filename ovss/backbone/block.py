@@ -13,6 +13,7 @@ __all__ = ["QKV", "Block"]
 
 QKV = tuple[Float[Tensor, "B H T d"], Float[Tensor, "B H T d"], Float[Tensor, "B H T d"]]
 """Queries, keys and values."""
+_NEURONS = "single neurons can be read and changed in open_clip's own ViT only, not in this image tower"
 
 
 class Block(ABC):
@@ -69,11 +70,15 @@ class Block(ABC):
         Raises:
             InputError: The block belongs to another family than open_clip's own ViT.
         """
-        raise InputError("single neurons can be read and changed in open_clip's own ViT only, not in this image tower")
+        raise InputError(_NEURONS)
 
     def project_neurons(self, fired: Float[Tensor, "B T F"]) -> Float[Tensor, "B T D"]:
-        """The rest of the feed-forward network, from its activations on; no residual."""
-        raise NotImplementedError
+        """The rest of the feed-forward network, from its activations on; no residual.
+
+        Raises:
+            InputError: As `neurons`.
+        """
+        raise InputError(_NEURONS)
 
     @abstractmethod
     def merge(self, y: Float[Tensor, "B H T d"]) -> Float[Tensor, "B T D"]:

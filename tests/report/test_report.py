@@ -1,98 +1,21 @@
 """The report site: self-contained, escaped, every number with its origin, and the README rendered from its tables."""
 
-import html.parser
-import json
 import re
 
 import nbformat
 import pandas as pd
 import pytest
-from PIL import Image
+from report_helpers import EVIL, RESULTS, Page, write_run
 from study_notebooks import write_config, write_notebook
 
-from ovss.cli import main
 from ovss.errors import InputError
 from ovss.lab.outputs import write_table
-from ovss.report.notebook_page import notebook_body
 from ovss.report.provenance import Provenance
-from ovss.report.readme import render_readme, results_markdown
 from ovss.report.site import build_site, rebuild_site
 from ovss.report.tables import table_view
 from ovss.study.config import load_config
 from ovss.study.plan import find_templates
 from ovss.study.run import run_study
-
-EVIL = "<script>alert('x')</script>&\"'"
-RESULTS = pd.DataFrame(
-    {
-        "method": ["clip", EVIL],
-        "mIoU": [10.0, 20.256],
-        "mIoU_low": [9.0, 19.0],
-        "mIoU_high": [11.0, 21.5],
-        "mAcc": [20.0, 30.0],
-        "mAcc_low": [19.0, 29.0],
-        "mAcc_high": [21.0, 31.0],
-        "pAcc": [30.0, 40.0],
-        "pAcc_low": [29.0, 39.0],
-        "pAcc_high": [31.0, 41.0],
-        "images": [7, 7],
-        "parameters": ["{}", '{"sigma": 2.0}'],
-        "model": ["tiny", "tiny"],
-        "pretrained": ["shipped", "shipped"],
-        "dataset": ["scenes", "scenes"],
-        "protocol": ["study", "study"],
-        "weights_hash": ["abc123", "abc123"],
-        "torch": ["2.0", "2.0"],
-    }
-)
-
-
-def write_run(folder, images=None):
-    """Files of a run with one notebook, one table, one figure, and what the record says of them."""
-    for name in ("tables", "timings", "figures", "data", "notebooks"):
-        (folder / name).mkdir(parents=True)
-    write_table(folder / "tables" / "results", RESULTS)
-    write_table(folder / "tables" / "runs", pd.DataFrame({"key": ["k" * 64], "weights_hash": ["abc123"]}))
-    Image.new("RGB", (40, 20)).save(folder / "figures" / "bars.png")
-    (folder / "figures" / "bars.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    write_notebook(folder / "notebooks" / "22_table.ipynb", "Which is best?", "x: int = 1  # x", "print(x)")
-    note = {"caption": f"Best is {EVIL}.", "tasks": ["22_table"]}
-    joined = note | {"captions": [note["caption"]]}
-    joined["rows"] = [2]
-    captions = {"tables": {"results": joined, "runs": joined | {"rows": [1]}}, "timings": {}, "data": {}}
-    captions["figures"] = {"bars": note | {"alt": f"Bars of {EVIL}"}}
-    if images is not None:
-        captions["data"]["explorer"] = note
-        (folder / "data" / "explorer.json").write_text(json.dumps(images))
-    task = {"id": "22_table", "title": f"Which is {EVIL}?", "notebook": "notebooks/22_table.ipynb", "state": "done"}
-    task |= {"seconds": 1.5, "digest": "0" * 64, "parameters": {}, "after": []}
-    missing = task | {"id": "23_more", "title": "More", "notebook": None, "state": "not run", "seconds": None}
-    record = {"study": "demo", "title": f"A {EVIL} study", "description": EVIL, "ovss": "0", "digest": "f" * 64}
-    record |= {"versions": {"python": "3", "torch": "2"}, "machine": {"system": "S", "processor": "P", "cores": 2}}
-    record |= {"captions": captions, "tasks": [task, missing], "methods": ["clip"]}
-    (folder / "run.json").write_text(json.dumps(record))
-    return record
-
-
-class Page(html.parser.HTMLParser):
-    """Elements, identifiers and addresses of a page."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.ids, self.addresses, self.handlers, self.alts = [], set(), [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        for name, value in attrs:
-            if name == "id":
-                self.ids.add(value)
-            if name in ("href", "src"):
-                self.addresses.append(value)
-            if name == "alt":
-                self.alts.append(value)
-            if name.startswith("on"):
-                self.handlers.append(name)
 
 
 @pytest.fixture
@@ -263,47 +186,6 @@ def test_notebooks_that_have_not_run_are_named(site):
     assert "Not run: 23_more" in (site / "index.html").read_text()
 
 
-def test_markup_in_a_notebook_cannot_act(tmp_path):
-    path = write_notebook(tmp_path / "n.ipynb", f"T {EVIL}", "x: int = 1  # x", "x")
-    content = json.loads(path.read_text())
-    bad = "<img src=x onerror=alert(1)><a href='javascript:alert(1)'>x</a><style>.dataframe {}</style>"
-    bad += "<table><tr><td>kept</td></tr></table>"
-    output = {"output_type": "display_data", "metadata": {}, "data": {"text/html": bad, "text/plain": "x"}}
-    content["cells"][-1]["outputs"] = [output]
-    path.write_text(json.dumps(content))
-    body = str(notebook_body(path))
-    page = Page(body)
-    assert "script" not in page.tags
-    assert page.handlers == []
-    assert page.addresses == []
-    assert "<td>kept</td>" in body
-    assert ".dataframe" not in body
-
-
-def test_the_code_of_a_notebook_is_folded_and_its_prose_is_not(tmp_path):
-    path = write_notebook(tmp_path / "n.ipynb", "T", "x: int = 1  # x", "print(x)")
-    content = json.loads(path.read_text())
-    content["cells"][0]["source"] = "# T\n\n```python\nshown\n```"
-    path.write_text(json.dumps(content))
-    body = str(notebook_body(path))
-    folded = re.findall(r"<details><summary>Code</summary>(.*?)</details>", body, re.DOTALL)
-    assert len(folded) == 2
-    assert "print" in folded[1]
-    assert not any("shown" in part for part in folded)
-
-
-def test_an_image_of_a_notebook_carries_its_text(tmp_path):
-    path = write_notebook(tmp_path / "n.ipynb", "T", "x: int = 1  # x", "x")
-    content = json.loads(path.read_text())
-    data = {"image/png": "aGVsbG8=", "text/plain": "x"}
-    metadata = {"image/png": {"alt": 'Bars "of" things'}}
-    content["cells"][-1]["outputs"] = [{"output_type": "display_data", "metadata": metadata, "data": data}]
-    path.write_text(json.dumps(content))
-    page = Page(str(notebook_body(path)))
-    assert page.alts == ['Bars "of" things']
-    assert page.addresses == ["data:image/png;base64,aGVsbG8="]
-
-
 def test_the_same_run_gives_the_same_pages(tmp_path):
     record = write_run(tmp_path)
     first = {path: path.read_bytes() for path in build_site(tmp_path, record)}
@@ -336,43 +218,3 @@ def test_the_explorer_page_is_made_from_its_data(tmp_path):
     assert "<script>alert" not in text
     for page in tmp_path.rglob("*.html"):
         assert 'explorer.html"' in page.read_text(), f"{page.name} leads nowhere near the explorer"
-
-
-README = "# Title\n\n<!-- results:begin -->\nold\n<!-- results:end -->\n\nafter\n"
-
-
-def test_the_readme_gets_its_numbers_from_the_tables(tmp_path):
-    write_run(tmp_path / "report")
-    readme = tmp_path / "README.md"
-    readme.write_text(README)
-    assert render_readme(readme, tmp_path / "report", write=False)
-    assert readme.read_text() == README
-    assert render_readme(readme, tmp_path / "report")
-    text = readme.read_text()
-    assert text.startswith("# Title\n\n<!-- results:begin -->\nBest is")
-    assert text.endswith("<!-- results:end -->\n\nafter\n")
-    assert "| `clip` | 10.0 [9.0, 11.0] | 20.0 [19.0, 21.0] | 30.0 [29.0, 31.0] |" in text
-    assert text.index("20.3") < text.index("| `clip`")
-    assert not render_readme(readme, tmp_path / "report")
-
-
-def test_a_readme_without_markers_or_a_report_without_results_is_refused(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text("# Title\n")
-    with pytest.raises(InputError, match="must have one line"):
-        render_readme(readme, tmp_path)
-    with pytest.raises(InputError, match="holds no finished run"):
-        results_markdown(tmp_path)
-
-
-def test_the_command_checks_and_writes(tmp_path, capsys):
-    write_run(tmp_path / "report")
-    readme = tmp_path / "README.md"
-    readme.write_text(README)
-    arguments = ["report", str(tmp_path / "report"), "--readme", str(readme)]
-    assert main([*arguments, "--check"]) == 1
-    assert main(arguments) == 0
-    assert main([*arguments, "--check"]) == 0
-    assert main(["report", str(tmp_path / "report")]) == 0
-    assert "files written" in capsys.readouterr().out
-    assert main(["report", str(tmp_path / "nowhere")]) == 2
