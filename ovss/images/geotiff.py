@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ovss.errors import InputError
 from ovss.files import atomic_write
 
 __all__ = ["geography", "write_geotiff"]
@@ -20,20 +21,26 @@ def geography(path: Path) -> dict[str, Any] | None:
     Returns:
         `crs` and `transform` as rasterio has them, with the raster's `height` and `width`; None for a file without
         them, or without rasterio.
+
+    Raises:
+        InputError: The file cannot be read as GeoTIFF.
     """
     if path.suffix.lower() not in (".tif", ".tiff"):
         return None
     try:
         import rasterio
-        from rasterio.errors import NotGeoreferencedWarning
+        from rasterio.errors import NotGeoreferencedWarning, RasterioError
     except ModuleNotFoundError:
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path) as file:
-            if file.crs is None:
-                return None
-            return {"crs": file.crs, "transform": file.transform, "height": file.height, "width": file.width}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            # Only this driver: others follow what a file's text says to further files and addresses.
+            with rasterio.open(path, driver="GTiff") as file:
+                place = {"crs": file.crs, "transform": file.transform, "height": file.height, "width": file.width}
+    except (RasterioError, OSError, ValueError) as error:
+        raise InputError(f"the place of '{path}' on the map cannot be read: {error}") from error
+    return place if place["crs"] is not None else None
 
 
 def write_geotiff(path: Path, labels: np.ndarray, place: dict[str, Any]) -> None:

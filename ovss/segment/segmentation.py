@@ -164,8 +164,9 @@ class Segmentation:
             The files, in this order.
 
         Raises:
-            InputError: The folder cannot be created or written.
+            InputError: The folder cannot be created or written, or the place of a GeoTIFF cannot be read.
         """
+        place = None if self.source is None else geography(self.source)
         stem = Path(path)
         if stem.suffix.lower() == ".png":
             stem = stem.with_suffix("")
@@ -178,17 +179,12 @@ class Segmentation:
                 self.to_pil().save(file, format="PNG")
             with atomic_write(files[2], "w") as file:
                 json.dump(self._description(), file, indent=1, ensure_ascii=False)
-            files += self._save_in_place(stem.with_name(stem.name + "_mask.tif"))
+            if place is not None:
+                files.append(stem.with_name(stem.name + "_mask.tif"))
+                write_geotiff(files[-1], self.labels, place)
         except OSError as error:
             raise InputError(f"cannot write '{error.filename or stem.parent}': {error.strerror or error}") from error
         return files
-
-    def _save_in_place(self, path: Path) -> list[Path]:
-        place = None if self.source is None else geography(self.source)
-        if place is None:
-            return []
-        write_geotiff(path, self.labels, place)
-        return [path]
 
     def _description(self) -> dict[str, Any]:
         colours = class_colours(len(self.classes))

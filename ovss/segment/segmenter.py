@@ -1,5 +1,6 @@
 """Your image, your words: `Segmenter` and what it returns."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -107,7 +108,7 @@ class Segmenter:
         Raises:
             InputError: The file is not an image that can be read; for several images none is returned then.
         """
-        if isinstance(image, list | tuple) or (isinstance(image, str | Path) and Path(image).is_dir()):
+        if isinstance(image, list | tuple) or (isinstance(image, str | Path) and os.path.isdir(image)):
             return list(self.stream(image))
         return next(self.stream([image]))  # pyright: ignore[reportArgumentType]
 

@@ -15,8 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from walkthroughs import walkthroughs
 
-FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
-NOTEBOOKS = [path for path in walkthroughs(FOLDER) if path.name < "09"]  # the later ones measure on scenes
+NOTEBOOKS = walkthroughs(Path(__file__).resolve().parents[2] / "notebooks")
 ARCHITECTURE = "ViT-B-16-quickgelu"
 FULL_SIZE = {"01": "12 blocks, 224 px, patch 16", "08": "short side 336 window 224 stride 112"}
 """What a notebook prints when the model is of full size; the others print their grid."""

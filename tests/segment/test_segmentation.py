@@ -82,6 +82,13 @@ def test_lists_folders_iterators_and_tensors_give_what_each_image_gives_alone(se
         assert np.mean([np.array_equal(one.labels, labels) for one, labels in zip(several, alone, strict=True)]) == 1
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b.png", "none.png"])
+def test_names_of_no_file_are_one_line(segmenter, name):
+    with pytest.raises(InputError) as caught:
+        segmenter(name)
+    assert "\n" not in str(caught.value)
+
+
 def test_images_before_a_bad_one_come_out_first(segmenter, tmp_path):
     good = ovss.load_dataset("scenes")[0].image
     (tmp_path / "bad.png").write_bytes(b"none")
@@ -114,6 +121,10 @@ def test_labels_of_a_geotiff_lie_where_the_image_lies(segmenter, tmp_path):
         assert np.array_equal(stored.read(1), segmentation.labels)
     plain = segmenter(values.transpose(1, 2, 0)).save(tmp_path / "out" / "plain")
     assert len(plain) == 3
+    (tmp_path / "field.tif").write_bytes(b"II*\0" + b"rubbish" * 20)
+    with pytest.raises(InputError, match=r"field\.tif' on the map cannot be read"):
+        segmentation.save(tmp_path / "late")
+    assert not list(tmp_path.glob("late*"))
 
 
 def test_a_notebook_shows_the_image_and_tables_with_every_word_escaped(segmenter, found):
