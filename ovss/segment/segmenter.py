@@ -109,8 +109,7 @@ class Segmenter:
             InputError: The file is not an image that can be read; for several images none is returned then.
         """
         # Unlike Path.is_dir, this answers for names that no file can have, too.
-        is_folder = isinstance(image, str | Path) and os.path.isdir(image)  # noqa: PTH112
-        if is_folder or isinstance(image, list | tuple):
+        if isinstance(image, list | tuple) or (isinstance(image, str | Path) and os.path.isdir(image)):  # noqa: PTH112
             return list(self.stream(image))
         return next(self.stream([image]))  # pyright: ignore[reportArgumentType]
 
