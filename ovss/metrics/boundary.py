@@ -49,18 +49,10 @@ def trimap_counts(
     Intersection: the part of the interior band of the ground truth that was found. Union: that band, and what is
     predicted within w pixels of the true region.
 
-    Args:
-        prediction: Label map (H, W), values 0..classes-1; `void` marks pixels that were given no class.
-        truth: Ground truth (H, W), values 0..classes-1 and `void`.
-        classes: Number of classes C.
-        void: Value of pixels without a class.
-        share: Width of the band as a share of the image diagonal.
+    Arguments and errors are those of `boundary_counts`.
 
     Returns:
         int64 (C, 2): intersection and union, in pixels.
-
-    Raises:
-        InputError: Maps that do not fit each other or the class list, or a share below 0.
     """
     guess, true = numbered(prediction, truth, classes, void)
     width = _band_width(share, true.shape)
