@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ovss.backbone import Backbone
+from ovss.backbone import Backbone, Companion
 from ovss.datasets import Dataset
 from ovss.errors import InputError
 from ovss.evaluation.scores import FORMATS
@@ -52,7 +52,7 @@ def extra_queries(dataset: Dataset, vocabulary: Vocabulary, variants: Sequence[s
     return tuple(query for query in dict.fromkeys(wanted) if query not in vocabulary.queries)
 
 
-def check_cluster(cluster: str, backbone: Backbone, device: str) -> None:
+def check_cluster(cluster: str, backbone: Backbone, device: str, companion: Companion | None = None) -> None:
     """Find out before any work whether workers can be had and can load the model.
 
     Raises:
@@ -61,7 +61,7 @@ def check_cluster(cluster: str, backbone: Backbone, device: str) -> None:
     from ovss.evaluation.cluster import ModelSource, worker_count
 
     worker_count(cluster)
-    ModelSource.of(backbone, device)
+    ModelSource.of(backbone, device, companion)
 
 
 def check_saving(

@@ -87,7 +87,7 @@ def evaluate(
         seed: Of the intervals.
         progress: Whether to show a progress bar.
         companion: Second network from `load_companion` for the methods that use one (`proxyclip`), whose rows name it;
-            None: CLIP is its own. Not on a cluster.
+            None: CLIP is its own. Protocols with `lposs_features = "companion"` need one.
 
     Returns:
         The results; with `out` they are also there as files.
@@ -116,15 +116,13 @@ def evaluate(
     chosen = {label: under_protocol(method, protocol) for label, method in resolve_methods(methods).items()}
     vocabulary = words_of(dataset, protocol, vocabulary)
     check_saving(keep_scores, out, cluster, chosen)
-    check_companion(companion, chosen)
+    check_companion(companion, chosen, protocol)
     folder = None if out is None else Path(out)
     if folder is not None:
         check_resumable(folder, dataset, protocol, backbone)
     device = worker_device or backbone.device.type
     if cluster is not None:
-        if companion is not None:
-            raise InputError(f"companion '{companion.name}' works in this process only; leave out cluster='{cluster}'")
-        check_cluster(cluster, backbone, device)
+        check_cluster(cluster, backbone, device, companion)
     job = Job(
         methods=chosen,
         vocabulary=vocabulary,
@@ -206,7 +204,8 @@ class _Run:
 
     def _describe(self, method: Method) -> dict[str, Any]:
         described: dict[str, Any] = {"method_name": method.name, "parameters": method.parameters}
-        if method.uses_companion and self.companion is not None:
+        used = method.uses_companion or self.job.protocol.lposs_features == "companion"
+        if used and self.companion is not None:
             described |= self.companion.facts
         return described
 
@@ -260,7 +259,7 @@ class _Run:
     ) -> Iterator[tuple[Shard, Record]]:
         from ovss.evaluation.cluster import ModelSource, run_on_cluster
 
-        source = ModelSource.of(self.backbone, self.device)
+        source = ModelSource.of(self.backbone, self.device, self.companion)
         records = run_on_cluster(
             cluster,
             self.job,

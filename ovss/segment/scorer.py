@@ -105,8 +105,9 @@ class Scorer:
     ) -> None:
         if not methods:
             raise InputError("no method was given")
-        check_companion(companion, methods)
-        if companion is not None and protocol.lposs_iterations and companion.patch_size != backbone.patch_size:
+        check_companion(companion, methods, protocol)
+        grids = {backbone.patch_size, companion.patch_size} if companion and protocol.lposs_iterations else ()
+        if companion and len(grids) > 1 and any(method.uses_companion for method in methods.values()):
             raise InputError(
                 f"protocol '{protocol.name}' propagates scores over patches of {backbone.patch_size} pixels, and "
                 f"companion '{companion.name}' has patches of {companion.patch_size}; use lposs_iterations = 0"
@@ -220,7 +221,7 @@ class Scorer:
                 check_blocks(self.backbone, one.seen, position)
             raise
         if joined is not None and self.protocol.lposs_iterations:
-            graph, steps = self._graph(joined), self.protocol.lposs_iterations
+            graph, steps = self._graph(joined, passes), self.protocol.lposs_iterations
             scores = {label: graph.propagate(found, steps) for label, found in scores.items()}
         result: dict[str, list[Tensor | WindowScores]] = {label: [] for label in self.methods}
         first = 0
@@ -270,11 +271,15 @@ class Scorer:
         beside: Callable[..., Tensor] = method.patch_scores
         return beside(one.tokens, self.text, one.second)
 
-    def _graph(self, joined: JoinedTokens) -> PatchGraph:
-        """Patches of an image, bound by the keys of the last block."""
-        assert self.protocol.lposs_neighbours is not None, "protocols are checked for it"
+    def _graph(self, joined: JoinedTokens, passes: Sequence[_Pass]) -> PatchGraph:
+        """Patches of an image, bound by the keys of the last block or by the features of the companion."""
+        neighbours = self.protocol.lposs_neighbours
+        assert neighbours is not None, "protocols are checked for it"
+        if self.protocol.lposs_features == "companion":
+            seen = torch.cat([one.second for one in passes if one.second is not None])
+            return PatchGraph.of_maps(seen.to(joined.places.device), passes[0].tokens.grid, joined.places, neighbours)
         keys = joined.qkv(joined.depth)[1][0, :, joined.prefix :]  # (heads, N, d)
-        return PatchGraph.of(keys.transpose(0, 1).flatten(1), joined.places, self.protocol.lposs_neighbours)
+        return PatchGraph.of(keys.transpose(0, 1).flatten(1), joined.places, neighbours)
 
     def _too_large(self, windows: int, height: int, width: int) -> str:
         """What to do when windows do not fit the memory of a GPU."""
@@ -330,11 +335,14 @@ def seen_image(image: Image.Image, geometry: Geometry, resize_filter: str) -> Im
     return resized if geometry.crop is None else centre_crop(resized, geometry.crop)
 
 
-def check_companion(companion: Companion | None, methods: Mapping[str, Method]) -> None:
-    """Refuse a second network that nobody would look at.
+def check_companion(companion: Companion | None, methods: Mapping[str, Method], protocol: Protocol) -> None:
+    """Refuse a second network that nobody would look at, and the lack of one.
 
     Raises:
-        InputError: No method uses it.
+        InputError: Neither a method nor the protocol uses it, or the protocol needs one.
     """
-    if companion is not None and not any(method.uses_companion for method in methods.values()):
+    if protocol.lposs_features == "companion":
+        if companion is None:
+            raise InputError(f"protocol '{protocol.name}' has lposs_features = \"companion\"; give a companion")
+    elif companion is not None and not any(method.uses_companion for method in methods.values()):
         raise InputError(f"companion '{companion.name}' is used by none of {', '.join(methods)}; proxyclip uses one")
