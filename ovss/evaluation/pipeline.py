@@ -19,8 +19,9 @@ from ovss.evaluation.scores import save_scores
 from ovss.metrics import count_labels
 from ovss.protocols import Geometry
 from ovss.segment.labels import LabelRule, ScoreMap
-from ovss.segment.scorer import Scorer, WindowedImage
+from ovss.segment.scorer import Scorer
 from ovss.segment.stitching import PatchScores
+from ovss.segment.windowed import WindowedImage
 from ovss.segment.windows import resized_size
 
 _THREADS = 2

@@ -1,7 +1,6 @@
 """From an image to score maps: windows go through the backbone once, every method reads the same tokens."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from math import lcm
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
@@ -19,56 +18,17 @@ from ovss.errors import InputError
 from ovss.images import to_rgb
 from ovss.ingredients import WindowScores
 from ovss.methods import Method
-from ovss.protocols import Geometry, Protocol
+from ovss.protocols import Protocol
 from ovss.segment.labels import LabelRule, ScoreMap
 from ovss.segment.pamr import Pamr, input_guide
 from ovss.segment.patch_graph import PatchGraph
 from ovss.segment.propagation import Propagation
 from ovss.segment.stitching import PatchScores, PixelScores
-from ovss.segment.windows import Windows1D, axis_windows, centre_crop, resize_image, resized_size
+from ovss.segment.windowed import WindowedImage, seen_image
+from ovss.segment.windows import axis_windows
 from ovss.vocabulary import Vocabulary, embed_vocabulary
 
-__all__ = ["Scorer", "WindowedImage", "check_companion", "seen_image"]
-
-
-@dataclass(frozen=True)
-class WindowedImage:
-    """An image ready for the backbone.
-
-    Attributes:
-        image: The image that labels are given for (the centre crop where the protocol crops), RGB.
-        pixels: Normalised image (3, H', W') that windows are cut from.
-        rows: Windows along the height.
-        columns: Windows along the width.
-    """
-
-    image: Image.Image
-    pixels: Float[Tensor, "3 H W"]
-    rows: Windows1D
-    columns: Windows1D
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the label map in pixels."""
-        return self.image.height, self.image.width
-
-    @property
-    def offsets(self) -> Int[Tensor, "B 2"]:
-        """Pixel (y, x) at which each window starts, its padding included; windows are counted row by row."""
-        axes = (torch.tensor(axis.starts) - axis.padding[0] for axis in (self.rows, self.columns))
-        return torch.cartesian_prod(*axes)
-
-    def crop(self, window: int) -> Float[Tensor, "3 h w"]:
-        """Pixels of one window, counted row by row, with its padding."""
-        row, column = divmod(window, len(self.columns.starts))
-        top, left = self.rows.starts[row], self.columns.starts[column]
-        inside = self.pixels[:, top : top + self.rows.window, left : left + self.columns.window]
-        return F.pad(inside, (*self.columns.padding, *self.rows.padding))
-
-    @property
-    def overlapping(self) -> bool:
-        """Whether windows overlap along either axis."""
-        return self.rows.overlapping or self.columns.overlapping
+__all__ = ["Scorer", "check_companion"]
 
 
 class _Pass(NamedTuple):
@@ -315,19 +275,6 @@ class Scorer:
         stacked = torch.stack([window for window in windows if isinstance(window, Tensor)])  # (rows * columns, Q, h, w)
         grid = stacked.unflatten(0, (len(image.rows.starts), len(image.columns.starts)))
         return PatchScores(cells=grid.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2), **shared)
-
-
-def seen_image(image: Image.Image, geometry: Geometry, resize_filter: str) -> Image.Image:
-    """An RGB image as the model sees it before windows are cut: resized and, where the protocol crops, cropped.
-
-    Args:
-        image: RGB image.
-        geometry: The protocol's sizes for the model.
-        resize_filter: See `resize_image`.
-    """
-    size = resized_size(*image.size, geometry.short_side, geometry.max_long_side, geometry.size_rule)
-    resized = resize_image(image, size, resize_filter)
-    return resized if geometry.crop is None else centre_crop(resized, geometry.crop)
 
 
 def check_companion(companion: Companion | None, methods: Mapping[str, Method]) -> None:
