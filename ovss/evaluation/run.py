@@ -15,7 +15,8 @@ from ovss.datasets import Dataset, load_dataset
 from ovss.errors import InputError
 from ovss.evaluation.checks import check_cluster, check_saving, extra_queries, image_count, words_of
 from ovss.evaluation.continuing import check_resumable, note_start
-from ovss.evaluation.identity import facts_of, run_key
+from ovss.evaluation.extras import asked, refusals
+from ovss.evaluation.identity import facts_of, richest, run_key
 from ovss.evaluation.job import Job
 from ovss.evaluation.pipeline import Pipeline, Stopwatch
 from ovss.evaluation.records import Record, Shard, Store, make_folder, make_shards
@@ -59,6 +60,9 @@ def evaluate(
     seed: int = 0,
     progress: bool = False,
     companion: Companion | None = None,
+    oracles: bool = False,
+    errors: bool = False,
+    calibration: bool = False,
 ) -> Evaluation:
     """Measure methods on a data set, all of them on one backbone pass.
 
@@ -88,6 +92,11 @@ def evaluate(
         progress: Whether to show a progress bar.
         companion: Second network from `load_companion` for the methods that use one (`proxyclip`), whose rows name it;
             None: CLIP is its own. Not on a cluster.
+        oracles: Record what each method would reach if the ground truth answered one question: which classes there are,
+            where each is, or both (`Evaluation.oracles`). This and the next two belong to the identity of the run; what
+            was made with them is used for a run without them, not the other way round.
+        errors: Record where the missing IoU goes, and how well contours agree (`Evaluation.errors`).
+        calibration: Record how sure labels are and how often they are right (`Evaluation.calibration`).
 
     Returns:
         The results; with `out` they are also there as files.
@@ -134,12 +143,15 @@ def evaluate(
         shard_size=shard_size,
         extra_queries=extra_queries(dataset, vocabulary, keep_variants) if keep_scores else (),
         save_format=keep_scores,
+        extras=asked(oracles=oracles, errors=errors, calibration=calibration),
     )
     outside = outside_code(chosen, needed=folder is not None)
     if folder is not None:
         make_folder(folder / "records")
     with nullcontext() if folder is None else only_run(folder, folder / "records" / ".lock"):
-        key = run_key(job, backbone, device, outside, companion, progress=progress)
+        job, key = richest(
+            job, folder, images, lambda job: run_key(job, backbone, device, outside, companion, progress=progress)
+        )
         facts = facts_of(job, backbone, device, key) | {"seed": seed}
         run = _Run.prepare(job, backbone, device, facts, folder, images, skip_bad, companion)
         run.finish(cluster, worker_timeout, progress)
@@ -202,6 +214,8 @@ class _Run:
             rule=job.protocol.metric,
             facts=self.facts,
             seconds=self.stopwatch.seconds,
+            extras=job.extras,
+            refused=refusals(job.methods, self.companion) if "oracles" in job.extras else {},
         )
 
     def _describe(self, method: Method) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
@@ -28,17 +28,18 @@ from ovss.segment.windowed import WindowedImage, seen_image
 from ovss.segment.windows import axis_windows
 from ovss.vocabulary import Vocabulary, embed_vocabulary
 
-__all__ = ["Scorer", "check_companion"]
+__all__ = ["BackbonePass", "Scorer", "check_companion"]
 
 
-class _Pass(NamedTuple):
+class BackbonePass(NamedTuple):
     """One backbone pass: its tokens, the pixels that it saw, height and width of its windows in pixels; beside it what
-    a second network saw there."""
+    a second network saw there, and the true classes of the patches where they are known (`ovss.segment.place`)."""
 
     tokens: Tokens
     seen: Float[Tensor, "B 3 H W"]
     size: tuple[int, int]
     second: Float[Tensor, "B C h w"] | None
+    classes: Int[Tensor, "B N"] | None = None
 
 
 class Scorer:
@@ -146,7 +147,7 @@ class Scorer:
         joined = JoinedTokens([one.tokens for one in passes], image.offsets)
         return self._score_maps(image, self._score_windows(passes, image.overlapping, joined))
 
-    def _encode(self, crops: Sequence[Float[Tensor, "3 H W"]]) -> _Pass:
+    def _encode(self, crops: Sequence[Float[Tensor, "3 H W"]]) -> BackbonePass:
         windows, patch = torch.stack(list(crops)), self.backbone.patch_size
         height, width = windows.shape[-2:]
         seen = windows[..., : height // patch * patch, : width // patch * patch]
@@ -155,10 +156,10 @@ class Scorer:
             second = None if self.companion is None else self.companion.features(seen, self.backbone)
         except torch.OutOfMemoryError as error:
             raise InputError(self._too_large(len(windows), height, width)) from error
-        return _Pass(tokens, seen, (height, width), second)
+        return BackbonePass(tokens, seen, (height, width), second)
 
     def _score_windows(
-        self, passes: Sequence[_Pass], overlapping: bool, joined: JoinedTokens | None = None
+        self, passes: Sequence[BackbonePass], overlapping: bool, joined: JoinedTokens | None = None
     ) -> dict[str, list[Tensor | WindowScores]]:
         """Query scores of each window per method: of patches, or of pixels where the method refines them.
 
@@ -184,7 +185,7 @@ class Scorer:
             scores = {label: graph.propagate(found, steps) for label, found in scores.items()}
         result: dict[str, list[Tensor | WindowScores]] = {label: [] for label in self.methods}
         first = 0
-        for tokens, seen, size, _ in passes:
+        for tokens, seen, size, *_ in passes:
             part = {label: found[first : first + tokens.batch] for label, found in scores.items()}
             first += tokens.batch
             check_pass(tokens, part, seen, position)
@@ -212,7 +213,7 @@ class Scorer:
                 found[number - len(windows)] = pamr.refine(full, self.protocol.pamr_iterations)
 
     def _patch_scores(
-        self, method: Method, passes: Sequence[_Pass], joined: JoinedTokens | None
+        self, method: Method, passes: Sequence[BackbonePass], joined: JoinedTokens | None
     ) -> Float[Tensor, "B Q h w"]:
         if joined is None or self.protocol.windows == "apart":
             scores = torch.cat([self._scores_of(method, one) for one in passes])
@@ -224,7 +225,7 @@ class Scorer:
             scores = scores * prior[:, :, None, None]
         return scores
 
-    def _scores_of(self, method: Method, one: _Pass) -> Float[Tensor, "B Q h w"]:
+    def _scores_of(self, method: Method, one: BackbonePass) -> Float[Tensor, "B Q h w"]:
         if not method.uses_companion:
             return method.window_scores(one.tokens, self.text, one.seen)
         beside: Callable[..., Tensor] = method.patch_scores

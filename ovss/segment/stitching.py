@@ -43,6 +43,11 @@ class PatchScores(ScoreMap):
         cells = self.cells.shape[2] // len(self.columns.starts)
         return stitch_matrix(self.columns, cells, self.size[1]).to(self.device)
 
+    @property
+    def matrices(self) -> tuple[Float[Tensor, "H h"], Float[Tensor, "W w"]]:
+        """Stitching along the height and along the width, from the cells of all windows to the label map."""
+        return self._row_matrix, self._column_matrix
+
     def stitched(self, top: int, queries: Words = slice(None)) -> Float[Tensor, "strip Q W"]:
         """Stitched scores of some rows of the label map."""
         weights = self._row_matrix[top : top + STRIP]

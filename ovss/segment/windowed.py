@@ -43,9 +43,12 @@ class WindowedImage:
 
     def crop(self, window: int) -> Float[Tensor, "3 h w"]:
         """Pixels of one window, counted row by row, with its padding."""
+        return self._cut(self.pixels, window)
+
+    def _cut(self, maps: Float[Tensor, "k H W"], window: int) -> Float[Tensor, "k h w"]:
         row, column = divmod(window, len(self.columns.starts))
         top, left = self.rows.starts[row], self.columns.starts[column]
-        inside = self.pixels[:, top : top + self.rows.window, left : left + self.columns.window]
+        inside = maps[:, top : top + self.rows.window, left : left + self.columns.window]
         return F.pad(inside, (*self.columns.padding, *self.rows.padding))
 
     @property
