@@ -9,6 +9,7 @@ Words used here:
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ class TrueRegions:
     truth: Int[Tensor, "H W"]
     _weights: dict[tuple[int, ...], Tensor] = field(default_factory=dict, repr=False)
 
-    @property
+    @cached_property
     def classes(self) -> Int[Tensor, " R"]:
         """Classes that the image holds, ascending."""
         found = self.truth.unique()
@@ -91,10 +92,15 @@ class TrueRegions:
         votes.view(-1).scatter_add_(0, (number * (classes + 1) + self.truth + 1).flatten(), ones)
         return votes[:, 1:].argmax(1)[number].numpy()
 
+    @cached_property
+    def _regions(self) -> Float[Tensor, "R H W"]:
+        """What each pixel adds to the mean of each region."""
+        inside = (self.truth == self.classes[:, None, None]).float()
+        return inside / inside.sum((1, 2), keepdim=True)
+
     def _means(self, scores: ScoreMap) -> Float[Tensor, "R Q"]:
         """Mean cosine of each region with each query."""
-        regions = (self.truth == self.classes[:, None, None]).float()  # (R, H, W)
-        regions = regions / regions.sum((1, 2), keepdim=True)
+        regions = self._regions
         if scores.guide is not None:
             queries = range(len(scores.rule.query_class))
             parts = [scores.cosines(slice(one, one + 1)).flatten(1).cpu() @ regions.flatten(1).T for one in queries]
