@@ -75,7 +75,7 @@ class Card:
                 found = plain if name == "none" else self._oracle(label, name, counts)
                 row |= _with_ends("mIoU", in_percent(of_miou(found, once)))
                 rows.append(row | _with_ends("gain", of_miou(found - plain, once)))
-        return pd.DataFrame(rows)[[*_ORDER, "note"]]
+        return pd.DataFrame(rows, columns=[*_ORDER, "note"])
 
     def ladder(self) -> pd.DataFrame:
         """Where the points between a method and 100 are lost; needs a run with `oracles=True`.

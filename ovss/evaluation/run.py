@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ovss.backbone import Backbone, Companion, backbone_from
 from ovss.datasets import Dataset, load_dataset
 from ovss.errors import InputError
-from ovss.evaluation.checks import check_cluster, check_saving, extra_queries, image_count, words_of
+from ovss.evaluation.checks import check_cluster, check_saving, check_words_saved, extra_queries, image_count, words_of
 from ovss.evaluation.continuing import check_resumable, note_start
 from ovss.evaluation.extras import asked, refusals
 from ovss.evaluation.identity import facts_of, richest, run_key
@@ -125,6 +125,7 @@ def evaluate(
     chosen = {label: under_protocol(method, protocol) for label, method in resolve_methods(methods).items()}
     vocabulary = words_of(dataset, protocol, vocabulary)
     check_saving(keep_scores, out, cluster, chosen)
+    check_words_saved(keep_scores, protocol)
     check_companion(companion, chosen)
     folder = None if out is None else Path(out)
     if folder is not None:

@@ -15,6 +15,7 @@ _WINDOWS = ("apart", "shared")
 _PAMR_GUIDES = ("input", "original")
 _BACKGROUND_RULES = ("none", "threshold", "channel", "queries")
 _READINGS = ("softmax", "sigmoid")
+_PRESENCE = ("none", "crops")
 _METRICS = ("standard", "cliptrase")
 POSITION_RULES = ("scale", "antialias", "size")
 """Those of `ovss.backbone`, stated again because importing the backbone takes seconds; a test compares them."""
@@ -133,6 +134,7 @@ FIELDS: dict[str, _Convert] = {
     "lposs_iterations": _number(-1, 1000, "a whole number from 0 to 1000", whole=True),
     "lposs_neighbours": _optional(_number(0, 100_000, "a whole number of patches above 0", whole=True)),
     "class_prior": _switch,
+    "presence": _choice(_PRESENCE),
     "methods": _methods,
     "metric": _choice(_METRICS),
 }
@@ -159,11 +161,21 @@ DEFAULTS: dict[str, Any] = {
     "lposs_iterations": 0,
     "lposs_neighbours": None,
     "class_prior": False,
+    "presence": "none",
     "methods": {},
     "metric": "standard",
 }
 """What a file need not say: each is the absence of something, none is a tuned number."""
-LATER = ("pamr_cells", "tlp_iterations", "tlp_grid", "windows", "lposs_iterations", "lposs_neighbours", "reading")
+LATER = (
+    "pamr_cells",
+    "tlp_iterations",
+    "tlp_grid",
+    "windows",
+    "lposs_iterations",
+    "lposs_neighbours",
+    "reading",
+    "presence",
+)
 """Fields that came after the first records: left out of a protocol's hash while they say nothing, so that it stays."""
 REQUIRED = tuple(key for key in FIELDS if key not in DEFAULTS)
 

@@ -253,6 +253,10 @@ class ScoreMap(ABC):
             confidence = confidence.masked_fill(unsure, self.rule.threshold)
         return Decision(classes.cpu().numpy(), confidence.cpu().numpy())
 
+    def best(self) -> Int[Tensor, "H W"]:
+        """Class of the best word of each pixel, before any rule."""
+        return self._best(None, False)[0]
+
     def _ruled(self, sure: bool) -> tuple[Tensor, Tensor | None]:
         """Best class of each pixel after the area rule and, where it is asked for, its probability."""
         classes, probability = self._best(None, sure)

@@ -22,6 +22,7 @@ from ovss.protocols import Protocol
 from ovss.segment.labels import LabelRule, ScoreMap
 from ovss.segment.pamr import Pamr, input_guide
 from ovss.segment.patch_graph import PatchGraph
+from ovss.segment.presence import evident_classes, image_answer, window_answers, with_prior
 from ovss.segment.propagation import Propagation
 from ovss.segment.stitching import PatchScores, PixelScores
 from ovss.segment.windowed import WindowedImage, seen_image
@@ -80,7 +81,7 @@ class Scorer:
         self.batch_size = batch_size
         self.geometry = protocol.geometry(backbone)
         self.layers = frozenset().union(*(method.layers(backbone.depth) for method in methods.values()))
-        if protocol.lposs_iterations:
+        if protocol.lposs_iterations or protocol.presence != "none":
             self.layers |= {backbone.depth - 1}
 
     @cached_property
@@ -132,20 +133,30 @@ class Scorer:
             kind = (image.rows.window, image.columns.window, image.overlapping)
             groups.setdefault(kind, []).extend((number, window) for window in range(len(image.offsets)))
         found: list[dict[str, list[Tensor | WindowScores]]] = [{label: [] for label in self.methods} for _ in images]
+        answers: list[list[Tensor]] = [[] for _ in images]
         for (_, _, overlapping), members in groups.items():
             for start in range(0, len(members), self.batch_size):
                 chosen = members[start : start + self.batch_size]
                 one_pass = self._encode([images[number].crop(window) for number, window in chosen])
+                for (number, _), answer in zip(chosen, self._answers([one_pass]), strict=False):
+                    answers[number].append(answer)
                 for label, scores in self._score_windows([one_pass], overlapping).items():
                     for (number, _), one in zip(chosen, scores, strict=True):
                         found[number][label].append(one)
-        return [self._score_maps(image, windows) for image, windows in zip(images, found, strict=True)]
+        return [self._score_maps(*parts) for parts in zip(images, found, answers, strict=True)]
+
+    def _answers(self, passes: Sequence[BackbonePass]) -> list[Float[Tensor, " Q"]]:
+        """What the model says of each window, where the protocol asks for it."""
+        if self.protocol.presence == "none":
+            return []
+        return [answer for one in passes for answer in window_answers(one.tokens, self.text)]
 
     def _score_together(self, image: WindowedImage) -> dict[str, ScoreMap]:
         crops = [image.crop(window) for window in range(len(image.offsets))]
         passes = [self._encode(crops[i : i + self.batch_size]) for i in range(0, len(crops), self.batch_size)]
         joined = JoinedTokens([one.tokens for one in passes], image.offsets)
-        return self._score_maps(image, self._score_windows(passes, image.overlapping, joined))
+        scores = self._score_windows(passes, image.overlapping, joined)
+        return self._score_maps(image, scores, self._answers(passes))
 
     def _encode(self, crops: Sequence[Float[Tensor, "3 H W"]]) -> BackbonePass:
         windows, patch = torch.stack(list(crops)), self.backbone.patch_size
@@ -250,9 +261,17 @@ class Scorer:
         return input_guide(image.pixels, image.size)
 
     def _score_maps(
-        self, image: WindowedImage, windows: Mapping[str, Sequence[Tensor | WindowScores]]
+        self,
+        image: WindowedImage,
+        windows: Mapping[str, Sequence[Tensor | WindowScores]],
+        answers: Sequence[Float[Tensor, " Q"]],
     ) -> dict[str, ScoreMap]:
-        return {label: self._score_map(image, windows[label]) for label in self.methods}
+        maps = {label: self._score_map(image, windows[label]) for label in self.methods}
+        if self.protocol.presence == "none":
+            return maps
+        whole = image_answer(self.backbone, image, self.text, self.protocol.position)
+        evident = evident_classes(torch.cat([torch.stack(list(answers)), whole]), self.rule)
+        return {label: with_prior(scores, evident) for label, scores in maps.items()}
 
     def _score_map(self, image: WindowedImage, windows: Sequence[Tensor | WindowScores]) -> ScoreMap:
         steps, grid = self.protocol.tlp_iterations, self.protocol.tlp_grid
