@@ -86,3 +86,16 @@ def check_saving(
             raise InputError(f"scores of '{label}' are made per pixel and cannot be saved compactly; leave it out")
         if method.compares_words:
             raise InputError(f"scores of '{label}' depend on all words at once and hold for no others; leave it out")
+
+
+def check_words_saved(keep_scores: str | None, protocol: Protocol) -> None:
+    """Refuse to save scores of a protocol that chooses among words by what is not saved.
+
+    Raises:
+        InputError: It does.
+    """
+    if keep_scores is not None and protocol.presence != "none":
+        raise InputError(
+            f"protocol '{protocol.name}' chooses words by the model's answers for windows, which are not saved; "
+            'use presence = "none" or leave out keep_scores'
+        )

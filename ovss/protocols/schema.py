@@ -16,6 +16,7 @@ _PAMR_GUIDES = ("input", "original")
 _BACKGROUND_RULES = ("none", "threshold", "channel", "queries")
 _READINGS = ("softmax", "sigmoid")
 _LPOSS_FEATURES = ("keys", "companion")
+_PRESENCE = ("none", "crops")
 _METRICS = ("standard", "cliptrase")
 POSITION_RULES = ("scale", "antialias", "size")
 """Those of `ovss.backbone`, stated again because importing the backbone takes seconds; a test compares them."""
@@ -135,6 +136,7 @@ FIELDS: dict[str, _Convert] = {
     "lposs_neighbours": _optional(_number(0, 100_000, "a whole number of patches above 0", whole=True)),
     "lposs_features": _choice(_LPOSS_FEATURES),
     "class_prior": _switch,
+    "presence": _choice(_PRESENCE),
     "methods": _methods,
     "metric": _choice(_METRICS),
 }
@@ -162,6 +164,7 @@ DEFAULTS: dict[str, Any] = {
     "lposs_neighbours": None,
     "lposs_features": "keys",
     "class_prior": False,
+    "presence": "none",
     "methods": {},
     "metric": "standard",
 }
@@ -175,6 +178,7 @@ LATER = (
     "lposs_neighbours",
     "lposs_features",
     "reading",
+    "presence",
 )
 """Fields that came after the first records: left out of a protocol's hash while they say nothing, so that it stays."""
 REQUIRED = tuple(key for key in FIELDS if key not in DEFAULTS)
