@@ -8,6 +8,7 @@ Words of this room
 """
 
 from ovss.analysis.causal.ablation import ablate
+from ovss.analysis.causal.contributions import head_scores
 from ovss.analysis.causal.parts import Part, list_parts
 
-__all__ = ["Part", "ablate", "list_parts"]
+__all__ = ["Part", "ablate", "head_scores", "list_parts"]

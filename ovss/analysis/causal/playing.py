@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ovss.analysis.causal.edits import EditedBackbone, Means, Record, Replace
+from ovss.analysis.causal.edits import EditedBackbone, Record, Replace
+from ovss.analysis.causal.means import Means
 from ovss.analysis.causal.parts import Part
 from ovss.backbone import Backbone, Tokens
 from ovss.errors import InputError
@@ -158,7 +159,9 @@ class Run:
         several = self.named[label]
         partner = self._partner(group) if any(part.how == "swap" for part in several) else None
 
-        def replace(images: Tensor, layers: set[int], position: str, before: Tokens) -> Tokens:
+        def replace(images: Tensor, layers: set[int], position: str, before: Tokens | None) -> Tokens:
+            if before is None:  # a repeated pass, by which the scorer looks for what is wrong
+                return self.backbone.encode_tokens(images, layers, position)
             edit = Replace(several, self.backbone.prefix, self.means, partner)
             return EditedBackbone(self.backbone, edit).continued(before)
 
