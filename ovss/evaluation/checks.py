@@ -11,6 +11,8 @@ from ovss.methods import Method
 from ovss.protocols import Protocol
 from ovss.vocabulary import Vocabulary, load_vocabulary
 
+__all__ = ["image_count", "words_of"]
+
 
 def image_count(dataset: Dataset, limit: int | None) -> int:
     """Number of images to evaluate.

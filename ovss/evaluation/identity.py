@@ -15,6 +15,8 @@ from ovss.files import digest
 from ovss.provenance import code_hash, library_versions
 from ovss.vocabulary import embed_vocabulary, tensor_digest
 
+__all__ = ["run_key"]
+
 MAKERS = ("ovss.evaluation.pipeline", "ovss.evaluation.cluster")
 """Modules that make counts, here or on workers; with all that they import they are the code of a run's key."""
 

@@ -7,6 +7,8 @@ from ovss.methods import Method
 from ovss.protocols import Protocol
 from ovss.vocabulary import Vocabulary
 
+__all__ = ["Job"]
+
 
 @dataclass(frozen=True)
 class Job:

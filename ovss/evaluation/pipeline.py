@@ -27,6 +27,8 @@ from ovss.segment.stitching import PatchScores
 from ovss.segment.windowed import WindowedImage
 from ovss.segment.windows import resized_size
 
+__all__ = ["count", "crop_truth"]
+
 _THREADS = 2
 LOOKAHEAD = 6
 """Images decoded ahead of the backbone, beyond the ones it has; bounds memory whatever the data set's length."""

@@ -17,7 +17,7 @@ import numpy as np
 from ovss.errors import InputError
 from ovss.files import EMPTY_SEAL, atomic_write, check_seal, seal
 
-__all__ = ["make_folder"]
+__all__ = ["Record", "Shard", "Store", "make_folder", "write_bytes"]
 
 _EXTRA = "extra_"
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
