@@ -10,16 +10,16 @@ import jinja2
 
 from ovss.errors import InputError
 from ovss.files import atomic_write
+from ovss.report import RECORD
 from ovss.report.notebook_page import notebook_body
 from ovss.report.provenance import Provenance
 from ovss.report.sections import explorer_images, explorer_maker, headlines, hero_figure, sections
 from ovss.report.words import MEASURES, method_lines, protocol_lines
 
-__all__ = ["RECORD", "build_site", "copy_file", "rebuild_site"]
+__all__ = ["build_site", "copy_file", "rebuild_site"]
 
 _HERE = Path(__file__).parent
 _ASSETS = ("style.css", "report.js", "explorer.js")
-RECORD = "run.json"
 
 
 def build_site(out: Path, record: dict[str, Any], failures: Sequence[str] = ()) -> list[Path]:

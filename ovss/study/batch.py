@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from ovss.files import atomic_write, file_digest
 from ovss.study.execute import FAILURE, SENTINEL
-from ovss.study.plan import STATE, Task
+from ovss.study.places import STATE
+from ovss.study.plan import Task
 from ovss.study.progress import BLOCKED, CURRENT, DONE, FAILED, RUNNING, WAITING, Display, Status
 
 _LOG = "log.txt"

@@ -13,12 +13,12 @@ import pandas as pd
 from ovss.files import atomic_write, digest
 from ovss.lab.outputs import DATA, FIGURES, FINDINGS, TABLES, TIMINGS, write_csv, write_table
 from ovss.provenance import library_versions
-from ovss.report.site import RECORD, copy_file
+from ovss.report import RECORD
+from ovss.report.site import copy_file
 from ovss.study.config import StudyConfig
 from ovss.study.execute import NOTEBOOK
-from ovss.study.plan import STATE, Task, heading
-
-__all__ = ["RECORD"]
+from ovss.study.places import STATE
+from ovss.study.plan import Task, heading
 
 _NOTEBOOKS = "notebooks"
 _REPORT_FOLDERS = (TABLES, FIGURES, TIMINGS, DATA, _NOTEBOOKS)
