@@ -39,7 +39,7 @@ PIPELINE, EVALUATION_TEST = "ovss/evaluation/pipeline.py", "tests/evaluation/tes
 PAMR, PAMR_TEST = "ovss/ingredients/pamr.py", "tests/segment/test_pamr.py"
 ATTENTION = "ovss/ingredients/attention.py"
 BASE = "ovss/methods/base.py"
-FORMULAS = "tests/methods/test_methods_interface.py"
+FORMULAS = "tests/methods/test_methods_formulas.py"
 CHECKPOINTS, CHECKPOINTS_TEST = "ovss/backbone/checkpoints.py", "tests/backbone/test_checkpoints.py"
 
 MUTANTS = (
