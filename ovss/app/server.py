@@ -61,8 +61,7 @@ class _Page(TornadoVoilaHandler):
 
     @property
     def content_security_policy(self) -> str:
-        # JupyterLab makes functions from text (its schemas' validator), which 'unsafe-eval' allows.
-        return policy(f"'self' 'nonce-{self._nonce}' 'unsafe-eval'")
+        return policy(f"'self' 'nonce-{self._nonce}'")
 
     @property
     def _nonce(self) -> str:

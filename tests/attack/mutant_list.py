@@ -22,15 +22,19 @@ class Mutant(NamedTuple):
 
 
 IDENTITY = "ovss/evaluation/identity.py"
-KEY_TEST = "tests/evaluation/test_resume.py::test_scored_words_libraries_pixel_statistics_arithmetic_and_text_are_part_of_a_runs_key"
-START_TEST = "tests/evaluation/test_resume.py::test_changed_data_weights_and_code_start_over"
+RESUME_TEST = "tests/evaluation/test_resume.py"
+KEY_TEST = f"{RESUME_TEST}::test_scored_words_libraries_pixel_statistics_arithmetic_and_text_are_part_of_a_runs_key"
+START_TEST = f"{RESUME_TEST}::test_changed_data_weights_and_code_start_over"
 LABELS, LABELS_TEST = "ovss/segment/labels.py", "tests/segment/test_labels.py"
 SCORER = "ovss/segment/scorer.py"
 METRICS, METRICS_TEST = "ovss/metrics/__init__.py", "tests/metrics/test_metrics.py"
 RECORDS, RECORDS_TEST = "ovss/evaluation/records.py", "tests/evaluation/test_records.py"
 EMBEDDING, EMBEDDING_TEST = "ovss/vocabulary/embedding.py", "tests/vocabulary/test_embedding.py"
 RELABEL, RELABEL_TEST = "ovss/evaluation/relabel.py", "tests/evaluation/test_relabel.py"
-PLAYGROUND, PLAYGROUND_TEST = "ovss/app/playground.py", "tests/app/test_playground.py"
+PLAYGROUND, APP_TEST = "ovss/app/playground.py", "tests/app/test_playground.py"
+ESCAPE_TEST, WORDS_TEST = f"{APP_TEST}::test_the_name_of_an_image_is_text", f"{APP_TEST}::test_words_are_text"
+SERVER = "ovss/app/server.py"
+SERVER_TEST = f"{APP_TEST}::test_the_server_answers_this_machine_alone_and_keeps_its_token_to_itself"
 PLAN, PLAN_TEST = "ovss/study/plan.py", "tests/study/test_study.py"
 SIGNIFICANCE, SIGNIFICANCE_TEST = "ovss/metrics/significance.py", "tests/metrics/test_significance.py"
 INTERVALS, INTERVALS_TEST = "ovss/metrics/intervals.py", "tests/metrics/test_intervals.py"
@@ -88,21 +92,21 @@ MUTANTS = (
         IDENTITY,
         '        "protocol": job.protocol.hash,\n        "dataset"',
         '        "dataset"',
-        ("tests/evaluation/test_resume.py::test_a_changed_run_starts_over",),
+        (f"{RESUME_TEST}::test_a_changed_run_starts_over",),
     ),
     Mutant(
         "key without parameters of methods",
         IDENTITY,
         "[method.name, method.parameters] for",
         "[method.name] for",
-        ("tests/evaluation/test_resume.py::test_a_changed_run_starts_over",),
+        (f"{RESUME_TEST}::test_a_changed_run_starts_over",),
     ),
     Mutant(
         "key without the batch size",
         IDENTITY,
         "job.batch_size, job.shard_size",
         "job.shard_size",
-        ("tests/evaluation/test_resume.py::test_a_changed_run_starts_over",),
+        (f"{RESUME_TEST}::test_a_changed_run_starts_over",),
     ),
     Mutant(
         "text cache without the weights' hash",
@@ -393,25 +397,29 @@ MUTANTS = (
         (CHECKPOINTS_TEST,),
     ),
     Mutant(
-        "application on every address",
-        "ovss/cli/app.py",
-        '_HOST = "127.0.0.1"',
-        '_HOST = "0.0.0.0"',
-        (PLAYGROUND_TEST,),
+        "application on every address", SERVER, "= HOST, port, 0, False", '= "0.0.0.0", port, 0, False', (SERVER_TEST,)
     ),
+    Mutant(
+        "application under any name",
+        SERVER,
+        '"allow_remote_access": False',
+        '"allow_remote_access": True',
+        (SERVER_TEST,),
+    ),
+    Mutant("token left in the address", SERVER, "self.redirect(self.request.path)", "pass", (SERVER_TEST,)),
     Mutant(
         "image name unescaped in its caption",
         PLAYGROUND,
         "<b>{escape(name)}</b></figcaption>",
         "<b>{name}</b></figcaption>",
-        (PLAYGROUND_TEST,),
+        (ESCAPE_TEST,),
     ),
     Mutant(
         "class name unescaped in the legend",
         PLAYGROUND,
         'f"{escape(name)} {share:.0%}</li>"',
         'f"{name} {share:.0%}</li>"',
-        (PLAYGROUND_TEST,),
+        (WORDS_TEST,),
     ),
-    Mutant("status unescaped", PLAYGROUND, '"polite">{escape(text)}</p>', '"polite">{text}</p>', (PLAYGROUND_TEST,)),
+    Mutant("status unescaped", PLAYGROUND, '"polite">{escape(text)}</p>', '"polite">{text}</p>', (ESCAPE_TEST,)),
 )

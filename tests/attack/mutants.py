@@ -1,9 +1,9 @@
 """Break the package on purpose, one line at a time, and see that the tests notice.
 
-`python tests/attack/mutants.py` breaks all of it; the test beside it a tenth. Each mutant is one change to one file, made
-in a copy of the tree, and names the tests that must fail under it. The copy has no `../shared` beside it, so a mutant
-counts as noticed only by tests that everybody can run. A mutant whose old text is not found exactly once is stale and an
-error, as is a test that fails without any mutant.
+`python tests/attack/mutants.py` breaks all of it; the test beside it a tenth. Each mutant is one change to one file,
+made in a copy of the tree, and names the tests that must fail under it. The copy has no `../shared` beside it, so a
+mutant counts as noticed only by tests that everybody can run. A mutant whose old text is not found exactly once is
+stale and an error, as is a test that fails without any mutant.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def _replace(path: Path, text: str, number: int) -> None:
 
 
 def _import_libraries() -> None:
-    """What takes seconds to import, once for all children; nothing of ovss, which each child reads from its own tree."""
+    """What takes seconds to import, once for all children; nothing of ovss: each child reads that from its tree."""
     for name in ("open_clip", "pandas", "pytest", "scipy.stats", "sklearn.cluster", "timm", "nbformat"):
         __import__(name)
     import torch
@@ -144,8 +144,8 @@ def _test(tree: Path, tests: Sequence[str]) -> int:
     import ovss
 
     assert Path(ovss.__file__).is_relative_to(tree), f"the tests would run on {ovss.__file__}"
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore:Module already imported", f"--rootdir={tree}"]
-    return int(pytest.main([*options, f"--basetemp={tree.parent / 'tmp'}", *tests]))
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore:Module already imported"]
+    return int(pytest.main([*options, f"--rootdir={tree}", f"--basetemp={tree.parent / 'tmp'}", *tests]))
 
 
 HERE = Path(__file__).resolve().parent
