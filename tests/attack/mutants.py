@@ -57,7 +57,9 @@ def attack(folder: Path, mutants: Sequence[Mutant], report: Callable[[str], obje
     tests = sorted({test for mutant in mutants for test in mutant.tests})
     _import_libraries()
     started = time.monotonic()
-    assert _run(tree, tests) == _PASSED, f"a test fails without any mutant: see\n{(tree / 'log').read_text()[-4000:]}"
+    assert _run(tree, tests, 6 * SECONDS) == _PASSED, (
+        f"a test fails without any mutant: see\n{(tree / 'log').read_text()[-4000:]}"
+    )
     report(f"{len(tests)} tests pass without a mutant ({time.monotonic() - started:.0f} s)")
     outcomes = []
     for number, mutant in enumerate(mutants):
@@ -98,7 +100,7 @@ def _import_libraries() -> None:
     assert not [name for name in sys.modules if name.split(".")[0] == "ovss"], "ovss must not be imported here"
 
 
-def _run(tree: Path, tests: Sequence[str]) -> int | None:
+def _run(tree: Path, tests: Sequence[str], seconds: float = SECONDS) -> int | None:
     """Exit code of pytest in a child process; None when it took too long."""
     child = os.fork()
     if child == 0:
@@ -111,7 +113,7 @@ def _run(tree: Path, tests: Sequence[str]) -> int | None:
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
             os._exit(code)
-    for _ in _ticks(SECONDS):
+    for _ in _ticks(seconds):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
