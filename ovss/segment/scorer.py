@@ -243,7 +243,7 @@ class Scorer:
         beside: Callable[..., Tensor] = method.patch_scores
         return beside(one.tokens, self.text, one.second)
 
-    def _graph(self, joined: JoinedTokens, passes: Sequence[_Pass]) -> PatchGraph:
+    def _graph(self, joined: JoinedTokens, passes: Sequence[BackbonePass]) -> PatchGraph:
         """Patches of an image, bound by the keys of the last block or by the features of the companion."""
         neighbours = self.protocol.lposs_neighbours
         assert neighbours is not None, "protocols are checked for it"
