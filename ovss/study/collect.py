@@ -62,7 +62,7 @@ def collect(
             for task in owners:
                 unique = name + task.id.removeprefix(task.stem)
                 for source in () if kind == FINDINGS else (out / STATE / task.id / kind).glob(f"{name}.*"):
-                    written[kind].add(copy_file(source, out / kind / f"{unique}{source.suffix}").name)
+                    written[kind].add(copy_file(source, out / kind / f"{unique}{source.name.removeprefix(name)}").name)
                 captions[kind][unique] = notes[task.id][kind][name] | {"tasks": [task.id]}
     for task in tasks:
         copy_file(out / STATE / task.id / NOTEBOOK, out / _NOTEBOOKS / f"{task.id}.ipynb")
