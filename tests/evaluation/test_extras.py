@@ -299,9 +299,9 @@ def test_a_stored_run_with_extras_answers_for_less_and_not_for_more(backbone, da
 
 
 def test_shared_windows_have_an_oracle_of_place(tiny, protocol):
-    found = ovss.evaluate(tiny, "naclip", "scenes", protocol=protocol, windows="shared", limit=2, oracles=True)
+    found = ovss.evaluate(tiny, "naclip", "scenes", protocol=protocol, windows="shared", limit=8, oracles=True)
     gains = found.oracles().set_index("oracle")["gain"]
-    assert gains["place"] > 0
+    assert gains["presence + place"] > 5
 
 
 def test_the_command_line_asks_for_extras(tmp_path, capsys):
