@@ -35,7 +35,7 @@ def corrupt(image: Image.Image, kind: str, seed: int = 0) -> Image.Image:
     Example:
         >>> grey = Image.new("RGB", (64, 48), (128, 128, 128))
         >>> corrupt(grey, "brightness").getpixel((0, 0))
-        (191, 191, 191)
+        (192, 192, 192)
     """
     if kind not in CORRUPTIONS:
         raise InputError(f"corruption '{kind}' is unknown.{suggest(kind, CORRUPTIONS)}")

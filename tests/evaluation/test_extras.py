@@ -11,6 +11,7 @@ from evaluation_helpers import StopAt, contents, quick_protocol, records, run
 import ovss
 from ovss.cli import main
 from ovss.errors import InputError
+from ovss.evaluation import rank_agreement
 from ovss.evaluation.extras import BINS, ERRORS, dense_confidences, dense_errors, dense_oracle
 from ovss.methods.base import finish_block, unit
 from ovss.metrics import (
@@ -259,6 +260,22 @@ def test_ranks_come_from_one_resampling_for_all_methods(card):
         ordered = sorted(row[i] for row in ranks)
         assert found.loc[label, "rank_low"] in ordered[20:30]
         assert found.loc[label, "rank_high"] in ordered[-30:-20]
+
+
+def test_agreement_of_runs_is_kendalls_tau_with_pairs_counted_by_hand(tiny, protocol):
+    labels = ["clip", "maskclip", "naclip", "gem"]
+    runs = {
+        name: ovss.evaluate(tiny, labels, data, protocol=protocol, limit=12)
+        for name, data in (("pixels", "scenes"), ("objects", "scenes-objects"))
+    }
+    found = rank_agreement(runs)
+    one, other = (dict(zip(run.summary()["method"], run.summary()["mIoU"], strict=True)) for run in runs.values())
+    signs = [np.sign(one[a] - one[b]) * np.sign(other[a] - other[b]) for i, a in enumerate(labels) for b in labels[:i]]
+    assert found.loc[0, "tau"] == pytest.approx(sum(signs) / len(signs))
+    assert found.loc[0, "low"] <= found.loc[0, "tau"]
+    assert rank_agreement({"a": runs["pixels"], "b": runs["pixels"]}).loc[0, ["tau", "low", "high"]].tolist() == [1] * 3
+    with pytest.raises(InputError, match="give at least two"):
+        rank_agreement({"a": runs["pixels"]})
 
 
 def test_a_run_without_extras_has_the_records_it_had(backbone, data, tmp_path):
