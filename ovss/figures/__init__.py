@@ -15,6 +15,7 @@ from ovss.figures.intervals import bar_figure, interval_figure, link_figure
 from ovss.figures.matrices import heads_figure, matrix_figure
 from ovss.figures.stages import stage_figure
 from ovss.figures.style import Plot, save_figure
+from ovss.figures.waterfall import waterfall_figure
 
 __all__ = [
     "Plot",
@@ -31,4 +32,5 @@ __all__ = [
     "save_figure",
     "segmentation_figure",
     "stage_figure",
+    "waterfall_figure",
 ]

@@ -23,8 +23,8 @@ def by_name(template):
     return template.path.stem
 
 
-def test_all_seven_templates_are_there():
-    assert [name[:2] for name in map(by_name, TEMPLATES)] == ["20", "21", "22", "23", "24", "25", "29"]
+def test_all_templates_are_there():
+    assert [name[:2] for name in map(by_name, TEMPLATES)] == ["20", "21", "22", "23", "24", "25", "26", "27", "29"]
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=by_name)
@@ -51,9 +51,11 @@ def test_every_parameter_of_a_template_is_annotated_and_explained(template):
         assert parameter["help"], name
 
 
-def test_the_ledger_runs_after_the_benchmark():
+def test_what_reads_another_run_waits_for_it():
     tasks = plan_study(load_config("tiny"), TEMPLATES)
-    assert [task.stem for task in tasks[-1].after] == ["22_benchmark_table"]
+    after = {task.stem: [other.stem for other in task.after] for task in tasks}
+    assert after["25_ledger"] == ["22_benchmark_table"]
+    assert after["27_error_card"] == ["26_oracle_ladder"]
 
 
 @pytest.mark.parametrize("name", ["paper-vitb16", "models", "large-vocabulary"])
@@ -73,6 +75,8 @@ def small(tmp_path_factory):
     settings = {
         "21_attention_measurements": NotebookSpec(parameters={"limit": 4}),
         "23_ablations": NotebookSpec(parameters={"limit": 4, "temperatures": [3.0], **short}),
+        "26_oracle_ladder": NotebookSpec(parameters={"limit": 4}),
+        "27_error_card": NotebookSpec(parameters={"limit": 4, "changed": 2}),
         "24_cost": NotebookSpec(parameters={"rounds": 1, "class_counts": [20, 847]}),
     }
     methods = ("clip", "maskclip", "sclip", "naclip", "scclip", "cliptrase")
@@ -90,7 +94,7 @@ def test_the_default_study_runs_and_shows_every_notebook(small):
     assert {task["state"] for task in record["tasks"]} == {"done"}
     page = (out / "index.html").read_text()
     chosen = {task["id"] for task in record["tasks"]}
-    assert len(chosen) == 6
+    assert len(chosen) == 8
     for template in (one for one in TEMPLATES if one.path.stem in chosen):
         assert f"notebooks/{template.path.stem}.html" in page
         assert (out / "notebooks" / f"{template.path.stem}.html").is_file()
@@ -119,7 +123,7 @@ def test_times_are_kept_out_of_the_tables(small):
 @pytest.mark.slow
 def test_no_notebook_of_the_reference_run_holds_a_path_of_the_machine_that_ran_it():
     notebooks = sorted((REFERENCE / "notebooks").glob("*.ipynb"))
-    assert len(notebooks) == 6
+    assert len(notebooks) == len(json.loads((REFERENCE / "run.json").read_text())["tasks"])
     for path in notebooks:
         for cell in nbformat.read(path, as_version=4).cells:
             printed = json.dumps([out.get("text") for out in cell.get("outputs", [])])
