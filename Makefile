@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# "owner/name" on GitHub, for the links of the documentation that open a walkthrough on Colab or Binder.
+REPOSITORY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce reference test quick lint format notebooks lab clean
+.PHONY: help setup reproduce reference test quick lint format notebooks lab docs clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +18,7 @@ setup: $(STAMP) ## create .venv and install ovss with the versions in constraint
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ovss needs Python 3.11 or newer; set PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster,app,coco,geo]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster,app,coco,geo,docs]'
 	touch $@
 
 reproduce: $(STAMP) ## run the study on the embedded model and build reports/run/tiny/index.html
@@ -47,6 +49,10 @@ notebooks: $(STAMP) ## execute the walkthroughs in place and normalise their out
 
 lab: $(STAMP) ## open the notebooks in JupyterLab (loopback only, with its token)
 	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 notebooks
+
+docs: $(STAMP) ## build the documentation: build/docs/html/index.html
+	OVSS_REPOSITORY=$(REPOSITORY) $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --jobs 2 docs build/docs/html
+	$(BIN)/python tools/check_links.py build/docs/html
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -37,16 +37,21 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def overview(protocols: list["Protocol"]) -> str:
     """A table with a line per protocol."""
-    rows = [("name", "short side", "window/stride", "templates", "names", "scale", "hash")]
+    lines = text_table(overview_rows(protocols)).splitlines()
+    notes = [f"{protocol.name}: {protocol.description}" for protocol in protocols]
+    return "\n".join([*lines, "", *notes])
+
+
+def overview_rows(protocols: list["Protocol"]) -> list[tuple[str, ...]]:
+    """The same as rows, the head first."""
+    rows: list[tuple[str, ...]] = [("name", "short side", "window/stride", "templates", "names", "scale", "hash")]
     for protocol in protocols:
         unit = "x" if protocol.relative else ""
         window = "whole" if protocol.window is None else f"{protocol.window}{unit}/{protocol.stride}{unit}"
         scale = "model" if protocol.logit_scale is None else f"{protocol.logit_scale:g}"
         short, templates = f"{protocol.short_side}{unit}", str(len(protocol.templates))
         rows.append((protocol.name, short, window, templates, protocol.variant, scale, protocol.hash[:12]))
-    lines = text_table(rows).splitlines()
-    notes = [f"{protocol.name}: {protocol.description}" for protocol in protocols]
-    return "\n".join([*lines, "", *notes])
+    return rows
 
 
 def details(protocol: "Protocol") -> str:
@@ -54,14 +59,25 @@ def details(protocol: "Protocol") -> str:
     lines = [f"{protocol.name}: {protocol.description}", f"hash {protocol.hash}"]
     if protocol.dataset is not None:
         lines.append(f"resolved for {protocol.dataset or 'any data set'}, {protocol.model or 'any model'}")
-    lines += ["", text_table([(key, _as_text(key, value)) for key, value in protocol.fields.items()])]
-    if protocol.dataset is None and protocol.overrides:
-        changes = [
-            (table, ", ".join(f"{key} = {_as_text(key, value)}" for key, value in values.items()))
-            for table, values in protocol.overrides.items()
-        ]
+    lines += ["", text_table(field_rows(protocol))]
+    changes = change_rows(protocol)
+    if changes:
         lines += ["", "changes for", text_table(changes)]
     return "\n".join(lines)
+
+
+def field_rows(protocol: "Protocol") -> list[tuple[str, str]]:
+    """Each field with its value as text."""
+    return [(key, _as_text(key, value)) for key, value in protocol.fields.items()]
+
+
+def change_rows(protocol: "Protocol") -> list[tuple[str, str]]:
+    """Data sets and models for which fields change, with those fields; none of a protocol that is resolved."""
+    overrides = protocol.overrides if protocol.dataset is None else {}
+    return [
+        (table, ", ".join(f"{key} = {_as_text(key, value)}" for key, value in values.items()))
+        for table, values in overrides.items()
+    ]
 
 
 def _as_text(key: str, value: Any) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 
 from ovss.cli.common import described, note_to_stderr, show
 from ovss.errors import InputError
-from ovss.study.config import DEFAULT, list_configs
+from ovss.report import RECORD
+from ovss.study.config import DEFAULT, list_configs, read_config
+from ovss.study.places import INDEX, find_notebooks, named, prepare_folder
 
 __all__ = ["add_command"]
 
@@ -36,7 +38,12 @@ def add_command(commands: Any) -> None:
         "--jobs", type=_positive, metavar="N", help="notebooks at a time (default: by cores, at most 4)"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the report (default: reports/run/NAME)")
-    parser.add_argument("--notebooks", type=Path, metavar="DIR", help="folder of the study notebooks")
+    parser.add_argument(
+        "--notebooks",
+        type=Path,
+        metavar="DIR",
+        help="folder of the study notebooks (default: ./notebooks, else those of the package)",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="list what would run, and which data and weights are missing"
     )
@@ -58,17 +65,15 @@ def _run(arguments: argparse.Namespace) -> int:
     A whole study of which the folder holds a reference (`reports/NAME`) is compared with it even without `--compare`;
     that only informs.
     """
+    out = _check(arguments)
     from ovss.study.compare import compare_tables
     from ovss.study.config import load_config
     from ovss.study.missing import describe_plan
     from ovss.study.plan import find_templates, plan_study
-    from ovss.study.run import INDEX, run_study
+    from ovss.study.run import run_study
 
-    if arguments.compare is not None and arguments.only:
-        raise InputError("--compare needs the tables of all notebooks; leave out --only")
     config = load_config(arguments.config)
     templates = find_templates(arguments.notebooks)
-    out = arguments.out or RUNS / config.name
     if arguments.dry_run:
         text, complete = describe_plan(config, plan_study(config, templates, arguments.only))
         show(text)
@@ -94,10 +99,33 @@ def _run(arguments: argparse.Namespace) -> int:
     return 1 if drifted and arguments.compare else 0
 
 
+def _check(arguments: argparse.Namespace) -> Path:
+    """Refuse what can be refused before the libraries of a study are loaded, which takes seconds.
+
+    Returns:
+        Folder of the report; it exists unless the run is a dry one.
+
+    Raises:
+        InputError: Options that exclude each other, a configuration, notebook or folder that is not there or not right.
+    """
+    if arguments.compare is not None and arguments.only:
+        raise InputError("--compare needs the tables of all notebooks; leave out --only")
+    config = read_config(arguments.config)
+    stems = [path.stem for path in find_notebooks(arguments.notebooks)]
+    for prefix in [*arguments.only, *config.templates]:
+        named(prefix, stems)
+    out = arguments.out or RUNS / config.name
+    if not arguments.dry_run:
+        if arguments.compare is not None:
+            from ovss.study.compare import reference_tables
+
+            reference_tables(arguments.compare)
+        prepare_folder(out)
+    return out
+
+
 def _reference(name: str, out: Path) -> Path | None:
     """The committed run of a study, where there is one and it is not the one just written."""
-    from ovss.study.collect import RECORD
-
     folder = REFERENCES / name
     return folder if (folder / RECORD).is_file() and folder.resolve() != out.resolve() else None
 

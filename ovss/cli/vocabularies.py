@@ -1,11 +1,14 @@
 """`ovss list vocabularies [NAME]`: which words stand for which classes."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ovss.cli.common import described, show
 from ovss.files.tables import text_table
 from ovss.vocabulary.tables import describe_vocabulary, list_variants, list_vocabularies, read_table
+
+if TYPE_CHECKING:
+    from ovss.vocabulary import Vocabulary
 
 __all__ = ["add_command"]
 
@@ -35,15 +38,20 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _variants_as_text(dataset: str) -> str:
     """A line per variant of a data set's class list."""
+    return f"{dataset}: {describe_vocabulary(dataset)}\n\n{text_table(variant_rows(dataset))}"
+
+
+def variant_rows(dataset: str) -> list[tuple[str, ...]]:
+    """The same as rows, the head first."""
     from ovss.vocabulary import load_vocabulary
 
-    rows = [("variant", "classes", "words", "background words", "hash", "")]
+    rows: list[tuple[str, ...]] = [("variant", "classes", "words", "background words", "hash", "")]
     for variant in list_variants(dataset):
         vocabulary = load_vocabulary(dataset, variant)
         background = "no such class" if vocabulary.background is None else len(vocabulary.words[vocabulary.background])
         counts = (str(len(vocabulary.classes)), str(len(vocabulary.queries)), str(background))
         rows.append((variant, *counts, vocabulary.hash[:12], read_table(dataset, variant)["note"]))
-    return f"{dataset}: {describe_vocabulary(dataset)}\n\n{text_table(rows)}"
+    return rows
 
 
 def _words_as_text(dataset: str, variant: str) -> str:
@@ -54,8 +62,13 @@ def _words_as_text(dataset: str, variant: str) -> str:
     title = " ".join(filter(None, (vocabulary.name, vocabulary.variant)))
     counts = f"{len(vocabulary.classes)} classes, {len(vocabulary.queries)} words"
     head = f"{title}: {counts}, hash {vocabulary.hash}"
+    return f"{head}\n\n{text_table(word_rows(vocabulary))}"
+
+
+def word_rows(vocabulary: "Vocabulary") -> list[tuple[str, str, str]]:
+    """Number, name and words of each class; no words where they are the name."""
     rows = []
     for number, (name, texts) in enumerate(zip(vocabulary.classes, vocabulary.words, strict=True)):
         shown = "" if texts == (name,) else "; ".join(texts) or "(no words)"
         rows.append((str(number), name, shown))
-    return f"{head}\n\n{text_table(rows)}"
+    return rows

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ovss.backbone import Backbone
+from ovss.backbone import Backbone, Companion
 from ovss.datasets import Dataset
 from ovss.errors import InputError
 from ovss.evaluation.scores import FORMATS
@@ -54,7 +54,7 @@ def extra_queries(dataset: Dataset, vocabulary: Vocabulary, variants: Sequence[s
     return tuple(query for query in dict.fromkeys(wanted) if query not in vocabulary.queries)
 
 
-def check_cluster(cluster: str, backbone: Backbone, device: str) -> None:
+def check_cluster(cluster: str, backbone: Backbone, device: str, companion: Companion | None = None) -> None:
     """Find out before any work whether workers can be had and can load the model.
 
     Raises:
@@ -63,7 +63,7 @@ def check_cluster(cluster: str, backbone: Backbone, device: str) -> None:
     from ovss.evaluation.cluster import ModelSource, worker_count
 
     worker_count(cluster)
-    ModelSource.of(backbone, device)
+    ModelSource.of(backbone, device, companion)
 
 
 def check_saving(
@@ -88,3 +88,16 @@ def check_saving(
             raise InputError(f"scores of '{label}' are made per pixel and cannot be saved compactly; leave it out")
         if method.compares_words:
             raise InputError(f"scores of '{label}' depend on all words at once and hold for no others; leave it out")
+
+
+def check_words_saved(keep_scores: str | None, protocol: Protocol) -> None:
+    """Refuse to save scores of a protocol that chooses among words by what is not saved.
+
+    Raises:
+        InputError: It does.
+    """
+    if keep_scores is not None and protocol.presence != "none":
+        raise InputError(
+            f"protocol '{protocol.name}' chooses words by the model's answers for windows, which are not saved; "
+            'use presence = "none" or leave out keep_scores'
+        )

@@ -23,6 +23,7 @@ class Job:
         shard_size: Images per record.
         extra_queries: Further words whose scores are saved beside the vocabulary's, for relabelling.
         save_format: Number format of saved scores, "float32" or "float16"; None saves none.
+        extras: What is recorded beside the counts; some of `ovss.evaluation.extras.EXTRAS`, in that order.
     """
 
     methods: dict[str, Method]
@@ -33,6 +34,7 @@ class Job:
     shard_size: int
     extra_queries: tuple[str, ...] = ()
     save_format: str | None = None
+    extras: tuple[str, ...] = ()
 
     @property
     def scored(self) -> Vocabulary:

@@ -27,8 +27,8 @@ from ovss.protocols import Protocol, load_protocol
 from ovss.protocols.schema import DEFAULTS, LATER
 from ovss.segment.labels import LabelRule
 from ovss.segment.pamr import input_guide
-from ovss.segment.scorer import seen_image
 from ovss.segment.stitching import PatchScores
+from ovss.segment.windowed import seen_image
 from ovss.vocabulary import Vocabulary
 
 __all__ = ["SavedRun", "relabel"]

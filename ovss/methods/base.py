@@ -106,6 +106,17 @@ class Method:
         return False
 
     @property
+    def mixes_once(self) -> bool:
+        """Whether patches come from the values through `mix` alone.
+
+        By default where nothing between `mix` and the scores is a method's own; one that still takes all its patches
+        from `mix` says so.
+        """
+        own = ("stream", "patch_embeddings", "patch_scores", "window_scores")
+        kind = type(self)
+        return kind.mix is not Method.mix and all(getattr(kind, name) is getattr(Method, name) for name in own)
+
+    @property
     def residual_and_ffn(self) -> tuple[bool, bool]:
         """Whether the last block keeps its residual and its FFN: the fields `residual` and `ffn`, else no."""
         return getattr(self, "residual", False), getattr(self, "ffn", False)

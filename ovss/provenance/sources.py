@@ -21,7 +21,8 @@ from ovss.files import digest, file_digest
 __all__ = ["is_ours", "modules_used", "source_digest"]
 
 HOME = Path(__file__).parents[1]
-_NO_DATA = {".py", ".pyc", ".pyi", ".md", ".typed"}
+_NO_DATA = {".py", ".pyc", ".pyi", ".md", ".typed", ".ipynb"}
+"""Notebooks lie inside an installed package and beside it in a clone, and both make the same numbers."""
 _VIEWS = {"_repr_html_", "_repr_png_"}
 """What a notebook shows of an object: no count depends on it, so it is neither read nor followed."""
 _WALKS = {"iter_modules", "walk_packages"}

@@ -6,3 +6,8 @@ Words of this room
     facts: the columns of a row that say what produced it; the page of origins has an entry for each distinct set.
     view: a table, figure or cell as its template reads it.
 """
+
+__all__ = ["RECORD"]
+
+RECORD = "run.json"
+"""The record of a run, in the folder of its report."""

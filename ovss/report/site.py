@@ -10,16 +10,16 @@ import jinja2
 
 from ovss.errors import InputError
 from ovss.files import atomic_write
+from ovss.report import RECORD
 from ovss.report.notebook_page import notebook_body
 from ovss.report.provenance import Provenance
 from ovss.report.sections import explorer_images, explorer_maker, headlines, hero_figure, sections
 from ovss.report.words import MEASURES, method_lines, protocol_lines
 
-__all__ = ["RECORD", "build_site", "copy_file", "rebuild_site"]
+__all__ = ["build_site", "copy_file", "rebuild_site"]
 
 _HERE = Path(__file__).parent
 _ASSETS = ("style.css", "report.js", "explorer.js")
-RECORD = "run.json"
 
 
 def build_site(out: Path, record: dict[str, Any], failures: Sequence[str] = ()) -> list[Path]:
@@ -86,7 +86,11 @@ def rebuild_site(out: Path) -> list[Path]:
     path = out / RECORD
     if not path.is_file():
         raise InputError(f"'{path}' is missing, so no run has finished there; 'ovss reproduce' makes one")
-    return build_site(out, json.loads(path.read_text(encoding="utf-8")))
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"'{path}' is damaged ({error}); 'ovss reproduce' writes it again") from error
+    return build_site(out, record)
 
 
 def copy_file(source: Path, target: Path) -> Path:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovss.ingredients import WindowScores, WindowStitcher
-from ovss.segment.labels import STRIP, ScoreMap
+from ovss.segment.labels import STRIP, ScoreMap, Words
 from ovss.segment.windows import Windows1D, stitch_matrix
 
 __all__ = ["PatchScores"]
@@ -43,11 +43,16 @@ class PatchScores(ScoreMap):
         cells = self.cells.shape[2] // len(self.columns.starts)
         return stitch_matrix(self.columns, cells, self.size[1]).to(self.device)
 
-    def stitched(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+    @property
+    def matrices(self) -> tuple[Float[Tensor, "H h"], Float[Tensor, "W w"]]:
+        """Stitching along the height and along the width, from the cells of all windows to the label map."""
+        return self._row_matrix, self._column_matrix
+
+    def stitched(self, top: int, queries: Words = slice(None)) -> Float[Tensor, "strip Q W"]:
         """Stitched scores of some rows of the label map."""
         weights = self._row_matrix[top : top + STRIP]
         used = weights.any(dim=0).nonzero().squeeze(1)
-        widened = self.cells[queries, used] @ self._column_matrix.T  # (Q, used, W)
+        widened = self.cells[queries][:, used] @ self._column_matrix.T  # (Q, used, W)
         strip = weights[:, used] @ widened.transpose(0, 1).flatten(1)  # (strip, Q * W)
         return strip.unflatten(1, (-1, self.size[1]))
 
@@ -76,6 +81,10 @@ class PixelScores(ScoreMap):
         rows = stitch_matrix(self.rows, self.rows.padded, self.size[0])
         return WindowStitcher(self.windows, rows, stitch_matrix(self.columns, self.columns.padded, self.size[1]))
 
-    def stitched(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+    def stitched(self, top: int, queries: Words = slice(None)) -> Float[Tensor, "strip Q W"]:
         """Stitched scores of some rows of the label map."""
-        return self._stitcher.strip(top, min(STRIP, self.size[0] - top), queries)
+        height = min(STRIP, self.size[0] - top)
+        if isinstance(queries, slice):
+            return self._stitcher.strip(top, height, queries)
+        first, last = int(queries.min()), int(queries.max())
+        return self._stitcher.strip(top, height, slice(first, last + 1))[:, queries - first]

@@ -11,7 +11,7 @@ from ovss.lab.outputs import TABLES
 from ovss.lab.precision import PIXELS, SHARE, Kind, kind_of
 from ovss.report.provenance import FACTS
 
-__all__ = ["compare_tables"]
+__all__ = ["compare_tables", "reference_tables"]
 
 _COMPARED = ("method", "model", "dataset", "protocol", "images")
 """Columns about the origin that must agree for two rows to be the same row."""
@@ -35,9 +35,7 @@ def compare_tables(reference: Path, fresh: Path, tolerance: float | None = None)
     Raises:
         InputError: A folder holds no tables.
     """
-    tables = sorted((reference / TABLES).glob("*.csv"))
-    if not tables:
-        raise InputError(f"'{reference / TABLES}' holds no tables to compare with")
+    tables = reference_tables(reference)
     if not list((fresh / TABLES).glob("*.csv")):
         raise InputError(f"'{fresh / TABLES}' holds no tables to compare")
     lines: list[str] = []
@@ -48,6 +46,18 @@ def compare_tables(reference: Path, fresh: Path, tolerance: float | None = None)
             continue
         lines += _compare(path.stem, pd.read_csv(path), pd.read_csv(other), tolerance)
     return lines
+
+
+def reference_tables(reference: Path) -> list[Path]:
+    """The tables of a report that others are compared with.
+
+    Raises:
+        InputError: There are none.
+    """
+    tables = sorted((reference / TABLES).glob("*.csv"))
+    if not tables:
+        raise InputError(f"'{reference / TABLES}' holds no tables to compare with")
+    return tables
 
 
 def _compare(name: str, reference: pd.DataFrame, fresh: pd.DataFrame, tolerance: float | None) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from ovss.errors import InputError, suggest
 from ovss.files.text import parse, read_text
 
-__all__ = ["DEFAULT", "list_configs", "load_config"]
+__all__ = ["DEFAULT", "list_configs", "load_config", "read_config"]
 
 DEFAULT = "tiny"
 """The configuration that runs offline."""
@@ -115,6 +115,25 @@ def load_config(source: str | Path = DEFAULT) -> StudyConfig:
     Raises:
         InputError: No such file or name, no valid TOML, an unknown key, a value of the wrong type, a missing entry.
     """
+    from ovss.methods import resolve_methods
+
+    config = read_config(source)
+    try:
+        methods = tuple(resolve_methods(list(config.methods)))
+    except InputError as error:
+        raise InputError(f"{source}: methods: {error}") from error
+    return replace(config, methods=methods)
+
+
+def read_config(source: str | Path = DEFAULT) -> StudyConfig:
+    """A configuration as `load_config` reads it, but for the names of its methods, which only their modules know.
+
+    Args:
+        source: As for `load_config`.
+
+    Raises:
+        InputError: As there.
+    """
     path = Path(source)
     name = str(source).removesuffix(".toml")
     if path.is_file():
@@ -127,8 +146,6 @@ def load_config(source: str | Path = DEFAULT) -> StudyConfig:
 
 
 def _parse(content: dict[str, Any], source: str, base: Path | None) -> StudyConfig:
-    from ovss.methods import resolve_methods
-
     if content.get("methods") == "all":
         content = content | {"methods": ["all"]}
     config: StudyConfig = _read(StudyConfig, content, source, "")
@@ -139,13 +156,9 @@ def _parse(content: dict[str, Any], source: str, base: Path | None) -> StudyConf
     for spec in config.datasets:
         if spec.limit < 0:
             raise InputError(f"{source}: datasets.limit = {spec.limit} must be 0 (all images) or more")
-    try:
-        methods = tuple(resolve_methods(list(config.methods)))
-    except InputError as error:
-        raise InputError(f"{source}: methods: {error}") from error
     models = tuple(_anchor(spec, "pretrained", base) for spec in config.models)
     data = tuple(_anchor(spec, "root", base) for spec in config.datasets)
-    return replace(config, models=models, datasets=data, methods=methods, seeds=config.seeds or (0,))
+    return replace(config, models=models, datasets=data, seeds=config.seeds or (0,))
 
 
 def _read(kind: Any, value: Any, source: str, where: str) -> Any:

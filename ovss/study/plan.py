@@ -17,11 +17,10 @@ from ovss.lab.outputs import slug
 from ovss.provenance import code_hash, library_versions
 from ovss.provenance.sources import modules_used
 from ovss.study.config import DatasetSpec, ModelSpec, NotebookSpec, StudyConfig
+from ovss.study.places import find_notebooks, named
 
 __all__ = ["find_templates", "plan_study"]
 
-STATE = ".state"
-"""Folder inside a report that holds working files: one folder per task, and the evaluation runs that tasks share."""
 _RUNNER = "ovss.study.execute"
 """What runs a notebook and writes its outputs."""
 
@@ -90,17 +89,12 @@ def find_templates(folder: Path | None = None) -> list[Template]:
     """Study notebooks (names that start with 2 and another digit), in order.
 
     Args:
-        folder: Where they are; None looks in `./notebooks`, then beside the installed package.
+        folder: Where they are; None looks in `./notebooks`, then takes those that came with the package.
 
     Raises:
         InputError: There are none, or one has no cell tagged `parameters`.
     """
-    places = [folder] if folder else [Path("notebooks"), Path(__file__).parents[2] / "notebooks"]
-    for place in places:
-        paths = sorted(path for path in place.glob("2[0-9]_*.ipynb") if path.is_file())
-        if paths:
-            return [_read_template(path) for path in paths]
-    raise InputError(f"no study notebooks (2x_*.ipynb) in {' or '.join(str(place) for place in places)}")
+    return [_read_template(path) for path in find_notebooks(folder)]
 
 
 def _read_template(path: Path) -> Template:
@@ -144,11 +138,8 @@ def plan_study(config: StudyConfig, templates: Sequence[Template], only: Sequenc
 def _choose(config: StudyConfig, templates: Sequence[Template], only: Sequence[str]) -> list[Template]:
     chosen = [template for template in templates if not (only or config.templates)]
     for prefix in only or config.templates:
-        matching = [template for template in templates if template.path.stem.startswith(prefix)]
-        if not matching:
-            hint = suggest(prefix, [template.path.stem for template in templates])
-            raise InputError(f"no study notebook is called '{prefix}'.{hint}")
-        chosen += matching
+        stems = named(prefix, [template.path.stem for template in templates])
+        chosen += [template for template in templates if template.path.stem in stems]
     pending = list(chosen)
     while pending:
         for prefix in pending.pop().after:

@@ -1,25 +1,23 @@
 """A whole run: plan, execute what is out of date, collect, build the site, write the record last."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ovss.errors import InputError
-from ovss.files import only_run
+from ovss.files import only_run, read_sealed_json
 from ovss.provenance.sources import source_digest
+from ovss.report import RECORD
 from ovss.report.site import build_site
-from ovss.study.batch import Failure, finished_tasks, run_tasks
-from ovss.study.collect import RECORD, collect, write_record
+from ovss.study.batch import Failure, finished_tasks, run_tasks, unchanged
+from ovss.study.collect import collect, write_record
 from ovss.study.config import StudyConfig
-from ovss.study.plan import STATE, Template, plan_study
+from ovss.study.places import INDEX, STATE, prepare_folder
+from ovss.study.plan import Template, plan_study
 from ovss.study.progress import Display, Status
 
-__all__ = ["INDEX", "StudyResult", "run_study"]
-
-INDEX = "index.html"
+__all__ = ["StudyResult", "run_study"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def run_study(
     Raises:
         InputError: The folder holds other things, cannot be written, or is in use by another run; see `plan_study`.
     """
-    _prepare_folder(out)
+    prepare_folder(out)
     plan, selected = plan_study(config, templates), plan_study(config, templates, only)
     plan += [task for task in selected if task not in plan]
     selected = [task for task in plan if task in selected]  # the same objects, whose digests are made once
@@ -78,37 +76,24 @@ def run_study(
         batch = run_tasks(out, selected, finished, jobs=jobs, threads=config.threads, display=display)
         if not nothing_to_do:
             record = collect(out, config, plan, batch.finished) | {"site": _site_code()}
-            build_site(out, record, [failure.describe() for failure in batch.failures])
+            pages = build_site(out, record, [failure.describe() for failure in batch.failures])
             if not batch.failures:
-                write_record(out, record)
+                write_record(out, record, pages)
     return StudyResult(out, batch.statuses, batch.failures, rebuilt=not nothing_to_do)
 
 
-def _prepare_folder(out: Path) -> None:
-    """Create a report's folder, or make sure that it is one.
-
-    Raises:
-        InputError: It is a file, cannot be created, or holds other things.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        known = {RECORD, STATE, INDEX}
-        content = {path.name for path in out.iterdir()}
-        if content and not content & known:
-            raise InputError(f"'{out}' is not empty and holds no report; give --out a new folder")
-        (out / STATE).mkdir(exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write the report to '{out}': {error.strerror}") from error
-
-
 def _is_recorded(out: Path, finished: Mapping[str, dict[str, Any]]) -> bool:
-    """Whether tables and pages were made from these results, by the present code."""
-    path = out / RECORD
-    if not path.is_file() or not (out / INDEX).is_file():
+    """Whether tables and pages were made from these results, by the present code, and have not changed since."""
+    try:
+        record = read_sealed_json(out / RECORD)
+    except (OSError, ValueError, RecursionError):
         return False
-    record = json.loads(path.read_text(encoding="utf-8"))
     recorded = {task["id"]: task["digest"] for task in record["tasks"] if task["state"] == "done"}
-    return record.get("site") == _site_code() and recorded == {name: done["digest"] for name, done in finished.items()}
+    return (
+        record["site"] == _site_code()
+        and recorded == {name: done["digest"] for name, done in finished.items()}
+        and unchanged(out, record["files"])
+    )
 
 
 def _site_code() -> str:

@@ -57,6 +57,23 @@ for words in (["--help"], *([command, "--help"] for command in COMMANDS)):
     assert heavy_modules_after(code) == "loaded: []"
 
 
+def test_what_reproduce_refuses_it_refuses_before_the_libraries_are_loaded(tmp_path):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "letter.txt").touch()
+    (tmp_path / "wrong.toml").write_text("name = 'wrong'\nmethod = ['clip']\n")
+    refused = [
+        ["nosuch"],
+        [f"{tmp_path}/wrong.toml"],
+        ["--only", "99"],
+        ["--notebooks", f"{tmp_path}/taken"],
+        ["--out", f"{tmp_path}/taken"],
+        ["--only", "22", "--compare", "x"],
+    ]
+    code = f"from ovss.cli import main\nfor words in {refused}: assert main(['reproduce', *words]) == 2, words"
+    assert heavy_modules_after(code) == "loaded: []"
+    assert heavy_modules_after("from ovss.cli import main; main(['notebooks'])") == "loaded: []"
+
+
 def test_method_files_read_without_running_them_say_what_the_registry_says():
     read = read_descriptions()  # raises where a file can only be understood by running it
     assert list(read) == list_methods()

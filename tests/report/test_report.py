@@ -49,6 +49,17 @@ def test_pages_ask_for_nothing_outside_the_folder_and_every_link_leads_somewhere
                 assert anchor in Page(target.read_text()).ids, address
 
 
+def test_pages_forbid_scripts_and_styles_of_their_own_text(site):
+    for path in site.rglob("*.html"):
+        text = path.read_text()
+        (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', text)
+        rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+        assert rules["default-src"] == "'none'"
+        assert not re.search("unsafe|http|\\*", policy)
+        assert text.index(policy) < text.index('<link rel="stylesheet"'), "it holds for what comes after it"
+        assert not re.search(r"<style|\sstyle=|<script(?![^>]*(?: src=| type=\"application/json\"))", text)
+
+
 def test_each_number_links_to_what_produced_it(site):
     index, origin = (site / "index.html").read_text(), (site / "provenance.html").read_text()
     links = [address for address in Page(index).addresses if address.startswith("provenance.html#")]
