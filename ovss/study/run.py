@@ -13,7 +13,7 @@ from ovss.report.site import build_site
 from ovss.study.batch import Failure, finished_tasks, run_tasks, unchanged
 from ovss.study.collect import collect, write_record
 from ovss.study.config import StudyConfig
-from ovss.study.places import INDEX, STATE, prepare_folder
+from ovss.study.places import STATE, prepare_folder
 from ovss.study.plan import Template, plan_study
 from ovss.study.progress import Display, Status
 
