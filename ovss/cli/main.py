@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TextIO
 from ovss import __version__
 from ovss.cli import (
     app,
+    atlas,
     bench,
     datasets,
     doctor,
@@ -38,6 +39,7 @@ COMMANDS = {
     "segment": segment,
     "evaluate": evaluate,
     "relabel": relabel,
+    "atlas": atlas,
     "reproduce": reproduce,
     "notebooks": notebooks,
     "report": report,

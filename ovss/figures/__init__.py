@@ -9,6 +9,7 @@ Words of this room
     marks: patches (row, column) that are crossed out on a panel.
 """
 
+from ovss.figures.atlas import atlas_figure, exchange_figure
 from ovss.figures.curves import curve_figure, layer_figure
 from ovss.figures.images import image_figure, label_figure, map_figure, segmentation_figure
 from ovss.figures.intervals import bar_figure, interval_figure, link_figure
@@ -19,8 +20,10 @@ from ovss.figures.waterfall import waterfall_figure
 
 __all__ = [
     "Plot",
+    "atlas_figure",
     "bar_figure",
     "curve_figure",
+    "exchange_figure",
     "heads_figure",
     "image_figure",
     "interval_figure",

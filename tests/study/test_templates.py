@@ -24,7 +24,7 @@ def by_name(template):
 
 
 def test_all_templates_are_there():
-    assert [name[:2] for name in map(by_name, TEMPLATES)] == ["20", "21", "22", "23", "24", "25", "26", "27", "29"]
+    assert [name[:2] for name in map(by_name, TEMPLATES)] == ["20", "21", "22", "23", "24", "25", "26", "27", "28", "29"]
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=by_name)
@@ -77,6 +77,7 @@ def small(tmp_path_factory):
         "23_ablations": NotebookSpec(parameters={"limit": 4, "temperatures": [3.0], **short}),
         "26_oracle_ladder": NotebookSpec(parameters={"limit": 4}),
         "27_error_card": NotebookSpec(parameters={"limit": 4, "changed": 2}),
+        "28_causal_atlas": NotebookSpec(parameters={"limit": 4, "looked_at": 2}),
         "24_cost": NotebookSpec(parameters={"rounds": 1, "class_counts": [20, 847]}),
     }
     methods = ("clip", "maskclip", "sclip", "naclip", "scclip", "cliptrase")
@@ -94,7 +95,7 @@ def test_the_default_study_runs_and_shows_every_notebook(small):
     assert {task["state"] for task in record["tasks"]} == {"done"}
     page = (out / "index.html").read_text()
     chosen = {task["id"] for task in record["tasks"]}
-    assert len(chosen) == 8
+    assert len(chosen) == 9
     for template in (one for one in TEMPLATES if one.path.stem in chosen):
         assert f"notebooks/{template.path.stem}.html" in page
         assert (out / "notebooks" / f"{template.path.stem}.html").is_file()

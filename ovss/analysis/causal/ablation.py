@@ -49,6 +49,7 @@ def ablate(
     protocol: str | Protocol | None = None,
     out: str | Path | None = None,
     limit: int | None = None,
+    first: int = 0,
     batch_size: int = _BATCH_SIZE,
     shard_size: int = SHARD_SIZE,
     seed: int = 0,
@@ -66,8 +67,10 @@ def ablate(
             each takes from the next, window by window, and the last from the first.
         protocol: See `ovss.evaluate`; windows must be apart.
         out: Folder for counts per part and shard, and `atlas.csv`. An interrupted run goes on there; what was made with
-            another model, method, protocol, vocabulary, data set or code is not used. None keeps all in memory.
-        limit: Number of images, from the first one; None takes all.
+            another model, method, protocol, vocabulary, data set or code is not used. `atlas.csv` is what the last call
+            returned. None keeps all in memory.
+        limit: Number of images, from `first` on; None takes all.
+        first: Number of the first image, so that what was chosen on some images can be measured on others.
         batch_size: Windows per pass.
         shard_size: Images whose hidden states are held at a time; what an interruption costs is one part on these.
         seed: Of the intervals and tests.
@@ -83,11 +86,11 @@ def ablate(
         >>> import ovss
         >>> from ovss.analysis.causal import ablate
         >>> backbone = ovss.load_backbone("tiny", device="cpu", dtype="float32")
-        >>> found = ablate(backbone, "maskclip", "scenes", ["block 8 head 1", "block 8 ffn"], limit=2)
-        >>> found[["part", "untouched", "change"]].round(0)
-                        part  untouched  change
-        0  block 8 head 1 zero       72.0     -2.0
-        1     block 8 ffn zero       72.0      0.0
+        >>> found = ablate(backbone, "maskclip", "scenes", ["block 8 head 3", "block 8 ffn"], limit=4)
+        >>> found[["part", "untouched", "change"]].round(1)
+                          part  untouched  change
+        0  block 8 head 3 zero       61.3    -6.7
+        1     block 8 ffn zero       61.3     0.0
 
     Raises:
         InputError: Unknown names, a part that the model does not have, swapping where an image has no other with
@@ -97,7 +100,10 @@ def ablate(
         raise InputError(f"batch_size={batch_size} and shard_size={shard_size} must be at least 1")
     backbone = backbone_from(backbone)
     dataset = load_dataset(dataset) if isinstance(dataset, str) else dataset
-    images = image_count(dataset, limit)
+    every = image_count(dataset, None if limit is None else first + limit)
+    if not 0 <= first < every:
+        raise InputError(f"first={first} is outside 0..{every - 1}, the images of '{dataset.name}'")
+    images = range(first, every)
     rules = resolve_protocol(protocol, backbone).for_dataset(dataset.benchmark, backbone.name)
     if rules.windows == "shared" or rules.lposs_iterations:
         raise InputError(f"protocol '{rules.name}' lets windows share; parts are changed window by window only")
@@ -106,7 +112,7 @@ def ablate(
         raise InputError(f"method '{next(iter(chosen))}' also reads a second network; parts of it cannot be told apart")
     job = Job(chosen, words_of(dataset, rules, None), rules, dataset, batch_size, shard_size)
     named = resolve_parts(parts, backbone, how)
-    if images < 2 and any(part.how == "swap" for several in named.values() for part in several):
+    if len(images) < 2 and any(part.how == "swap" for several in named.values() for part in several):
         raise InputError("how='swap' needs at least two images")
     folder = None if out is None else Path(out)
     if folder is not None:
@@ -124,7 +130,7 @@ def ablate(
 def _table(run: Run, seed: int) -> pd.DataFrame:
     """See `ablate`."""
     rule, base = run.job.protocol.metric, run.counts(UNTOUCHED)
-    resampler = Resampler(run.images, seed=seed)
+    resampler = Resampler(len(run.images), seed=seed)
     before, once = resampler.replicates(base, rule)[0], seen_once(base)
     permutations = max(_PERMUTATIONS, 40 * len(run.named))
     rows = []
@@ -140,7 +146,7 @@ def _table(run: Run, seed: int) -> pd.DataFrame:
                 "head": part.head if part else None,
                 "channel": part.channel if part else None,
                 "how": part.how if part else " ".join(sorted({one.how for one in several})),
-                "images": run.images,
+                "images": len(run.images),
                 "untouched": before.estimate[0],
                 "mIoU": after.estimate[0],
                 "change": change.mean[0],

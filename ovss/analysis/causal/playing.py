@@ -81,7 +81,7 @@ class Run:
         self,
         job: Job,
         backbone: Backbone,
-        images: int,
+        images: range,
         key: str,
         named: Mapping[str, tuple[Part, ...]],
         folder: Path | None,
@@ -89,15 +89,15 @@ class Run:
         self.job, self.backbone, self.images, self.key, self.named = job, backbone, images, key, named
         self.player = _Player(backbone)
         self.scorer = Scorer(self.player, job.methods, job.vocabulary, job.protocol, batch_size=job.batch_size)
-        number = -(-images // job.shard_size)
-        ends = [round(images * i / number) for i in range(number + 1)]
+        number = -(-len(images) // job.shard_size)
+        ends = [images.start + round(len(images) * i / number) for i in range(number + 1)]
         self.shards = [Shard(*pair) for pair in itertools.pairwise(ends)]
         self.stores = {label: self._store(several, folder) for label, several in [(UNTOUCHED, ()), *named.items()]}
         self.means: Means | None = None
 
     def _store(self, several: tuple[Part, ...], folder: Path | None) -> Store:
         # A mean is over all images of the run.
-        over = self.images if any(part.how == "mean" for part in several) else 0
+        over = [self.images.start, self.images.stop] if any(part.how == "mean" for part in several) else []
         value = [self.key, code_hash(__name__), [str(part) for part in several], over]
         return Store(digest(value), folder, self.job.dataset.ids)
 
