@@ -36,7 +36,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 root_doc = "index"
-smartquotes = False
+smartquotes_action = "D"  # dashes of field lists; quotes stay as they were typed
 exclude_patterns = ["pages/parts/*", "extra/*"]
 
 myst_enable_extensions = ["dollarmath", "attrs_inline"]
@@ -89,6 +89,9 @@ def _shown_as_it_is(app: Sphinx, what: str, name: str, thing: Any, options: Any,
     """Characters of docstrings that reStructuredText would take as markup, outside of code and examples."""
     if what == "module":
         _list_words(lines)
+    if what == "property" and lines:
+        # Napoleon takes what stands before a colon in the first line of a property for its type.
+        lines[0] = lines[0].replace(":", "\N{RATIO}")
     for number, line in enumerate(lines):
         if line.lstrip().startswith((">>>", "...")):
             continue
