@@ -173,7 +173,8 @@ class Pipeline:
         counted = []
         for item, found in zip(group, score_maps, strict=True):
             if self.scores_folder is not None and self.job.save_format is not None:
-                save_scores(self.scores_folder, item.index, item.id, found, self.job.save_format)
+                kept = {label: found[label] for label in self.job.kept}
+                save_scores(self.scores_folder, item.index, item.id, kept, self.job.save_format)
                 since = self.stopwatch.time("saving scores", since)
             labels = {label: self._without_extra_queries(scores).labels() for label, scores in found.items()}
             counted.append((item.id, pool.submit(self._count, labels, item)))
