@@ -146,7 +146,7 @@ def _save(found: "Sequence[Segmentation]", stem: Path) -> list[Path]:
     """Write what each method found; where there are several, under their names, with one sheet that shows all."""
     if len(found) == 1:
         return found[0].save(stem)
-    from ovss.figures.images import label_figure
+    from ovss.figures import label_figure
     from ovss.files import atomic_write
     from ovss.lab.outputs import slug
 

@@ -46,6 +46,7 @@ def test_methods_are_separated_by_spaces_or_commas():
     ]
 
 
+@pytest.mark.filterwarnings("ignore:tiny has never seen")
 def test_words_of_several_options_add_up(images, tmp_path):
     masks = []
     for number, words in enumerate((["-c", "grass; star, sun; sky"], ["-c", "grass", "-c", "star, sun;", "-c", "sky"])):
