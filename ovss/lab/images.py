@@ -109,7 +109,7 @@ def _outlines(labels: np.ndarray, size: tuple[int, int]) -> Image.Image:
     line = np.zeros(whole.shape, bool)
     line[:-1] |= whole[:-1] != whole[1:]
     line[:, :-1] |= whole[:, :-1] != whole[:, 1:]
-    rim = binary_dilation(line, np.ones((3, 3), bool))
+    rim = np.asarray(binary_dilation(line, np.ones((3, 3), bool)), dtype=bool)
     drawn = np.zeros((*whole.shape, 4), np.uint8)
     drawn[rim] = (0, 0, 0, 160)
     drawn[line] = (255, 255, 255, 255)
