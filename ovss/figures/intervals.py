@@ -109,7 +109,7 @@ def dumbbell_figure(frame: pd.DataFrame, *, label: str, low: str, high: str, gro
         axis.scatter(ends, places, s=28, color=colour, zorder=3, label=name)
     axis.set_yticks(places, [plain(str(name), 44) for name in rows[label]])
     for head, name in zip(heads, order.index, strict=True):
-        axis.axhline(head, color="#e3e3e3", linewidth=0.8, zorder=0)
+        axis.axhline(head - 0.5, color="#e3e3e3", linewidth=0.8, zorder=0)
         words: Any = {"transform": axis.get_yaxis_transform(), "va": "center", "weight": "bold", "fontsize": 8}
         axis.text(0.01, float(head), plain(str(name)), **words)
     axis.set_ylim(places[-1] + 0.6, -0.6)
