@@ -24,7 +24,18 @@ def by_name(template):
 
 
 def test_all_templates_are_there():
-    assert [name[:2] for name in map(by_name, TEMPLATES)] == ["20", "21", "22", "23", "24", "25", "26", "27", "28", "29"]
+    assert [name[:2] for name in map(by_name, TEMPLATES)] == [
+        "20",
+        "21",
+        "22",
+        "23",
+        "24",
+        "25",
+        "26",
+        "27",
+        "28",
+        "29",
+    ]
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=by_name)
@@ -111,6 +122,38 @@ def test_tables_hold_numbers_with_intervals_and_their_origin(small):
         assert results[column].notna().all()
     for name in ("ablations", "ingredients", "interactions", "links", "ledger", "pairs", "measurements"):
         assert len(pd.read_parquet(small[1] / "tables" / f"{name}.parquet")), name
+
+
+NOUNS = "block|method|image|pair|difference|round|window|row|combination|setting|head|correlation|cell|point"
+FAULTS = {
+    "one of many": rf"(?<![\d.+-])1 (?:(?:{NOUNS})s|classes|passes|patches)\b",
+    "many of one": rf"(?<![\d.+-])(?:0|[2-9]|\d\d+) (?:{NOUNS}|class|pass|patch)\b(?! (?:of|on) the)",
+    "no number": r"\bnan\b|\bNone (?!of)|\binf\b",
+    "a number twice": r"\((\d\.\d+)\), \1 in",
+    "typography": r"  | ,|\.\.|,\.|;\.|\( | \)",
+    "word": r"\bpicture",
+}
+
+
+@pytest.mark.slow
+def test_sentences_of_a_run_agree_with_their_numbers(small):
+    record = json.loads((small[1] / "run.json").read_text())
+    texts = [note["caption"] for notes in record["captions"].values() for note in notes.values()]
+    texts += pd.read_parquet(small[1] / "tables" / "ablations.parquet")["setting"].tolist()
+    assert len(texts) > 150
+    found = {name: [text for text in texts if re.search(fault, text, re.I)] for name, fault in FAULTS.items()}
+    assert found == {name: [] for name in FAULTS}
+    opened = [text for text in texts if text.count("(") != text.count(")") or text.count("[") != text.count("]")]
+    assert opened == []
+
+
+@pytest.mark.slow
+def test_every_figure_of_a_run_is_there_for_a_light_and_for_a_dark_page(small):
+    names = json.loads((small[1] / "run.json").read_text())["captions"]["figures"]
+    assert len(names) > 20
+    files = {path.name for path in (small[1] / "figures").iterdir()}
+    assert files == {f"{name}{ending}" for name in names for ending in (".png", ".dark.png", ".svg")}
+    assert (small[1] / "index.html").read_text().count('class="on-dark"') >= len(names)
 
 
 @pytest.mark.slow
