@@ -5,6 +5,7 @@ import base64
 import importlib.util
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,16 @@ def test_committed_notebooks_are_clean(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     assert lint(notebook, path.stat().st_size) == []
     assert nbformat.writes(normalise(notebook)) + "\n" == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_question_has_a_folded_answer(path: Path) -> None:
+    [cell] = [cell for cell in nbformat.read(path, as_version=4).cells if "## Check yourself" in cell.source]
+    asked, answered = re.split(r"<details><summary>Answers</summary>\n\n", cell.source.partition("## Exercises")[0])
+    answered = answered.partition("\n</details>")[0]
+    numbers = [re.findall(r"^(\d+)\. \S", part, re.MULTILINE) for part in (asked, answered)]
+    assert numbers[0] == numbers[1] == ["1", "2", "3"]
+    assert all(len(line) > 20 for line in answered.splitlines())
 
 
 def test_the_notebook_on_ones_own_method_uses_the_public_door_only() -> None:

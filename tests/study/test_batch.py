@@ -67,7 +67,8 @@ def test_a_run_joins_tables_and_writes_its_record_last(finished):
 
 def test_figures_of_several_tasks_keep_apart(finished):
     names = sorted(path.name for path in (finished.out / "figures").iterdir())
-    assert names == [f"bars--{data}.{kind}" for data in ("scenes", "voc21") for kind in ("png", "svg")]
+    kinds = ("dark.png", "png", "svg")
+    assert names == [f"bars--{data}.{kind}" for data in ("scenes", "voc21") for kind in kinds]
 
 
 def test_executed_notebooks_hold_parameters_but_no_times_or_paths(finished):

@@ -128,7 +128,7 @@ NOUNS = "block|method|image|pair|difference|round|window|row|combination|setting
 FAULTS = {
     "one of many": rf"(?<![\d.+-])1 (?:(?:{NOUNS})s|classes|passes|patches)\b",
     "many of one": rf"(?<![\d.+-])(?:0|[2-9]|\d\d+) (?:{NOUNS}|class|pass|patch)\b(?! (?:of|on) the)",
-    "no number": r"\bnan\b|\bNone (?!of)|\binf\b",
+    "no number": r"\bnan\b|\b(?-i:None)\b(?! of the)|\binf\b",
     "a number twice": r"\((\d\.\d+)\), \1 in",
     "typography": r"  | ,|\.\.|,\.|;\.|\( | \)",
     "word": r"\bpicture",
