@@ -25,7 +25,7 @@ from ovss.metrics import (
 from ovss.metrics.resampling import Resampler
 
 ALL = {"oracles": True, "errors": True, "calibration": True}
-METHODS = ("clip", "naclip", "gem")
+METHODS = ("clip", "naclip", "scclip")
 IMAGES = 12
 
 
@@ -173,10 +173,10 @@ def test_attention_of_a_patch_to_itself_is_within_its_class_already(tiny, protoc
 def test_methods_without_one_mix_have_no_oracle_of_place_and_say_why(card):
     found = card.oracles().set_index(["method", "oracle"])
     for oracle in ("place", "presence + place"):
-        assert np.isnan(found.loc[("gem", oracle), "mIoU"])
-        assert "no single attention map" in found.loc[("gem", oracle), "note"]
+        assert np.isnan(found.loc[("scclip", oracle), "mIoU"])
+        assert "more than the mix of its last block" in found.loc[("scclip", oracle), "note"]
         assert found.loc[("clip", oracle), "note"] == ""
-    assert found["mIoU"].drop([("gem", "place"), ("gem", "presence + place")]).notna().all()
+    assert found["mIoU"].drop([("scclip", "place"), ("scclip", "presence + place")]).notna().all()
 
 
 def test_frames_of_oracles_hold_the_counts_and_the_ladder_adds_up(card):
