@@ -12,7 +12,7 @@ import ovss
 from ovss.cli import main
 from ovss.errors import InputError
 from ovss.evaluation import rank_agreement
-from ovss.evaluation.extras import ERRORS, UPPER, dense_confidences, dense_errors, dense_oracle
+from ovss.evaluation.extras import ERRORS, UPPER, dense_confidences, dense_errors
 from ovss.methods.base import finish_block, unit
 from ovss.metrics import (
     area_under_risk_coverage,
@@ -50,10 +50,7 @@ def card(tiny, scenes, protocol):
 
 
 def oracle_counts(card, oracle, label="naclip"):
-    number, parts = list(card.methods).index(label), []
-    for _, record in card.records():
-        parts.append(dense_oracle(record.extras["oracles"], record.counts(label), oracle, number))
-    return np.concatenate(parts)
+    return card.oracle_counts(label, oracle)
 
 
 def brute_counts(card, scenes, label_map):
@@ -176,6 +173,10 @@ def test_methods_without_one_mix_have_no_oracle_of_place_and_say_why(card):
         assert np.isnan(found.loc[("scclip", oracle), "mIoU"])
         assert "more than the mix of its last block" in found.loc[("scclip", oracle), "note"]
         assert found.loc[("clip", oracle), "note"] == ""
+    with pytest.raises(InputError, match="'scclip' has no oracle of place"):
+        card.oracle_counts("scclip", "place")
+    with pytest.raises(InputError, match="oracle 'presense' is unknown.*presence"):
+        card.oracle_counts("clip", "presense")
     assert found["mIoU"].drop([("scclip", "place"), ("scclip", "presence + place")]).notna().all()
 
 
