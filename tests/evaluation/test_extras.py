@@ -175,7 +175,7 @@ def test_methods_without_one_mix_have_no_oracle_of_place_and_say_why(card):
         assert found.loc[("clip", oracle), "note"] == ""
     with pytest.raises(InputError, match="'scclip' has no oracle of place"):
         card.oracle_counts("scclip", "place")
-    with pytest.raises(InputError, match="oracle 'presense' is unknown.*presence"):
+    with pytest.raises(InputError, match=r"oracle 'presense' is unknown.*presence"):
         card.oracle_counts("clip", "presense")
     assert found["mIoU"].drop([("scclip", "place"), ("scclip", "presence + place")]).notna().all()
 
