@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,8 @@ def rank_agreement(evaluations: "Mapping[str, Evaluation]", seed: int = 0) -> pd
             raise InputError(f"runs '{a}' and '{b}' have {len(methods)} methods in common; at least two have an order")
         together = first.ids == second.ids and first.facts["dataset"] == second.facts["dataset"]
         sides = [_scores(first, methods, seed), _scores(second, methods, seed if together else seed + 1)]
-        tau = [kendalltau(*pair).statistic for pair in zip(*sides, strict=True)]
+        found: Any = [kendalltau(*pair) for pair in zip(*sides, strict=True)]
+        tau = [float(one.statistic) for one in found]
         enough = min(len(first.ids), len(second.ids)) >= MIN_IMAGES
         low, high = np.nanpercentile(tau[1:], [2.5, 97.5]) if enough else (np.nan, np.nan)
         rows.append({"a": a, "b": b, "methods": len(methods), "tau": tau[0], "low": low, "high": high})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ovss.errors import InputError
+from ovss.errors import InputError, suggest
 from ovss.evaluation.extras import ORACLES, dense_confidences, dense_errors, dense_oracle
 from ovss.evaluation.rates import CALIBRATION, by_image, by_size, calibration_rates, error_rates
 from ovss.metrics import INTERSECTION, TRUTH
@@ -66,16 +66,36 @@ class Card:
         """
         rows = []
         for label in self.methods:
-            counts, once, plain = self._plain(label)
+            _, once, plain = self._plain(label)
             for name in ("none", *ORACLES):
                 row: dict[str, Any] = {"method": label, "oracle": name, "note": ""}
                 if self._missing(label, name):
                     rows.append(row | _with_ends("mIoU") | _with_ends("gain") | {"note": self.refused[label]})
                     continue
-                found = plain if name == "none" else self._oracle(label, name, counts)
+                found = plain if name == "none" else self._oracle(label, name)
                 row |= _with_ends("mIoU", in_percent(of_miou(found, once)))
                 rows.append(row | _with_ends("gain", of_miou(found - plain, once)))
         return pd.DataFrame(rows, columns=[*_ORDER, "note"])
+
+    def oracle_counts(self, method: str, oracle: str) -> np.ndarray:
+        """Counts (images, 3, C) of a method under an oracle, as `Evaluation.counts` has them without one.
+
+        Args:
+            method: Label of the method.
+            oracle: "presence", "place", "presence + place", "naming" or "ceiling".
+
+        Raises:
+            InputError: The run has no oracles, or not this method or oracle.
+        """
+        counts = self.counts(method)
+        if oracle not in ORACLES:
+            raise InputError(f"oracle '{oracle}' is unknown.{suggest(oracle, ORACLES)}")
+        if self._missing(method, oracle):
+            raise InputError(f"method '{method}' has no oracle of place: {self.refused[method]}")
+        number, rows = list(self.methods).index(method), self._extra("oracles", method)
+        parts = [dense_oracle(stored, some, oracle, number) for stored, some in rows]
+        assert sum(map(len, parts)) == len(counts)
+        return np.concatenate(parts)
 
     def ladder(self) -> pd.DataFrame:
         """Where the points between a method and 100 are lost; needs a run with `oracles=True`.
@@ -93,10 +113,10 @@ class Card:
         """
         rows = []
         for label in self.methods:
-            counts, once, plain = self._plain(label)
+            _, once, plain = self._plain(label)
             rungs: list[Replicates | None] = [plain]
             for name in ("presence", "presence + place", "ceiling"):
-                rungs.append(None if self._missing(label, name) else self._oracle(label, name, counts))
+                rungs.append(None if self._missing(label, name) else self._oracle(label, name))
             rungs.append(_constant(plain, 100.0))
             for step, below, above in zip(STEPS, rungs, rungs[1:], strict=False):
                 found = None if below is None or above is None else of_miou(above - below, once)
@@ -185,11 +205,8 @@ class Card:
         counts = self.counts(label)
         return counts, seen_once(counts), self._resampler.replicates(counts, self.rule)[0].column(0)
 
-    def _oracle(self, label: str, name: str, counts: np.ndarray) -> Replicates:
-        number = list(self.methods).index(label)
-        parts = [dense_oracle(rows, some, name, number) for rows, some in self._extra("oracles", label)]
-        assert sum(map(len, parts)) == len(counts)
-        return self._resampler.replicates(np.concatenate(parts), self.rule)[0].column(0)
+    def _oracle(self, label: str, name: str) -> Replicates:
+        return self._resampler.replicates(self.oracle_counts(label, name), self.rule)[0].column(0)
 
     def _missing(self, label: str, oracle: str) -> bool:
         self._need("oracles")

@@ -5,8 +5,9 @@ Each extra is a list of rows. Every row begins with the image and the method; th
 - oracles: number of the oracle in `ORACLES`, class, intersection, predicted area. The ground-truth area is in the
   counts. Rows of "ceiling", which no method has a part in, are those of the first one.
 - errors: class and the numbers of `ERRORS`. Segment errors are what the counts have left of them.
-- calibration: bin of confidence, pixels, hits, and what the sum of confidences exceeds pixels times the middle of the
-  bin by, in units of 1 / `FINENESS`; of each group of the calibration error, the first bin has that of all its bins.
+- calibration: bin of confidence, pixels, wrong pixels, and what the sum of confidences exceeds pixels times the middle
+  of the bin by, in units of 1 / `FINENESS`; of each group of the calibration error, the first bin with pixels has that
+  of all its bins.
 
 Classes, oracles and bins with nothing to tell have no row.
 """
@@ -34,10 +35,11 @@ from ovss.segment.oracles import NONE, TrueRegions
 from ovss.segment.place import why_not
 
 __all__ = [
-    "BINS",
     "ERRORS",
     "EXTRAS",
     "ORACLES",
+    "STARTS",
+    "UPPER",
     "Observer",
     "asked",
     "dense_confidences",
@@ -50,11 +52,16 @@ __all__ = [
 EXTRAS = ("oracles", "errors", "calibration")
 ORACLES = ("presence", "place", "presence + place", "naming", "ceiling")
 ERRORS = ("FP_boundary", "FN_boundary", "FP_extent", "FN_extent", "boundary_intersection", "boundary_union")
-BINS = 60
-"""Bins of confidence; four in each of the 15 groups of the calibration error."""
-FINENESS = 256
-"""Units of a pixel's confidence that sums are recorded in."""
 _GROUPS = 15
+"""Groups of the calibration error, of equal width."""
+UPPER = np.array([*np.arange(1, 29) / 30, *(1 - 10.0 ** -(np.arange(1, 16) / 4) / 15), 1.0])
+"""Upper ends of the bins of confidence: two in each group, but sixteen in the last one, where most pixels are: there,
+each bin is 10^(1/4) times nearer to 1 than the one before, so that the order of the surest pixels is kept."""
+STARTS = np.array([*range(0, 29, 2)])
+"""First bin of each group."""
+_MIDDLE = (UPPER + np.concatenate([[0.0], UPPER[:-1]])) / 2
+FINENESS = 16
+"""Units of a pixel's confidence that sums are recorded in."""
 _WIDTHS = {"oracles": 5, "errors": 2 + len(ERRORS), "calibration": 5}
 """Numbers in a row, without the image."""
 
@@ -191,14 +198,14 @@ class Observer:
 
     def _calibration(self, one: Observed, counts: np.ndarray, truth: np.ndarray) -> np.ndarray:
         assert one.confidence is not None
-        pixels, hits, total = confidence_record(one.confidence, one.labels, truth, void=NONE, bins=BINS)
-        rest = total - pixels * (np.arange(BINS) + 0.5) / BINS
+        pixels, hits, total = confidence_record(one.confidence, one.labels, truth, void=NONE, bins=UPPER)
         # Only the sum of each group is ever asked for, so that one bin speaks for all of a group.
-        groups = rest.reshape(_GROUPS, -1).sum(1)
-        spoken = np.zeros((_GROUPS, BINS // _GROUPS))
-        spoken[np.arange(_GROUPS), (pixels > 0).reshape(_GROUPS, -1).argmax(1)] = groups
-        found = np.column_stack([pixels, hits, np.rint(spoken.ravel() * FINENESS)]).astype(np.int64)
+        groups = np.add.reduceat(total - pixels * _MIDDLE, STARTS)
         present = np.flatnonzero(pixels)
+        speakers, spoken = np.unique(np.searchsorted(STARTS, present, side="right") - 1, return_index=True)
+        rest = np.zeros(len(UPPER))
+        rest[present[spoken]] = groups[speakers]
+        found = np.column_stack([pixels, pixels - hits, np.rint(rest * FINENESS)]).astype(np.int64)
         return np.column_stack([present, found[present]])
 
 
@@ -235,7 +242,7 @@ def dense_errors(rows: np.ndarray, counts: np.ndarray, method: int) -> np.ndarra
 
 
 def dense_confidences(rows: np.ndarray, images: int, method: int) -> np.ndarray:
-    """Records (images, 3, `BINS`) as `ovss.metrics.confidence_record` makes them, sums of confidences by group.
+    """Records (images, 3, B) as `ovss.metrics.confidence_record` makes them for `UPPER`, sums of confidences by group.
 
     Args:
         rows: Rows of the extra "calibration".
@@ -243,7 +250,7 @@ def dense_confidences(rows: np.ndarray, images: int, method: int) -> np.ndarray:
         method: Number of the method.
     """
     mine = rows[rows[:, 1] == method]
-    dense = np.zeros((images, 3, BINS))
+    dense = np.zeros((images, 3, len(UPPER)))
     dense[mine[:, 0], :, mine[:, 2]] = mine[:, 3:]
-    dense[:, 2] = dense[:, 2] / FINENESS + dense[:, 0] * (np.arange(BINS) + 0.5) / BINS
-    return dense
+    pixels, wrong, rest = dense[:, 0], dense[:, 1], dense[:, 2]
+    return np.stack([pixels, pixels - wrong, rest / FINENESS + pixels * _MIDDLE], axis=1)

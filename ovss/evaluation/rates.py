@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ovss.evaluation.extras import ERRORS
+from ovss.evaluation.extras import ERRORS, STARTS
 from ovss.metrics import (
     INTERSECTION,
     PREDICTION,
@@ -122,9 +122,12 @@ def by_size(counts: np.ndarray) -> tuple[tuple[str, ...], Callable[[np.ndarray],
 
 
 def calibration_rates(sums: np.ndarray) -> np.ndarray:
-    """The measures of `CALIBRATION` (some, 4) from summed records of confidence (some, 3, B)."""
+    """The measures of `CALIBRATION` (some, 4) from summed records of confidence (some, 3, B) in the bins of `UPPER`."""
     sums = sums.astype(np.float64)
+    groups = np.add.reduceat(sums, STARTS, axis=-1)
     pixels, hits, confidence = (sums[:, row].sum(-1) for row in range(3))
     with np.errstate(invalid="ignore"):
         shares = (confidence / pixels, hits / pixels)
-    return 100 * np.stack([expected_calibration_error(sums), area_under_risk_coverage(sums), *shares], axis=1)
+    return 100 * np.stack(
+        [expected_calibration_error(groups, len(STARTS)), area_under_risk_coverage(sums), *shares], axis=1
+    )

@@ -105,6 +105,19 @@ class Method:
         """Whether `mix` leaves CLS and other prefix tokens out; by default not."""
         return False
 
+    def mix_block(self, tokens: Tokens, block: int, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
+        """As `mix`, for methods that run several blocks on a path of their own.
+
+        Args:
+            tokens: One backbone pass.
+            block: One of the blocks of the path.
+            values: See `mix`.
+
+        Raises:
+            InputError: The method has no such path.
+        """
+        raise InputError(f"method '{self.name}' has no path of its own")
+
     @property
     def mixes_once(self) -> bool:
         """Whether patches come from the values through `mix` alone.

@@ -21,10 +21,6 @@ from ovss.methods.registry import register
 __all__ = ["ClipSurgery"]
 
 
-def _values_attend(tokens: Tokens, block: int) -> Float[Tensor, "B H T d"]:
-    return attend(tokens.qkv(block), "vv")
-
-
 @register
 @dataclass(frozen=True)
 class ClipSurgery(Method):
@@ -56,9 +52,13 @@ class ClipSurgery(Method):
         """Hidden states read: the inputs of the last blocks."""
         return frozenset(number - 1 for number in dual_path_blocks(self.name, self.blocks, depth))
 
+    def mix_block(self, tokens: Tokens, block: int, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
+        """Values of a block, or others, under the attention among its values."""
+        return attend(tokens.qkv(block), "vv", values=values)
+
     def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
         """All tokens at the end of the new path, CLS first."""
-        return dual_path(tokens, dual_path_blocks(self.name, self.blocks, tokens.depth), _values_attend)
+        return dual_path(tokens, dual_path_blocks(self.name, self.blocks, tokens.depth), self.mix_block)
 
     @property
     def compares_words(self) -> bool:

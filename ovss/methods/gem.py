@@ -52,12 +52,12 @@ class Gem(Method):
         """Hidden states read: the inputs of the last blocks."""
         return frozenset(number - 1 for number in dual_path_blocks(self.name, self.blocks, depth))
 
-    def mix_block(self, tokens: Tokens, block: int) -> Float[Tensor, "B H T d"]:
-        """Values of a block, mixed by the self-self attention of its queries, keys and values."""
+    def mix_block(self, tokens: Tokens, block: int, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
+        """Values of a block, or others, mixed by the self-self attention of its queries, keys and values."""
         qkv = tokens.qkv(block)
-        v = qkv[2]
+        v = qkv[2] if values is None else values
         norms = tokens.block(block).norm(tokens.hidden(block - 1)).float().norm(dim=-1)  # (B, 1 + N)
-        beta = (norms.mean(-1) * v.shape[-1] ** -0.5)[:, None, None, None].to(v.dtype)
+        beta = (norms.mean(-1) * qkv[2].shape[-1] ** -0.5)[:, None, None, None].to(v.dtype)
         mixed = torch.zeros_like(v)
         for part in qkv:
             z = F.normalize(part, dim=-1)

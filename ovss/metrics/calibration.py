@@ -19,18 +19,23 @@ PIXELS, HITS, CONFIDENCE = range(3)
 
 
 def confidence_record(
-    confidence: np.ndarray, prediction: np.ndarray, truth: np.ndarray, *, void: int = 255, bins: int = _BINS
+    confidence: np.ndarray,
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    *,
+    void: int = 255,
+    bins: int | np.ndarray = _BINS,
 ) -> np.ndarray:
     """Histogram of one image over confidence.
 
-    Bin b of B holds confidences in (b / B, (b + 1) / B]; 0 belongs to the first.
+    Bin b of B holds confidences in (b / B, (b + 1) / B], or those up to its upper end; 0 belongs to the first.
 
     Args:
         confidence: Probability of the predicted class (H, W), 0..1.
         prediction: Label map (H, W).
         truth: Ground truth (H, W); void pixels are left out.
         void: Value of pixels without ground truth.
-        bins: Number of bins B.
+        bins: Number of bins B of equal width; or their upper ends (B,), ascending, the last one 1.
 
     Returns:
         float64 (3, B): pixels, correctly labelled pixels, and the sum of confidences.
@@ -48,9 +53,12 @@ def confidence_record(
     outside = ~((values >= 0) & (values <= 1))
     if outside.any():
         raise InputError(f"confidence {values[outside][0]} is not a probability; it must lie in 0..1")
-    index = np.maximum(np.ceil(values * bins).astype(np.int64) - 1, 0)
+    if isinstance(bins, int):
+        index, count = np.maximum(np.ceil(values * bins).astype(np.int64) - 1, 0), bins
+    else:
+        index, count = np.searchsorted(bins, values, side="left"), len(bins)
     weights = (None, (prediction == truth)[known].astype(np.float64), values)
-    return np.stack([np.bincount(index, weight, minlength=bins) for weight in weights]).astype(np.float64)
+    return np.stack([np.bincount(index, weight, minlength=count) for weight in weights]).astype(np.float64)
 
 
 def expected_calibration_error(record: np.ndarray, groups: int = 15) -> np.ndarray:

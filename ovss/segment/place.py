@@ -1,12 +1,12 @@
 """What a method would say if its last block knew which patches belong together: attention kept within true classes.
 
-A method's attention is its mix applied to the identity. Of each patch's row the patches of other classes, and all
-tokens that are no patches, are set to zero, and what is left is scaled to the sum that the row had. Everything before
-and after the mix stays as the method has it.
+A method's attention is its mix applied to the identity; of methods that run several blocks on a path of their own, the
+mix of each of these. Of each patch's row the patches of other classes, and all tokens that are no patches, are set to
+zero, and what is left is scaled to the sum that the row had. Everything before and after the mix stays as it is.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -80,12 +80,20 @@ class _Within(Method):
         """The method's mix, kept within classes; where only some rows are asked for, as it is."""
         if "rows" in options:
             return super().mix(tokens, values, **options)
-        assert self._classes is not None
         skipped = tokens.prefix if self.patches_only else 0
         v = tokens.qkv(tokens.depth)[2][:, :, skipped:] if values is None else values
-        size = v.shape[2]
-        identity = torch.eye(size, dtype=v.dtype, device=v.device).expand(*v.shape[:2], size, size)
-        return keep_within(super().mix(tokens, identity, **options), self._classes) @ v
+        return self._kept(lambda identity: super(_Within, self).mix(tokens, identity, **options), v)
+
+    def mix_block(self, tokens: Tokens, block: int, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
+        """The mix of a block of the method's own path, kept within classes."""
+        v = tokens.qkv(block)[2] if values is None else values
+        return self._kept(lambda identity: super(_Within, self).mix_block(tokens, block, identity), v)
+
+    def _kept(self, mix: Callable[[Tensor], Tensor], values: Float[Tensor, "B H T d"]) -> Float[Tensor, "B H T d"]:
+        assert self._classes is not None
+        size = values.shape[2]
+        identity = torch.eye(size, dtype=values.dtype, device=values.device).expand(*values.shape[:2], size, size)
+        return keep_within(mix(identity), self._classes) @ values
 
 
 @cache
@@ -115,6 +123,8 @@ def why_not(method: Method, companion: Companion | None = None) -> str:
     """
     if method.uses_companion and companion is not None:
         return "its attention is among the patches of another network"
+    if type(method).mix_block is not Method.mix_block:
+        return ""
     if type(method).mix is Method.mix:
         return "it has no single attention map in its last block"
     return "" if method.mixes_once else "its patches come from more than the mix of its last block"

@@ -54,6 +54,18 @@ def test_both_measures_equal_plain_loops_over_the_pixels(image, groups):
     assert area_under_risk_coverage(record) == pytest.approx(risk_coverage_oracle(*known(*image)))
 
 
+@given(image=images())
+@settings(max_examples=20, deadline=None)
+def test_upper_ends_of_bins_say_the_same_as_their_number(image):
+    ends = np.arange(1, 76) / 75
+    np.testing.assert_array_equal(confidence_record(*image, bins=ends), confidence_record(*image, bins=75))
+    few = confidence_record(*image, bins=np.array([0.2, 0.5, 1.0]))
+    confidences, correct = known(*image)
+    for index, (low, high) in enumerate([(-1, 0.2), (0.2, 0.5), (0.5, 1)]):
+        members = [i for i, c in enumerate(confidences) if low < c <= high]
+        assert few[:2, index].tolist() == [len(members), sum(correct[i] for i in members)]
+
+
 @given(first=images(), second=images(18))
 @settings(max_examples=20, deadline=None)
 def test_records_of_two_images_add_up_to_the_record_of_both(first, second):
