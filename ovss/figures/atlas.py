@@ -35,7 +35,7 @@ def atlas_figure(frame: pd.DataFrame) -> Plot:
     if part.empty:
         raise InputError("the frame has no row of a head, an attention or an FFN")
     words = {"attention": "attention", "ffn": "FFN"}
-    names = [words.get(row.kind, f"head {row.head}") for row in part.itertuples()]
+    names = [words[row.kind] if row.kind in words else f"head {int(row.head)}" for row in part.itertuples()]
     part = part.assign(name=names)
     if part.duplicated(["name", "block"]).any():
         raise InputError("the frame has two rows of one part; choose one way of taking parts out")
