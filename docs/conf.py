@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
@@ -26,6 +27,7 @@ if REPOSITORY and not re.fullmatch(r"[\w.-]+/[\w.-]+", REPOSITORY):
 
 project = "ovss"
 author = "The ovss authors"
+copyright = f"2026, {author}"
 release = version = ovss.__version__
 extensions = [
     "myst_nb",
@@ -34,6 +36,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 root_doc = "index"
+smartquotes_action = "D"  # dashes of field lists; quotes stay as they were typed
 exclude_patterns = ["pages/parts/*", "extra/*"]
 
 myst_enable_extensions = ["dollarmath", "attrs_inline"]
@@ -73,23 +76,22 @@ def _write_pages(app: Sphinx) -> None:
 
 
 def _as_mathml(self: Any, node: Any) -> None:
-    self.body.append(convert(node.astext(), display="block" if node.tagname == "math_block" else "inline"))
+    self.body.append(convert(node.astext()))
+    raise SkipNode
 
 
 def _as_mathml_block(self: Any, node: Any) -> None:
-    self.body.append(self.starttag(node, "div", CLASS="math"))
-    _as_mathml(self, node)
-    self.body.append("</div>\n")
-
-
-def _leave(self: Any, node: Any) -> None:
-    """Everything is said on the way in; docutils calls this on the way out."""
+    self.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>\n')
+    raise SkipNode
 
 
 def _shown_as_it_is(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Characters of docstrings that reStructuredText would take as markup, outside of code and examples."""
     if what == "module":
         _list_words(lines)
+    if what == "property" and lines:
+        # Napoleon takes what stands before a colon in the first line of a property for its type.
+        lines[0] = lines[0].replace(":", "\N{RATIO}")
     for number, line in enumerate(lines):
         if line.lstrip().startswith((">>>", "...")):
             continue
@@ -115,5 +117,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Connect the pages that are made, and mathematics without a script."""
     app.connect("builder-inited", _write_pages)
     app.connect("autodoc-process-docstring", _shown_as_it_is, priority=100)
-    app.add_html_math_renderer("mathml", (_as_mathml, _leave), (_as_mathml_block, _leave))
+    app.add_html_math_renderer("mathml", (_as_mathml, None), (_as_mathml_block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

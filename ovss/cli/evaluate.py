@@ -9,8 +9,11 @@ from ovss.cli.common import (
     add_model_arguments,
     add_windows_argument,
     backbone_from,
+    bars,
     companion_from,
     described,
+    fault_to_stderr,
+    method_names,
     note_on_weights,
     note_to_stderr,
     open_dataset,
@@ -98,7 +101,7 @@ def _run(arguments: argparse.Namespace) -> int:
     note_on_weights(backbone, drawn=arguments.data.startswith("scenes"))
     evaluation = evaluate(
         backbone,
-        arguments.methods,
+        method_names(arguments.methods),
         dataset,
         protocol=arguments.protocol,
         windows=arguments.windows,
@@ -113,7 +116,7 @@ def _run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         shard_size=arguments.shard_size,
         seed=arguments.seed,
-        progress=True,
+        progress=bars(),
         companion=companion_from(arguments, backbone),
         **{name: getattr(arguments, name) for name in EXTRAS},
     )
@@ -136,5 +139,5 @@ def _show(evaluation: "Evaluation", out: Path | None) -> int:
     if out is not None:
         note_to_stderr(f"tables and records in '{out}'")
     for name, reason in evaluation.skipped.items():
-        note_to_stderr(f"skipped {name}: {reason}")
+        fault_to_stderr(f"skipped {name}: {reason}")
     return 1 if evaluation.skipped else 0

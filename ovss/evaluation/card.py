@@ -58,11 +58,11 @@ class Card:
             >>> evaluation.oracles()[["oracle", "mIoU", "gain"]].round(0)
                          oracle  mIoU  gain
             0              none  16.0   0.0
-            1          presence  40.0  24.0
-            2             place  20.0   4.0
-            3  presence + place  60.0  44.0
-            4            naming  80.0  64.0
-            5           ceiling  90.0  74.0
+            1          presence  16.0   0.0
+            2             place  50.0  34.0
+            3  presence + place  50.0  34.0
+            4            naming  33.0  18.0
+            5           ceiling  78.0  62.0
         """
         rows = []
         for label in self.methods:
@@ -167,8 +167,8 @@ class Card:
             >>> evaluation = ovss.evaluate(backbone, ["clip", "naclip"], "scenes", limit=12)
             >>> evaluation.ranks().round(1)
                method  mIoU  rank  rank_low  rank_high  best
-            0  naclip  60.0     1       1.0        1.0   1.0
-            1    clip  20.0     2       2.0        2.0   0.0
+            0  naclip  72.0     1         1          1   1.0
+            1    clip  25.2     2         2          2   0.0
         """
         scores = Replicates.side_by_side([self._plain(label)[2] for label in self.methods])
         order = _ranks(scores.estimate[None])[0]

@@ -1,5 +1,6 @@
 """What is found out before a run begins: are the parts there, and do they go together?"""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -67,13 +68,17 @@ def check_cluster(cluster: str, backbone: Backbone, device: str, companion: Comp
 
 
 def check_saving(
-    keep_scores: str | None, out: str | Path | None, cluster: str | None, methods: Mapping[str, Method]
+    keep_scores: str | None,
+    out: str | Path | None,
+    cluster: str | None,
+    methods: Mapping[str, Method],
+    variants: Sequence[str] = (),
 ) -> None:
-    """Find out before any work whether scores can be saved.
+    """Find out before any work whether scores can be saved; a warning names the methods whose scores cannot.
 
     Raises:
-        InputError: Unknown number format, no folder, a cluster, or a method whose scores are per pixel or
-            depend on all words at once.
+        InputError: Unknown number format, no folder, a cluster, or no method but those whose scores are per pixel or
+            depend on all words at once; with other words to be scored, a single one of these.
     """
     if keep_scores is None:
         return
@@ -83,11 +88,16 @@ def check_saving(
         raise InputError("scores can only be saved in a folder; give out as well")
     if cluster is not None:
         raise InputError("scores are saved on one machine only; leave out cluster or keep_scores")
+    left_out = []
     for label, method in methods.items():
         if method.refines:
-            raise InputError(f"scores of '{label}' are made per pixel and cannot be saved compactly; leave it out")
-        if method.compares_words:
-            raise InputError(f"scores of '{label}' depend on all words at once and hold for no others; leave it out")
+            left_out.append(f"scores of '{label}' are made per pixel and cannot be saved compactly")
+        elif method.compares_words:
+            left_out.append(f"scores of '{label}' depend on all words at once and hold for no others")
+    if left_out and (variants or len(left_out) == len(methods)):
+        raise InputError(f"{left_out[0]}; leave it out")
+    if left_out:
+        warnings.warn(f"{'; '.join(left_out)}; those of the other methods are saved", UserWarning, stacklevel=3)
 
 
 def check_words_saved(keep_scores: str | None, protocol: Protocol) -> None:

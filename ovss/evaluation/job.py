@@ -37,6 +37,11 @@ class Job:
     extras: tuple[str, ...] = ()
 
     @property
+    def kept(self) -> tuple[str, ...]:
+        """Labels of the methods whose scores can be saved: at patches, and of each word on its own."""
+        return tuple(label for label, method in self.methods.items() if not (method.refines or method.compares_words))
+
+    @property
     def scored(self) -> Vocabulary:
         """The vocabulary with the extra words appended; the class they belong to does not matter for scores."""
         extra = self.extra_queries

@@ -200,8 +200,8 @@ class Pipeline:
         counted = []
         for item, found in zip(group, score_maps, strict=True):
             if self.scores_folder is not None and self.job.save_format is not None:
-                saved = {label: found[label] for label in self.job.methods}
-                save_scores(self.scores_folder, item.index, item.id, saved, self.job.save_format)
+                kept = {label: found[label] for label in self.job.kept}
+                save_scores(self.scores_folder, item.index, item.id, kept, self.job.save_format)
                 since = self.stopwatch.time("saving scores", since)
             score_map = {label: self._without_extra_queries(scores) for label, scores in found.items()}
             seen = (item.image.pixels.shape[1], item.image.pixels.shape[2])

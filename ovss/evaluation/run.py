@@ -84,7 +84,8 @@ def evaluate(
         worker_timeout: On a cluster, seconds to wait for a worker whenever the scheduler has none.
         vocabulary: Other words than the data set's own under the protocol; the number of classes must agree.
         skip_bad: Leave out images and masks that cannot be read; every row says how many.
-        keep_scores: "float32" or "float16" to save scores beside the records for `ovss rescore`; needs `out`.
+        keep_scores: "float32" or "float16" to save scores beside the records for `ovss relabel`; needs `out`. A warning
+            names the methods whose scores cannot be saved.
         keep_variants: Other vocabulary variants of the data set whose scores are saved, too.
         batch_size: Windows per backbone pass; None is 64 on CUDA, else 16.
         shard_size: Images per record; what an interruption costs at most.
@@ -124,7 +125,7 @@ def evaluate(
     protocol.geometry(backbone)
     chosen = {label: under_protocol(method, protocol) for label, method in resolve_methods(methods).items()}
     vocabulary = words_of(dataset, protocol, vocabulary)
-    check_saving(keep_scores, out, cluster, chosen)
+    check_saving(keep_scores, out, cluster, chosen, keep_variants)
     check_words_saved(keep_scores, protocol)
     check_companion(companion, chosen, protocol)
     folder = None if out is None else Path(out)

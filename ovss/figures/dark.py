@@ -145,6 +145,7 @@ def _dark(colour: Any, least: float) -> tuple[float, float, float, float]:
         return red, green, blue, alpha
     if rgb.max() - rgb.min() <= _NEUTRAL:
         rgb = paper + (ink - paper) * (1 - rgb.mean())
+        least = least if least == WORDS else 0  # a faint line of a grid stays faint
     while alpha == 1 and _contrast(rgb, paper) < least:
         rgb = rgb + 0.1 * (1 - rgb)
     red, green, blue = (float(channel) for channel in rgb)

@@ -17,7 +17,7 @@ from ovss.methods.faults import check_class, check_rows
 from ovss.methods.paper import Paper
 from ovss.methods.parameters import check_parameter, default_of
 
-__all__ = ["Method", "Paper", "scale_block", "unit"]
+__all__ = ["Method", "Paper", "cls_embedding", "scale_block", "unit"]
 
 
 @dataclass(frozen=True)

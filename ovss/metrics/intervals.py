@@ -20,6 +20,7 @@ from ovss.metrics import MEASURES, TRUTH
 from ovss.metrics.resampling import RESAMPLES, Replicates, Resampler, seen_once
 
 __all__ = [
+    "MIN_IMAGES",
     "Difference",
     "Interval",
     "bootstrap",

@@ -12,6 +12,7 @@ import dis
 import enum
 import functools
 import linecache
+import reprlib
 import sys
 import sysconfig
 import types
@@ -29,8 +30,8 @@ from ovss.provenance.sources import HOME, is_ours, source_digest
 __all__ = ["outside_code"]
 
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, type(...), PurePath, range, torch.dtype, torch.device)
-_GENERATED = {"<string>", dataclasses.__file__}
-"""File names of the methods that `dataclass` writes."""
+_GENERATED = {"<string>", dataclasses.__file__, reprlib.__file__}
+"""File names of the methods that `dataclass` writes; from Python 3.13 on `reprlib` wraps one of them."""
 _CLASS_NOISE = {"__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__", "__static_attributes__"}
 _CLASS_NOISE |= {"__dataclass_fields__", "__dataclass_params__", "__match_args__", "__abstractmethods__", "_abc_impl"}
 _CLASS_NOISE |= {

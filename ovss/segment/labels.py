@@ -4,6 +4,7 @@ Memory is bounded: rows, or queries, are taken a few at a time.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple, Self
@@ -100,7 +101,7 @@ class LabelRule:
         return scaled.softmax(dim=0) if self.bias is None else (scaled + self.bias).sigmoid()
 
     def label(
-        self, scores: Float[Tensor, "... Q W"], banned: Tensor | None = None, sure: bool = True
+        self, scores: Float[Tensor, "... Q"], banned: Tensor | None = None, sure: bool = True
     ) -> tuple[Tensor, Tensor | None]:
         """Best class of each pixel and, where it is asked for, its probability.
 
@@ -108,23 +109,23 @@ class LabelRule:
         the best query and nothing but the denominator needs an exponential.
 
         Args:
-            scores: Cosines, queries in the last but one dimension.
+            scores: Cosines, queries in the last dimension.
             banned: Classes (C,) whose probability is to be zero.
             sure: Whether the probability is asked for.
 
         Returns:
-            Class indices (..., W) and probabilities (..., W) or None.
+            Class indices (...) and probabilities (...) or None.
         """
         allowed = scores
         owner = torch.tensor(self.query_class, device=scores.device)
         if banned is not None and banned.any():
-            allowed = scores.masked_fill(banned[owner].unsqueeze(1), float("-inf"))
-        best, query = allowed.max(dim=-2)
+            allowed = scores.masked_fill(banned[owner], float("-inf"))
+        best, query = allowed.max(dim=-1)
         if not sure:
             return owner[query], None
         if self.bias is not None:
             return owner[query], (best * self.scale + self.bias).sigmoid()
-        total = ((scores - best.unsqueeze(-2)) * self.scale).exp_().sum(dim=-2)
+        total = (scores - best.unsqueeze(-1)).mul_(self.scale).exp_().sum(dim=-1)
         return owner[query], 1 / total
 
     def of_words(self, words: Tensor) -> "LabelRule":
@@ -204,6 +205,10 @@ class ScoreMap(ABC):
             queries: Which queries.
         """
 
+    def blocks(self, top: int) -> Iterator[Float[Tensor, "strip columns Q"]]:
+        """Scores of `STRIP` rows of the label map for the words that are offered, some columns at a time."""
+        yield self.strip(top, self.words).transpose(1, 2)
+
     def strip(self, top: int, queries: Words = slice(None)) -> Float[Tensor, "strip Q W"]:
         """As `stitched`, propagated where the protocol asks for it."""
         if self.propagation is None:
@@ -270,11 +275,17 @@ class ScoreMap(ABC):
     def _best(self, banned: Tensor | None, sure: bool) -> tuple[Tensor, Tensor | None]:
         if self.guide is not None:
             return self._best_refined(banned)
-        parts = [self.choice.label(self.strip(top, self.words), banned, sure) for top in range(0, self.size[0], STRIP)]
-        classes = torch.cat([part[0] for part in parts])
-        if not sure:
-            return classes, None
-        return classes, torch.cat([part[1] for part in parts if part[1] is not None])
+        classes = torch.empty(self.size, dtype=torch.long, device=self.device)
+        chances = torch.empty(self.size, device=self.device) if sure else None
+        for top in range(0, self.size[0], STRIP):
+            left = 0
+            for block in self.blocks(top):
+                place = (slice(top, top + block.shape[0]), slice(left, left + block.shape[1]))
+                left += block.shape[1]
+                classes[place], chance = self.choice.label(block, banned, sure)
+                if chances is not None and chance is not None:
+                    chances[place] = chance
+        return classes, chances
 
     def _best_refined(self, banned: Tensor | None) -> tuple[Tensor, Tensor]:
         """As `_best`, but a chunk of queries at a time over the whole image, because PAMR needs whole maps."""

@@ -66,7 +66,7 @@ class TrueRegions:
         if not len(classes):
             return np.zeros(scores.size, dtype=np.int64)
         means = self._means(scores)[:, scores.words] if scores.offered is not None else self._means(scores)
-        found, chance = scores.choice.label(means.mT)
+        found, chance = scores.choice.label(means)
         if scores.rule.threshold is not None and chance is not None:
             found = found.masked_fill(chance < scores.rule.threshold, scores.rule.background)
         label = torch.zeros(int(classes.max()) + 2, dtype=torch.int64)

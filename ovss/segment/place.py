@@ -55,9 +55,9 @@ def keep_within(attention: Float[Tensor, "B H T T"], classes: Int[Tensor, "B N"]
         Rows of the same sums; rows of other tokens are unchanged.
 
     Example:
-        >>> rows = torch.tensor([[0.2, 0.4, 0.4], [0.1, 0.6, 0.3], [0.5, 0.1, 0.4]])[None, None]
-        >>> keep_within(rows, torch.tensor([[0, 1, 0]]))[0, 0].round(decimals=2).tolist()
-        [[0.33, 0.0, 0.67], [0.0, 1.0, 0.0], [0.56, 0.0, 0.44]]
+        >>> rows = torch.tensor([[0.25, 0.5, 0.25], [0.25, 0.5, 0.25], [0.375, 0.5, 0.125]])[None, None]
+        >>> keep_within(rows, torch.tensor([[0, 1, 0]]))[0, 0].tolist()
+        [[0.5, 0.0, 0.5], [0.0, 1.0, 0.0], [0.75, 0.0, 0.25]]
     """
     first = attention.shape[-1] - classes.shape[-1]
     same = (classes[:, :, None] == classes[:, None])[:, None]  # (B, 1, N, N)

@@ -127,12 +127,14 @@ def load_vocabulary(
 
     Args:
         dataset_or_words: One of
+
             - a data set ("voc21", "ade150", "scenes", ...);
             - classes in one string: "cat; sofa, couch; background: wall, floor". Semicolons separate classes, commas
               the words of a class; words after "background:" become class 0;
             - a list of class names, each a string (taken as it is, commas included) or a list of synonyms;
             - a file: .toml or .json with `classes` (names or lists of synonyms) and optionally `background` (words of
               class 0), or .txt with one class per line, synonyms separated by commas.
+
             A class called just "background" is the background, where it stands.
         variant: Which of a data set's lists: "sclip", "proxyclip", "clearclip", "cliptrase", "plain" or "tcl".
         background: Words of a background class, which becomes class 0; for a user's own words only.

@@ -46,6 +46,9 @@ BASE = "ovss/methods/base.py"
 FORMULAS = "tests/methods/test_methods_formulas.py"
 CHECKPOINTS, CHECKPOINTS_TEST = "ovss/backbone/checkpoints.py", "tests/backbone/test_checkpoints.py"
 
+QUICK = {FORMULAS, LABELS_TEST, METRICS_TEST, SIGNIFICANCE_TEST, PAMR_TEST}
+"""Tests that take about a second."""
+
 MUTANTS = (
     # What a run is known by
     Mutant(

@@ -179,6 +179,35 @@ def test_the_report_opens_with_findings_and_each_section_with_its_answer(tmp_pat
     assert "walkthrough 02" in hero
 
 
+def test_the_answer_of_a_section_comes_first_and_is_said_once(tmp_path):
+    record = write_run(tmp_path)
+    note = {"tasks": ["22_table"], "headline": False}
+    answer = record["captions"]["tables"]["results"]["caption"]
+    record["captions"]["findings"] = {
+        "a": note | {"caption": "A detail."},
+        "b": note | {"caption": answer, "headline": True},
+    }
+    build_site(tmp_path, record)
+    section = (tmp_path / "index.html").read_text().split('<section id="s-22_table">')[1]
+    assert section.index("Best is") < section.index("A detail.")
+    visible = re.sub(
+        r'<caption class="hidden">.*?</caption>|<figcaption>.*?</figcaption>', "", section, flags=re.DOTALL
+    )
+    assert visible.count("Best is") == 1
+
+
+def test_a_figure_that_also_is_dark_is_shown_so_on_a_dark_page_and_in_no_other_run(tmp_path):
+    record = write_run(tmp_path)
+    build_site(tmp_path, record)
+    assert "on-dark" not in (tmp_path / "index.html").read_text()
+    (tmp_path / "figures" / "bars.dark.png").write_bytes((tmp_path / "figures" / "bars.png").read_bytes())
+    build_site(tmp_path, record)
+    page = Page((tmp_path / "index.html").read_text())
+    shown = [address for address in page.addresses if address.startswith("figures/") and address.endswith(".png")]
+    assert shown == ["figures/bars.png", "figures/bars.dark.png"]
+    assert len(set(page.alts)) == 1
+
+
 def test_missing_values_and_counts_have_their_own_form():
     frame = pd.DataFrame({"method": ["a", None], "rows": [3, 4], "share": [0.12345, float("nan")]})
     frame = frame.assign(notebook="n")

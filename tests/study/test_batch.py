@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from damage import attack_report
+from processes import processes_in
 from study_notebooks import write_config, write_notebook, write_study
 
 from ovss.cli import main
@@ -196,17 +196,6 @@ def wait_for(condition, seconds: float) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.1)
-
-
-def processes_in(folder: Path) -> list[int]:
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and Path(os.readlink(entry / "cwd")).is_relative_to(folder):
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
 
 
 def test_a_second_run_in_the_same_folder_is_refused(finished):
