@@ -98,5 +98,5 @@ def exchange_figure(
             _outline(axis, full, classes)
             axis.set_title(plain(name, 34))
             shares = np.bincount(labels.ravel(), minlength=len(classes)) / labels.size
-            rows += [(name, classes[index], float(shares[index])) for index in np.flatnonzero(shares)]
+            rows += [(name, classes[index], float(shares[index])) for index in map(int, np.flatnonzero(shares))]
     return Plot(figure, pd.DataFrame(rows, columns=["map", "class", "share"]))
