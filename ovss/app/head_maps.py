@@ -62,7 +62,7 @@ class HeadMaps:
 
     def maps(self, label: str) -> dict[str, np.ndarray]:
         """Contributions to the score of the chosen class, (h, w) by title; the last one is their sum."""
-        parts = self.scores[label][:, int(self.choice.value)]
+        parts = self.scores[label][:, int(self.choice.index or 0)]
         titles = [*(f"head {number}" for number in range(1, len(parts))), "biases"]
         return dict(zip(titles, parts, strict=True)) | {"score": parts.sum(0)}
 

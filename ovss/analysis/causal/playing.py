@@ -22,7 +22,8 @@ from ovss.evaluation.records import Record as Counts
 from ovss.evaluation.records import Shard, Store
 from ovss.files import digest
 from ovss.provenance import code_hash
-from ovss.segment.scorer import Scorer, WindowedImage
+from ovss.segment.scorer import Scorer
+from ovss.segment.windowed import WindowedImage
 
 UNTOUCHED = "untouched"
 """Label of the counts without a change."""
