@@ -12,6 +12,7 @@ from PIL import Image
 
 from ovss.analysis import attention, between_patches
 from ovss.analysis.mixing import method_attention
+from ovss.app.head_maps import HeadMaps
 from ovss.backbone import Backbone
 from ovss.errors import InputError
 from ovss.figures.style import MAPS
@@ -40,13 +41,18 @@ class AttentionExplorer:
         backbone: The model.
         image: File, PIL image or array; its centre square is used.
         methods: Names of methods, or methods from `create_method`.
+        words: Classes as in "cat; sofa, couch" whose scores are shown head by head below; empty shows none.
 
     Raises:
         InputError: No method, an unknown one, or one whose last block is not a single attention map.
     """
 
     def __init__(
-        self, backbone: Backbone, image: str | Path | Image.Image | np.ndarray, methods: Sequence[str | Method]
+        self,
+        backbone: Backbone,
+        image: str | Path | Image.Image | np.ndarray,
+        methods: Sequence[str | Method],
+        words: str = "",
     ) -> None:
         self.methods = [create_method(method) if isinstance(method, str) else method for method in methods]
         if not self.methods:
@@ -69,7 +75,9 @@ class AttentionExplorer:
         clickable = widgets.VBox([widgets.HTML("click a patch"), self.board])
         whole = widgets.VBox([widgets.HTML("image"), self._widget(self._plain(), "ovss-picture")])
         board = widgets.HBox([clickable, whole, *columns], layout={"flex_flow": "row wrap"})
-        self.view = widgets.VBox([widgets.HBox([self.block, self.head]), board])
+        self.heads = HeadMaps(self.tokens, self.methods, words) if words else None
+        below = [self.heads.view] if self.heads else []
+        self.view = widgets.VBox([widgets.HBox([self.block, self.head]), board, *below])
         self.view.add_class("ovss-explorer")
         for control in (self.block, self.head):
             control.observe(lambda _: self.refresh(), names="value")
@@ -145,6 +153,7 @@ def explore_attention(
     backbone: Backbone,
     image: str | Path | Image.Image | np.ndarray,
     methods: Sequence[str | Method] = ("clip", "naclip"),
+    words: str = "",
 ) -> widgets.VBox:
     """In Jupyter: click a patch and see what it attends to, per block and head, side by side for several methods.
 
@@ -152,6 +161,8 @@ def explore_attention(
         backbone: A model from `load_backbone`.
         image: File, PIL image or array; its centre square is used.
         methods: Names, or methods from `create_method`; see `ovss.analysis.mixing.METHODS`.
+        words: Classes as in "cat; sofa, couch": below the attention, what each head of the last block adds to the score
+            of each patch, for methods whose scores are such sums. Empty shows none.
 
     Returns:
         A widget; as the last line of a cell it is shown.
@@ -159,4 +170,4 @@ def explore_attention(
     Raises:
         InputError: No method, an unknown one, or one whose last block is not a single attention map.
     """
-    return AttentionExplorer(backbone, image, methods).view
+    return AttentionExplorer(backbone, image, methods, words).view

@@ -280,7 +280,8 @@ class Backbone:
         if key not in self._positions:
             table, prefix = self._tower.table, self.prefix if self._tower.prefix_in_table else 0
             if table is not None and grid != self.native_grid:
-                table = resize_positions(table, self.native_grid, grid, rule, prefix)
+                with torch.inference_mode(False):  # it is kept, so it must also do where gradients are asked for
+                    table = resize_positions(table, self.native_grid, grid, rule, prefix)
             self._positions[key] = table
         return self._positions[key]
 

@@ -78,7 +78,7 @@ def _run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             progress=True,
         )
-    table = found.sort_values("change", kind="stable")[["part", "mIoU", "change", "low", "high", "p_holm"]]
+    table: Any = found.sort_values("change", kind="stable")[["part", "mIoU", "change", "low", "high", "p_holm"]]
     show(to_markdown(table.round(3)).rstrip("\n"))
     note_to_stderr(
         f"{arguments.method} on {found['images'].iloc[0]} images of {dataset.name}, {backbone.name}: untouched "

@@ -26,7 +26,8 @@ def atlas_figure(frame: pd.DataFrame) -> Plot:
         frame: Rows of `ovss.analysis.causal.ablate`, of one way of taking parts out.
 
     Returns:
-        The figure, with changes that may be chance in brackets, and a frame (matrix, row, column, value).
+        The figure, with changes that may be chance in brackets and colours that end at the largest change of a head,
+        and a frame (matrix, row, column, value).
 
     Raises:
         InputError: The frame has no row of a head, an attention or an FFN, or two of one.
@@ -35,7 +36,7 @@ def atlas_figure(frame: pd.DataFrame) -> Plot:
     if part.empty:
         raise InputError("the frame has no row of a head, an attention or an FFN")
     words = {"attention": "attention", "ffn": "FFN"}
-    names = [words.get(row.kind, f"head {row.head}") for row in part.itertuples()]
+    names = [words[row.kind] if row.kind in words else f"head {int(row.head)}" for row in part.itertuples()]
     part = part.assign(name=names)
     if part.duplicated(["name", "block"]).any():
         raise InputError("the frame has two rows of one part; choose one way of taking parts out")
@@ -44,12 +45,16 @@ def atlas_figure(frame: pd.DataFrame) -> Plot:
     table = part.pivot(index="name", columns="block", values="change").reindex(rows)
     chance = part.assign(chance=~(part["p_holm"] <= _CHANCE)).pivot(index="name", columns="block", values="chance")
     columns = [str(block) for block in table.columns]
+    # A whole attention can weigh so much more than any head that all heads would look alike.
+    scaled = part[part["kind"] == "head"] if heads else part
+    reach = float(scaled["change"].abs().max()) or 1.0
     plot = matrix_figure(
         table.to_numpy(float),
         label="change of mIoU without it, points (in brackets: may be chance)",
         rows=rows,
         columns=columns,
         signed=True,
+        limits=(-reach, reach),
         faint=chance.reindex(rows).fillna(True).to_numpy(bool),
         decimals=1,
     )
@@ -93,5 +98,5 @@ def exchange_figure(
             _outline(axis, full, classes)
             axis.set_title(plain(name, 34))
             shares = np.bincount(labels.ravel(), minlength=len(classes)) / labels.size
-            rows += [(name, classes[index], float(shares[index])) for index in np.flatnonzero(shares)]
+            rows += [(name, classes[index], float(shares[index])) for index in map(int, np.flatnonzero(shares))]
     return Plot(figure, pd.DataFrame(rows, columns=["map", "class", "share"]))

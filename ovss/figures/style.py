@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from ovss.errors import InputError
 from ovss.files import atomic_write
 
-__all__ = ["MAPS", "RC", "Plot"]
+__all__ = ["MAPS", "RC", "SIGNED", "Plot"]
 
 WIDTH = 6.4
 """Width of a figure in inches; text of 8 points stays readable when a column shrinks it by a third."""

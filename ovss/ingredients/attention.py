@@ -175,12 +175,14 @@ def gaussian_window(grid: tuple[int, int], sigma: float, device: torch.device, p
     Returns:
         Table (prefix + h * w, prefix + h * w), in float32.
     """
-    rows, columns = (
-        torch.exp(-((at[:, None] - at[None, :]) ** 2) / (2 * sigma**2))
-        for at in (torch.arange(side, dtype=torch.float32, device=device) for side in grid)
-    )
-    table = torch.kron(rows, columns)  # (N, N)
-    return F.pad(table, (prefix, 0, prefix, 0))
+    # It is kept, so it must also do where gradients are asked for.
+    with torch.inference_mode(False):
+        rows, columns = (
+            torch.exp(-((at[:, None] - at[None, :]) ** 2) / (2 * sigma**2))
+            for at in (torch.arange(side, dtype=torch.float32, device=device) for side in grid)
+        )
+        table = torch.kron(rows, columns)  # (N, N)
+        return F.pad(table, (prefix, 0, prefix, 0))
 
 
 def neighbourhood(tokens: Tokens, sigma: float) -> Tensor | _ByRows:

@@ -234,6 +234,17 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_in_the_same_numbers(backbone, s
     assert len(list(tmp_path.rglob("*.npz"))) == 18, "another method shares no counts"
 
 
+def test_the_images_after_those_that_chose_can_be_measured(backbone, scenes):
+    part = ["block 8 head 3"]
+    both, last = (ablate(backbone, "maskclip", scenes, part, **at) for at in ({"limit": 2}, {"limit": 1, "first": 1}))
+    found = ovss.evaluate(backbone, "maskclip", scenes, protocol="study", limit=2)
+    assert last["images"][0] == 1
+    assert last["untouched"][0] == pytest.approx(measure(found.counts("maskclip")[1]).mean[0])
+    assert both["untouched"][0] == pytest.approx(measure(found.counts("maskclip").sum(0)).mean[0])
+    with pytest.raises(InputError, match=r"first=500 is outside 0\.\.499"):
+        ablate(backbone, "maskclip", scenes, part, first=500)
+
+
 def test_intervals_and_corrected_tests_come_with_ten_images(backbone, scenes):
     found = ablate(backbone, "maskclip", scenes, ["block 8 head 1", "block 8 head 2", "block 1 head 1"], limit=12)
     assert (found["low"] < found["change"]).all()

@@ -49,6 +49,15 @@ def test_a_sink_has_more_than_its_share(backbone):
     assert (found[found["measure"] == "sink_patch"]["value"] > 1).all()
 
 
+def test_a_receptive_field_is_found_after_passes_without_gradients():
+    backbone, image = random_backbone(depth=2, heads=2, width=32), pixels(1, 3, 32, 40)
+    method = create_method("naclip", sigma=2.5)
+    with torch.inference_mode():
+        method.patch_embeddings(backbone.encode_tokens(image))
+        inside = receptive_field(backbone, method, image, (1, 1))
+    assert torch.equal(inside, receptive_field(backbone, method, image, (1, 1)))
+
+
 def test_a_receptive_field_agrees_with_finite_differences(backbone):
     method, image = create_method("maskclip"), pixels(1, 3, 24, 24)
     field = receptive_field(backbone, method, image, (1, 2))
@@ -56,15 +65,15 @@ def test_a_receptive_field_agrees_with_finite_differences(backbone):
     assert float(field.sum()) == pytest.approx(1)
     probe = torch.randn(32, generator=torch.Generator().manual_seed(0)).sign()
 
-    def value(changed):
-        return float((method.patch_embeddings(backbone.encode_tokens(changed))[0, 5] * probe).sum())
+    def values(changed):
+        return method.patch_embeddings(backbone.encode_tokens(changed))[:, 5] @ probe
 
     energy = torch.zeros(3, 3)
     for row, column in np.ndindex(3, 3):
-        for channel, y, x in np.ndindex(3, 8, 8):
-            step = torch.zeros_like(image)
-            step[0, channel, 8 * row + y, 8 * column + x] = 5e-2
-            energy[row, column] += ((value(image + step) - value(image - step)) / 1e-1) ** 2
+        steps = torch.zeros(192, 3, 24, 24)
+        for number, (channel, y, x) in enumerate(np.ndindex(3, 8, 8)):
+            steps[number, channel, 8 * row + y, 8 * column + x] = 5e-2
+        energy[row, column] = ((values(image + steps) - values(image - steps)) / 1e-1).square().sum()
     assert torch.allclose(field[0], energy / energy.sum(), atol=0.02)
     with pytest.raises(InputError, match=r"patch \(3, 0\) is outside"):
         receptive_field(backbone, method, image, (3, 0))
@@ -75,6 +84,7 @@ def test_no_energy_is_left_where_neither_place_nor_surroundings_count():
     placed = shift_energy(blind, method, image)  # windows of 5 x 6 patches
     assert placed.shape == (1, 2)
     assert float(placed.min()) > 1e-3, "positions count"
+    blind = random_backbone(depth=1, heads=2, width=32)
     with torch.no_grad():
         blind.model.visual.positional_embedding.zero_()
     assert float(shift_energy(blind, method, image).abs().max()) < 1e-5

@@ -14,6 +14,7 @@ from ovss import InputError, analysis
 from ovss.analysis.mixing import METHODS, method_attention
 from ovss.app.explorer import AttentionExplorer, explore_attention
 from ovss.methods import create_method
+from ovss.vocabulary import embed_vocabulary, load_vocabulary
 
 
 def image() -> Image.Image:
@@ -91,6 +92,25 @@ class TestExplorer:
         clickable, shown, *columns = view.children[1].children
         assert len(clickable.children[1].children) == 64
         assert [column.children[1].format for column in (shown, *columns)] == ["png", "png"]
+
+    def test_scores_are_shown_head_by_head_and_add_up(self) -> None:
+        tiny = ovss.load_backbone("tiny", device="cpu", dtype="float32")
+        shown = AttentionExplorer(tiny, image(), ["naclip", "clip"], words="fish; tree; sky")
+        heads = shown.heads
+        assert heads is not None
+        assert heads.names == ["fish", "tree", "sky"]
+        heads.choice.value = 1
+        maps = heads.maps("naclip")
+        assert list(maps) == ["head 1", "head 2", "head 3", "head 4", "biases", "score"]
+        text = embed_vocabulary(tiny, load_vocabulary("fish; tree"))[1:]
+        expected = create_method("naclip").patch_scores(shown.tokens, text)[0, 0]
+        assert np.allclose(maps["score"], expected, atol=1e-5)
+        assert np.allclose(sum(list(maps.values())[:-1]), expected, atol=1e-5)
+        assert len(heads.rows["naclip"].children) == 6
+        before = heads.rows["naclip"].children[0].children[1].value
+        heads.choice.value = 0
+        assert heads.rows["naclip"].children[0].children[1].value != before
+        assert "keeps the residual and the FFN" in heads.refusals["clip"]
 
     def test_wrong_arguments_are_named(self, backbone: Any, explorer: AttentionExplorer) -> None:
         with pytest.raises(InputError, match="at least one method"):

@@ -24,16 +24,8 @@ def test_heads_and_ffns_stand_at_their_blocks_and_chance_in_brackets():
     table = plot.frame.pivot(index="row", columns="column", values="value")
     np.testing.assert_allclose(table, [[-11, -21], [-12, -22], [-13, -23], [1.5, 1.5]])
     axis = plot.figure.axes[0]
-    assert [text.get_text() for text in axis.texts] == [
-        "(-11.0)",
-        "(-21.0)",
-        "(-12.0)",
-        "(-22.0)",
-        "(-13.0)",
-        "(-23.0)",
-        "+1.5",
-        "+1.5",
-    ]
+    numbers = [[f"(-{block}{head}.0)" for block in (1, 2)] for head in (1, 2, 3)]
+    assert [text.get_text() for text in axis.texts] == [*(cell for line in numbers for cell in line), "+1.5", "+1.5"]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["head 1", "head 2", "head 3", "FFN"]
 
 

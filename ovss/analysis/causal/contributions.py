@@ -10,8 +10,9 @@ from ovss.methods import Method
 
 __all__ = ["check_contributions", "head_scores"]
 
-_TOLERANCE = 1e-4
-"""Share of the largest value by which heads may miss their sum, before the block counts as one that is not linear."""
+_ROUNDING = 1000, 0.02
+"""Share of the largest value by which heads may miss their sum, in units of the number format and at most; beyond it
+the block counts as one that is not linear."""
 
 
 @torch.inference_mode()
@@ -89,6 +90,7 @@ def _of_heads(block: Block, mixed: Float[Tensor, "B H T d"], name: str) -> Float
         alone[:, head] = mixed[:, head]
         parts.append(block.merge(alone) - nothing)
     found, whole = torch.stack([*parts, nothing]), block.merge(mixed)
-    if (found.sum(0) - whole).abs().max() > _TOLERANCE * whole.abs().max():
+    share = min(_ROUNDING[0] * torch.finfo(whole.dtype).eps, _ROUNDING[1])
+    if (found.sum(0) - whole).abs().max() > share * whole.abs().max():
         raise InputError(f"the last block of {name} norms its heads together; what they add cannot be told apart")
     return found

@@ -22,7 +22,8 @@ from ovss.evaluation.records import Record as Counts
 from ovss.evaluation.records import Shard, Store
 from ovss.files import digest
 from ovss.provenance import code_hash
-from ovss.segment.scorer import Scorer, WindowedImage
+from ovss.segment.scorer import Scorer
+from ovss.segment.windowed import WindowedImage
 
 UNTOUCHED = "untouched"
 """Label of the counts without a change."""
@@ -69,9 +70,9 @@ class _Loaded:
         return len(self.image.offsets)
 
     @property
-    def kind(self) -> tuple[int, int]:
-        """Size of its windows."""
-        return self.image.rows.window, self.image.columns.window
+    def kind(self) -> tuple[int, int, bool]:
+        """What images have in common whose windows go through the model at once."""
+        return self.image.rows.window, self.image.columns.window, self.image.overlapping
 
 
 class Run:
@@ -191,7 +192,7 @@ class Run:
 
     def _groups(self, items: Sequence[_Loaded]) -> Iterator[list[_Loaded]]:
         """Images whose windows go through the model at once: of equal size, whole images."""
-        kinds: dict[tuple[int, int], list[_Loaded]] = {}
+        kinds: dict[tuple[int, int, bool], list[_Loaded]] = {}
         for item in items:
             kinds.setdefault(item.kind, []).append(item)
         for alike in kinds.values():
