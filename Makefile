@@ -18,7 +18,7 @@ setup: $(STAMP) ## create .venv and install ovss with the versions in constraint
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ovss needs Python 3.11 or newer; set PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster,app,coco,geo,docs]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster,app,coco,geo,heic,docs]'
 	touch $@
 
 reproduce: $(STAMP) ## run the study on the embedded model and build reports/run/tiny/index.html

@@ -8,7 +8,9 @@ import torch
 from paths import shared_path
 
 # Under xdist every core has a worker of its own; alone, a test may use both cores of a small machine.
+# That holds for the notebooks' kernels and the commands that tests start, too: threads that wait for a core spin.
 torch.set_num_threads(min(torch.get_num_threads(), 1 if "PYTEST_XDIST_WORKER" in os.environ else 2))
+os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
 
 BESIDE_QUICK = {"attack", "browser", "notebooks", "training"}
 """Folders of tests that drive a browser, run whole notebooks or train a model; all of them count as slow."""

@@ -10,6 +10,7 @@ Words of this room
     measure: the name of what was measured; a frame can hold several.
 """
 
+from ovss.analysis import causal
 from ovss.analysis.attention import (
     attention,
     attention_of,
@@ -26,6 +27,7 @@ from ovss.analysis.attention import (
     top_patches,
 )
 from ovss.analysis.borders import border_change, border_records
+from ovss.analysis.channels import massive_channels
 from ovss.analysis.coherence import (
     coherence,
     in_class_mass,
@@ -47,6 +49,8 @@ from ovss.analysis.layers import (
 from ovss.analysis.mixing import method_attention
 from ovss.analysis.outliers import anomaly_scores, anomaly_statistics
 from ovss.analysis.quality import link_to_quality, mean_interval, rank_correlation, within_images
+from ovss.analysis.reach import receptive_field, shift_energy
+from ovss.analysis.sinks import sink_statistics, stationary
 from ovss.ingredients import patch_labels
 
 __all__ = [
@@ -58,6 +62,7 @@ __all__ = [
     "between_patches",
     "border_change",
     "border_records",
+    "causal",
     "cka",
     "cluster_patches",
     "coherence",
@@ -71,6 +76,7 @@ __all__ = [
     "linear_cka",
     "link_to_quality",
     "mass_within",
+    "massive_channels",
     "mean_distance",
     "mean_interval",
     "method_attention",
@@ -81,8 +87,12 @@ __all__ = [
     "pca_rgb",
     "rank_correlation",
     "read_out_labels",
+    "receptive_field",
     "rollout",
     "self_correlation_statistics",
+    "shift_energy",
+    "sink_statistics",
+    "stationary",
     "stream_norms",
     "top_patches",
     "value_contamination",

@@ -5,3 +5,8 @@ Words of this room
     map: what the chosen patch attends to, under one method.
     view: the widget that shows everything.
 """
+
+__all__ = ["HOST"]
+
+HOST = "127.0.0.1"
+"""The only address that the playground is served on: this machine's own."""

@@ -18,12 +18,11 @@ from ovss.figures.images import shrink
 from ovss.images import load_image
 from ovss.images.colours import class_colours
 from ovss.images.png import data_address
-from ovss.methods import create_method, default_methods
-from ovss.methods.tuned import under_protocol
+from ovss.methods import default_methods, resolve_methods
 from ovss.protocols import Protocol
 from ovss.scenes.scenes import CLASSES, scene
-from ovss.segment import Segmentation, Segmenter, index_mask
-from ovss.segment.scorer import Scorer
+from ovss.segment import Segmentation, index_mask
+from ovss.segment.several import SeveralSegmenters
 from ovss.vocabulary.tables import list_vocabularies
 
 _DEFAULT_METHODS = ("clip", "maskclip", "naclip")
@@ -82,13 +81,8 @@ def segment_all(
         raise InputError("type at least one word, as in 'cat; sofa, couch; background: wall, floor'")
     if words.strip() not in list_vocabularies() and not words.rstrip().endswith(";"):
         words += ";"
-    made = [create_method(name) for name in methods]
-    first = Segmenter(backbone, made[0], words, protocol=protocol)
-    made = [under_protocol(method, first.protocol) for method in made]
-    scorer = Scorer(backbone, {method.label: method for method in made}, first.vocabulary, first.protocol)
-    prepared = scorer.prepare(image)
-    fields = scorer.score([prepared])[0]
-    return [Segmentation(f.labels(), first.classes, prepared.image, label, f) for label, f in fields.items()]
+    chosen = resolve_methods(list(methods))
+    return SeveralSegmenters(backbone, chosen, words, protocol=protocol)(image)
 
 
 def read_upload(name: str, content: bytes) -> Image.Image:

@@ -17,6 +17,7 @@ from open_clip import CoCa
 from PIL import Image
 from torch import Tensor, nn
 
+from ovss.backbone.affine import share_out
 from ovss.backbone.block import Block
 from ovss.backbone.checkpoints import hash_weights
 from ovss.backbone.names import RANDOM
@@ -150,6 +151,20 @@ class Backbone:
         token itself, normalised and projected as the average is.
         """
         return self._tower.dense(x)
+
+    def read_out_parts(self, parts: Float[Tensor, "P B T D"]) -> Float[Tensor, "P B T E"]:
+        """What each summand of tokens adds to what is read out of their sum; biases go to the last one.
+
+        Mean and variance of the norms are those of the sum, see `ovss.backbone.affine`; the results add up to
+        `read_out` of the sum.
+
+        Raises:
+            InputError: The read-out is more than linear layers and LayerNorms.
+        """
+        steps = self._tower.dense_steps()
+        if steps is None:
+            raise InputError(f"{self.name} reads tokens out by an attention pool, which cannot be shared out")
+        return share_out(steps, parts, self.name)
 
     def pooled(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B E"]:
         """The image embedding from the last state, as `encode_image` gives it."""

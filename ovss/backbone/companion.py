@@ -32,6 +32,10 @@ class Companion:
         mean: Channel means of its training images, of values in 0..1.
         std: Channel standard deviations, likewise.
         patch_size: Side of its patches in pixels.
+
+    Attributes:
+        origin: Name and weights as `load_companion` took them, so that another process can load the same; None of a
+            companion made otherwise.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Companion:
         self.weights = weights
         self.mean, self.std = tuple(mean), tuple(std)
         self.patch_size = patch_size
+        self.origin: tuple[str, str] | None = None
 
     def __repr__(self) -> str:
         return f"Companion({self.name!r}, weights={self.weights!r}, patch {self.patch_size})"
@@ -114,11 +119,14 @@ def load_companion(name: str, weights: str | Path, *, device: str | torch.device
     import timm
 
     if name == "tiny" or name.replace("/", "-") in open_clip.list_models():
-        return _of_open_clip(name, weights, device)
-    if not timm.is_model(name):
+        companion = _of_open_clip(name, weights, device)
+    elif timm.is_model(name):
+        companion = _of_timm(name, Path(weights), device)
+    else:
         known = [*timm.list_models("*vit*"), *open_clip.list_models()]
         raise InputError(f"companion '{name}' is unknown to timm and open_clip.{suggest(name, known)}")
-    return _of_timm(name, Path(weights), device)
+    companion.origin = (name, str(weights))
+    return companion
 
 
 def parse_companion(text: str, device: str | torch.device = "cpu") -> Companion:

@@ -114,6 +114,10 @@ class NativeTower(Tower):
             x = pool.attn.out_proj(input_projection(pool.attn, pool.ln_k(x), 2))
         return self.visual.ln_post(x) @ self.visual.proj
 
+    def dense_steps(self) -> list[nn.Module | Tensor] | None:
+        """See `Tower.dense_steps`."""
+        return None if self.visual.attn_pool is not None else [self.visual.ln_post, self.visual.proj]
+
     def pooled(self, x: Tensor) -> Tensor:
         """See `Tower.pooled`; a CoCa model reads the first query of its pool."""
         if self.pooling == "attention":

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from timm.layers.attention import Attention
 from timm.layers.attention_pool import AttentionPoolLatent
 from timm.models.vision_transformer import Block as TimmBlock
-from torch import Tensor
+from torch import Tensor, nn
 
 from ovss.backbone.block import Block, join_heads
 from ovss.backbone.tower import Tower
@@ -97,6 +97,11 @@ class VitTower(Tower):
             x = pool.proj(F.linear(x, pool.kv.weight[part], None if pool.kv.bias is None else pool.kv.bias[part]))
             x = x if pool.mlp is None else x + pool.mlp(pool.norm(x))
         return self.visual.head(trunk.head(trunk.fc_norm(x)))
+
+    def dense_steps(self) -> list[nn.Module | Tensor] | None:
+        """See `Tower.dense_steps`."""
+        trunk = self.trunk
+        return None if trunk.attn_pool is not None else [trunk.norm, trunk.fc_norm, trunk.head, self.visual.head]
 
     def pooled(self, x: Tensor) -> Tensor:
         """See `Tower.pooled`."""

@@ -141,8 +141,11 @@ class Tokens:
             InputError: Hidden state 0 was not kept.
         """
         if intervene not in self._passes:
-            start = self.backbone.begin(self.hidden(0), intervene)
-            self._passes[intervene] = Tokens(self.backbone, self.grid, {0: start}, intervene)
+            states, qkv = {0: self.backbone.begin(self.hidden(0), intervene)}, {}
+            if not hasattr(intervene, "start") and not hasattr(intervene, "run"):
+                # Up to the first change both passes are one, so that block 1 is not run again.
+                states[1], qkv[1] = intervene(self.hidden(1), self.grid), self.qkv(1)
+            self._passes[intervene] = Tokens(self.backbone, self.grid, states, intervene, qkv)
         return self._passes[intervene]
 
     def block(self, layer: int) -> Block:

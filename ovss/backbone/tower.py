@@ -80,5 +80,9 @@ class Tower(ABC):
         """What the model would say about an image that consists of each token alone; not normalised."""
 
     @abstractmethod
+    def dense_steps(self) -> list[nn.Module | Tensor] | None:
+        """The modules and matrices that `dense` is made of, in order; None where it is more than a row of them."""
+
+    @abstractmethod
     def pooled(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B E"]:
         """What the model says about the image, from its last state."""

@@ -2,10 +2,11 @@
 
 import argparse
 import contextlib
+import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 STARTS_OVER = "nothing was written; the same command starts over"
 """What `left_behind` says of a command that writes its results at the end."""
+_verbosity = 0
+"""1 with --verbose, -1 with --quiet."""
 _TINY_NOTE = (
     "note: 'tiny' was trained on drawn scenes only; on photographs its labels mean nothing. "
     "Give --model ViT-B-16 --pretrained openai (or a checkpoint file) for real CLIP."
@@ -94,6 +97,17 @@ def open_dataset(arguments: argparse.Namespace, name: str, split: str) -> "Datas
     return load_dataset(name, arguments.root, split, **{key: value for key, value in given.items() if value})
 
 
+def method_names(words: Sequence[str]) -> list[str]:
+    """Methods as options give them, separated by spaces or commas; commas within parentheses belong to a method.
+
+    Example:
+        >>> method_names(["clip,naclip(sigma=2, omega=False)", "sclip"])
+        ['clip', 'naclip(sigma=2, omega=False)', 'sclip']
+    """
+    parts = [part.strip() for word in words for part in re.split(r",(?![^()]*\))", word)]
+    return [part for part in parts if part]
+
+
 def require_positive(arguments: argparse.Namespace, *names: str) -> None:
     """Make sure that options which were given are at least 1.
 
@@ -106,8 +120,25 @@ def require_positive(arguments: argparse.Namespace, *names: str) -> None:
             raise InputError(f"--{name.replace('_', '-')} {value} must be at least 1")
 
 
+def set_verbosity(arguments: argparse.Namespace) -> None:
+    """Take over --quiet and --verbose from the parsed command line."""
+    global _verbosity
+    _verbosity = getattr(arguments, "verbose", False) - getattr(arguments, "quiet", False)
+
+
+def bars() -> bool:
+    """Whether to show progress bars: on a terminal, or with --verbose; never with --quiet."""
+    return _verbosity > 0 or (_verbosity == 0 and sys.stderr.isatty())
+
+
 def note_to_stderr(text: str) -> None:
-    """A line for the person at the terminal, apart from results."""
+    """A line for the person at the terminal, apart from results; none with --quiet."""
+    if _verbosity >= 0:
+        print(printable(text), file=sys.stderr, flush=True)
+
+
+def fault_to_stderr(text: str) -> None:
+    """A line about something that failed or was left out, which --quiet shows, too."""
     print(printable(text), file=sys.stderr, flush=True)
 
 

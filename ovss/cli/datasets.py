@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ovss.cli.common import described, open_dataset, require_positive, show
+from ovss.cli.common import bars, described, open_dataset, require_positive, show
 from ovss.errors import InputError, suggest
 from ovss.files.tables import text_table
 
@@ -94,7 +94,7 @@ def _check(arguments: argparse.Namespace) -> int:
         show(f"{arguments.name} is generated, {len(dataset)} images; there is nothing to check")
         return 0
     chosen = range(0, len(dataset), max(1, len(dataset) // (arguments.limit or len(dataset))))[: arguments.limit]
-    found = inspect(dataset, tqdm(chosen, unit="image"))
+    found = inspect(dataset, tqdm(chosen, unit="image", disable=not bars()))
     show(summary(dataset, found))
     return 1 if found.problems else 0
 

@@ -9,8 +9,11 @@ from ovss.cli.common import (
     add_model_arguments,
     add_windows_argument,
     backbone_from,
+    bars,
     companion_from,
     described,
+    fault_to_stderr,
+    method_names,
     note_on_weights,
     note_to_stderr,
     open_dataset,
@@ -25,7 +28,8 @@ __all__ = ["add_command"]
 
 FORMATS = ("float32", "float16")
 SHARD_SIZE = 32
-"""These two are those of `ovss.evaluation`, stated again because importing it takes seconds."""
+EXTRAS = ("oracles", "errors", "calibration")
+"""These three are those of `ovss.evaluation`, stated again because importing it takes seconds."""
 
 
 def add_command(commands: Any) -> None:
@@ -69,6 +73,11 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--keep-variants", nargs="+", default=[], metavar="V", help="save the scores of these vocabulary variants, too"
     )
+    parser.add_argument(
+        "--oracles", action="store_true", help="record where points are lost: presence, place, naming, resolution"
+    )
+    parser.add_argument("--errors", action="store_true", help="record kinds of errors and boundary IoU")
+    parser.add_argument("--calibration", action="store_true", help="record how sure labels are")
     parser.add_argument("--batch-size", type=int, metavar="N", help="windows per backbone pass (default: 16; CUDA 64)")
     parser.add_argument(
         "--shard-size", type=int, default=SHARD_SIZE, metavar="N", help="images per record (default: %(default)s)"
@@ -92,7 +101,7 @@ def _run(arguments: argparse.Namespace) -> int:
     note_on_weights(backbone, drawn=arguments.data.startswith("scenes"))
     evaluation = evaluate(
         backbone,
-        arguments.methods,
+        method_names(arguments.methods),
         dataset,
         protocol=arguments.protocol,
         windows=arguments.windows,
@@ -107,8 +116,9 @@ def _run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         shard_size=arguments.shard_size,
         seed=arguments.seed,
-        progress=True,
+        progress=bars(),
         companion=companion_from(arguments, backbone),
+        **{name: getattr(arguments, name) for name in EXTRAS},
     )
     return _show(evaluation, arguments.out)
 
@@ -118,6 +128,9 @@ def _show(evaluation: "Evaluation", out: Path | None) -> int:
     from ovss.files.tables import to_markdown
 
     show(to_markdown(evaluation.table()).rstrip("\n"))
+    for name in evaluation.extras:
+        frame = getattr(evaluation, name)()
+        show(f"\n{to_markdown(frame.round(1)).rstrip()}")
     facts = evaluation.facts
     note_to_stderr(
         f"{facts['dataset']} ({facts['split']}), protocol {facts['protocol']}, {facts['model']} "
@@ -126,5 +139,5 @@ def _show(evaluation: "Evaluation", out: Path | None) -> int:
     if out is not None:
         note_to_stderr(f"tables and records in '{out}'")
     for name, reason in evaluation.skipped.items():
-        note_to_stderr(f"skipped {name}: {reason}")
+        fault_to_stderr(f"skipped {name}: {reason}")
     return 1 if evaluation.skipped else 0

@@ -4,13 +4,17 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ovss.cli.common import described, show, write_table
+from ovss.cli.common import described, method_names, show, write_table
+from ovss.errors import InputError, suggest
 from ovss.files.tables import text_table, to_csv
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["add_command"]
+
+_FILTERS = {"method": "methods", "dataset": "data sets", "arch": "architectures"}
+"""Columns of the ledger by which cells can be chosen."""
 
 
 def add_command(commands: Any) -> None:
@@ -20,6 +24,10 @@ def add_command(commands: Any) -> None:
         "--results", nargs="+", default=[], metavar="PATH", help="summary.csv files, or folders of runs"
     )
     parser.add_argument("--check", action="store_true", help="exit 1 when a cell is off without a recorded reason")
+    for name, plural in _FILTERS.items():
+        parser.add_argument(
+            f"--{name}", nargs="+", default=[], metavar="NAME", help=f"show only cells of these {plural}"
+        )
     parser.add_argument("--measured", action="store_true", help="show only cells that were measured")
     parser.add_argument(
         "--averages", action="store_true", help="show printed averages beside the mean of their cells instead"
@@ -38,10 +46,11 @@ def _run(arguments: argparse.Namespace) -> int:
         show(_averages_as_text(averages))
         show(_conflicts_as_text(averages))
     else:
-        shown = ledger.loc[ledger["measured"].notna()] if arguments.measured or arguments.check else ledger
+        chosen = _chosen(ledger, arguments)
+        shown = chosen.loc[chosen["measured"].notna()] if arguments.measured or arguments.check else chosen
         if len(shown):
             show(_as_text(shown))
-        show("; ".join(f"{count} {state}" for state, count in states(ledger).items()))
+        show("; ".join(f"{count} {state}" for state, count in states(chosen).items()))
     if arguments.out is not None:
         write_table(arguments.out, to_csv(averages if arguments.averages else ledger))
     failing = unexplained(ledger)
@@ -51,17 +60,34 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _chosen(ledger: "pd.DataFrame", arguments: argparse.Namespace) -> "pd.DataFrame":
+    """Cells of the methods, data sets and architectures that options name.
+
+    Raises:
+        InputError: The ledger has no cell of such a name.
+    """
+    for column in _FILTERS:
+        wanted = method_names(getattr(arguments, column))
+        known = sorted(set(ledger[column]))
+        for name in wanted:
+            if name not in known:
+                raise InputError(f"no published number has {column} '{name}'.{suggest(name, known)}")
+        if wanted:
+            ledger = ledger.loc[ledger[column].isin(wanted)]
+    return ledger
+
+
 def _as_text(ledger: "pd.DataFrame") -> str:
     """A line per cell."""
     from ovss.ledger import KEY
 
     rows: list[tuple[str, ...]] = [
-        (*KEY, "support", "towers", "published", "measured", "difference", "verdict", "reason")
+        (*KEY, "support", "towers", "published", "measured", "difference", "verdict", "source", "reason")
     ]
     for cell in ledger.to_dict("records"):
         numbers = (_number(cell["published"]), _number(cell["measured"]), _number(cell["difference"], "+.2f"))
         names = (str(cell[name]) for name in (*KEY, "support", "towers"))
-        rows.append((*names, *numbers, cell["verdict"], cell["reason"]))
+        rows.append((*names, *numbers, cell["verdict"], cell["source"], cell["reason"]))
     return text_table(rows)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TextIO
 from ovss import __version__
 from ovss.cli import (
     app,
+    atlas,
     bench,
     datasets,
     doctor,
@@ -29,7 +30,7 @@ from ovss.cli import (
 from ovss.cli import (
     list as list_command,
 )
-from ovss.cli.common import terminable
+from ovss.cli.common import set_verbosity, terminable
 from ovss.errors import InputError, Terminated, printable, suggest
 
 __all__ = ["main"]
@@ -38,6 +39,7 @@ COMMANDS = {
     "segment": segment,
     "evaluate": evaluate,
     "relabel": relabel,
+    "atlas": atlas,
     "reproduce": reproduce,
     "notebooks": notebooks,
     "report": report,
@@ -60,12 +62,18 @@ _MAX_MESSAGE = 2000
 
 
 class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, and that takes --debug."""
+    """An argument parser whose errors are one line, and that takes --debug, --quiet and --verbose."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         show = "show the traceback of an error"
         self.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=show)
+        how_much = self.add_mutually_exclusive_group()
+        for name, text in (
+            ("quiet", "results, warnings and errors only"),
+            ("verbose", "progress bars without a terminal"),
+        ):
+            how_much.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=text)
 
     def error(self, message: str) -> NoReturn:
         """Print the message, name the help, exit with code 2."""
@@ -136,6 +144,7 @@ def _run(words: Sequence[str]) -> int:
     if arguments.command is None:
         top.print_help()
         return 0
+    set_verbosity(arguments)
     return arguments.run(arguments)
 
 

@@ -5,7 +5,17 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ovss.cli.common import STARTS_OVER, described, left_behind, note_to_stderr, open_dataset, show, write_table
+from ovss.cli.common import (
+    STARTS_OVER,
+    bars,
+    described,
+    left_behind,
+    method_names,
+    note_to_stderr,
+    open_dataset,
+    show,
+    write_table,
+)
 from ovss.files.tables import to_csv, to_markdown
 
 if TYPE_CHECKING:
@@ -60,7 +70,9 @@ def _run(arguments: argparse.Namespace) -> int:
         if len(settings) > 1:
             values = ", ".join(f"{name} {value}" for name, value in label.items())
             note_to_stderr(f"{number} of {len(settings)}: {values}")
-        evaluation = relabel(arguments.folder, dataset, methods=arguments.methods, progress=True, **given)
+        evaluation = relabel(
+            arguments.folder, dataset, methods=method_names(arguments.methods or []) or None, progress=bars(), **given
+        )
         short.append(_with_columns(evaluation.table(), label))
         full.append(_with_columns(evaluation.summary(), {f"set_{name}": value for name, value in given.items()}))
     show(to_markdown(pd.concat(short, ignore_index=True)).rstrip("\n"))

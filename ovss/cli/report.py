@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ovss.cli.common import described, note_to_stderr, show
+from ovss.cli.common import described, fault_to_stderr, show
 
 __all__ = ["add_command"]
 
@@ -32,7 +32,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if arguments.readme is None:
         if arguments.check:
-            note_to_stderr("ovss report: --check goes with --readme")
+            fault_to_stderr("ovss report: --check goes with --readme")
             return 2
         pages = rebuild_site(arguments.folder)
         show(f"{arguments.folder / 'index.html'}: {len(pages)} files written")

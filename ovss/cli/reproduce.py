@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ovss.cli.common import described, note_to_stderr, show
+from ovss.cli.common import described, fault_to_stderr, show
 from ovss.errors import InputError
 from ovss.report import RECORD
 from ovss.study.config import DEFAULT, list_configs, read_config
@@ -81,7 +81,7 @@ def _run(arguments: argparse.Namespace) -> int:
     start = time.monotonic()
     result = run_study(config, out, templates, only=arguments.only, jobs=arguments.jobs)
     for failure in result.failures:
-        note_to_stderr(f"FAILED {failure.describe()}")
+        fault_to_stderr(f"FAILED {failure.describe()}")
     done = "written" if result.rebuilt else "up to date"
     show(f"{out / INDEX}: {done} ({time.monotonic() - start:.1f} s)")
     if result.failures:
@@ -91,9 +91,9 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     drifted = compare_tables(reference, out, arguments.tolerance)
     for line in drifted[:_SHOWN]:
-        note_to_stderr(f"DRIFT {line}")
+        fault_to_stderr(f"DRIFT {line}")
     if len(drifted) > _SHOWN:
-        note_to_stderr(f"DRIFT and {len(drifted) - _SHOWN} more")
+        fault_to_stderr(f"DRIFT and {len(drifted) - _SHOWN} more")
     bound = "what another processor can cause" if arguments.tolerance is None else str(arguments.tolerance)
     show(f"{len(drifted) or 'no'} numbers differ from {reference} by more than {bound}")
     return 1 if drifted and arguments.compare else 0

@@ -99,6 +99,8 @@ def load_dataset(name: str, root: str | Path | None = None, split: str = "val", 
     if name in VARIANTS:
         return GeneratedDataset(name, split, **options)
     if name == "folder":
+        if split != "val":
+            raise InputError(f"data set 'folder' has no split '{split}'; it is one folder of images and masks")
         found = find_root(name, root)
         return open_folder(found[0] if found else None, **options)
     if name not in BENCHMARKS:

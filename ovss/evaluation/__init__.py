@@ -7,6 +7,7 @@ Words used here:
     record: Counts of one shard, one small file: per image, method and class the intersection, the ground-truth area
         and the predicted area in pixels.
     saved scores: Scores of each image on disk, from which `relabel` makes labels under other rules or words.
+    extras: What a run records beside its counts: oracles, kinds of errors, confidences.
     facts: What every row of a table says of its origin.
 """
 
@@ -14,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ovss.evaluation.agreement import rank_agreement
     from ovss.evaluation.results import Evaluation
     from ovss.evaluation.run import SHARD_SIZE, evaluate
 
@@ -21,9 +23,10 @@ _SUBMODULES = {
     "Evaluation": "results",
     "SHARD_SIZE": "run",
     "evaluate": "run",
+    "rank_agreement": "agreement",
 }
 
-__all__ = ["SHARD_SIZE", "Evaluation", "evaluate"]
+__all__ = ["SHARD_SIZE", "Evaluation", "evaluate", "rank_agreement"]
 
 
 def __getattr__(name: str) -> Any:

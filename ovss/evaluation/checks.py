@@ -1,15 +1,18 @@
 """What is found out before a run begins: are the parts there, and do they go together?"""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ovss.backbone import Backbone
+from ovss.backbone import Backbone, Companion
 from ovss.datasets import Dataset
 from ovss.errors import InputError
 from ovss.evaluation.scores import FORMATS
 from ovss.methods import Method
 from ovss.protocols import Protocol
 from ovss.vocabulary import Vocabulary, load_vocabulary
+
+__all__ = ["image_count", "words_of"]
 
 
 def image_count(dataset: Dataset, limit: int | None) -> int:
@@ -52,7 +55,7 @@ def extra_queries(dataset: Dataset, vocabulary: Vocabulary, variants: Sequence[s
     return tuple(query for query in dict.fromkeys(wanted) if query not in vocabulary.queries)
 
 
-def check_cluster(cluster: str, backbone: Backbone, device: str) -> None:
+def check_cluster(cluster: str, backbone: Backbone, device: str, companion: Companion | None = None) -> None:
     """Find out before any work whether workers can be had and can load the model.
 
     Raises:
@@ -61,17 +64,21 @@ def check_cluster(cluster: str, backbone: Backbone, device: str) -> None:
     from ovss.evaluation.cluster import ModelSource, worker_count
 
     worker_count(cluster)
-    ModelSource.of(backbone, device)
+    ModelSource.of(backbone, device, companion)
 
 
 def check_saving(
-    keep_scores: str | None, out: str | Path | None, cluster: str | None, methods: Mapping[str, Method]
+    keep_scores: str | None,
+    out: str | Path | None,
+    cluster: str | None,
+    methods: Mapping[str, Method],
+    variants: Sequence[str] = (),
 ) -> None:
-    """Find out before any work whether scores can be saved.
+    """Find out before any work whether scores can be saved; a warning names the methods whose scores cannot.
 
     Raises:
-        InputError: Unknown number format, no folder, a cluster, or a method whose scores are per pixel or
-            depend on all words at once.
+        InputError: Unknown number format, no folder, a cluster, or no method but those whose scores are per pixel or
+            depend on all words at once; with other words to be scored, a single one of these.
     """
     if keep_scores is None:
         return
@@ -81,8 +88,26 @@ def check_saving(
         raise InputError("scores can only be saved in a folder; give out as well")
     if cluster is not None:
         raise InputError("scores are saved on one machine only; leave out cluster or keep_scores")
+    left_out = []
     for label, method in methods.items():
         if method.refines:
-            raise InputError(f"scores of '{label}' are made per pixel and cannot be saved compactly; leave it out")
-        if method.compares_words:
-            raise InputError(f"scores of '{label}' depend on all words at once and hold for no others; leave it out")
+            left_out.append(f"scores of '{label}' are made per pixel and cannot be saved compactly")
+        elif method.compares_words:
+            left_out.append(f"scores of '{label}' depend on all words at once and hold for no others")
+    if left_out and (variants or len(left_out) == len(methods)):
+        raise InputError(f"{left_out[0]}; leave it out")
+    if left_out:
+        warnings.warn(f"{'; '.join(left_out)}; those of the other methods are saved", UserWarning, stacklevel=3)
+
+
+def check_words_saved(keep_scores: str | None, protocol: Protocol) -> None:
+    """Refuse to save scores of a protocol that chooses among words by what is not saved.
+
+    Raises:
+        InputError: It does.
+    """
+    if keep_scores is not None and protocol.presence != "none":
+        raise InputError(
+            f"protocol '{protocol.name}' chooses words by the model's answers for windows, which are not saved; "
+            'use presence = "none" or leave out keep_scores'
+        )

@@ -14,13 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ovss.backbone import Backbone, load_backbone
+from ovss.backbone import Backbone, Companion, load_backbone, load_companion
 from ovss.errors import InputError
 from ovss.evaluation.job import Job
 from ovss.evaluation.pipeline import Pipeline
@@ -46,39 +46,50 @@ _NOTE_SECONDS = 15
 
 @dataclass(frozen=True)
 class ModelSource:
-    """How a worker gets the model.
+    """How a worker gets the model, and the second network where there is one.
 
     Attributes:
         arguments: Of `load_backbone`, without the two that follow; files as absolute paths.
         device: "cpu", "cuda" or "mps".
         dtype: Number format.
         weights_hash: What the weights must turn out to be.
+        second: Name and weights of the second network, as `load_companion` takes them.
+        second_hash: What its weights must turn out to be.
     """
 
     arguments: Mapping[str, Any]
     device: str
     dtype: str
     weights_hash: str
+    second: tuple[str, str] | None = None
+    second_hash: str = ""
 
     @classmethod
-    def of(cls, backbone: Backbone, device: str | None = None) -> "ModelSource":
+    def of(cls, backbone: Backbone, device: str | None = None, companion: Companion | None = None) -> "ModelSource":
         """The source of a loaded model.
 
         Args:
             backbone: From `load_backbone`.
             device: Kind of device of the workers; None: as the backbone's.
+            companion: Second network, from `load_companion`.
 
         Raises:
-            InputError: The model was not made by `load_backbone`, so nobody else can load it.
+            InputError: One of them was made otherwise, so nobody else can load it.
         """
         if backbone.origin is None:
             raise InputError("workers load the model themselves; on a cluster it must come from load_backbone")
         arguments = {**backbone.origin, "pretrained": _absolute(backbone.origin["pretrained"])}
         dtype = str(backbone.dtype).removeprefix("torch.")
-        return cls(arguments, device or backbone.device.type, dtype, backbone.weights_hash)
+        source = cls(arguments, device or backbone.device.type, dtype, backbone.weights_hash)
+        if companion is None:
+            return source
+        if companion.origin is None:
+            raise InputError("workers load the companion themselves; on a cluster it must come from load_companion")
+        name, weights = companion.origin
+        return replace(source, second=(name, _absolute(weights) or weights), second_hash=companion.weights_hash)
 
-    def load(self, worker: int = 0) -> Backbone:
-        """Load the model in a worker.
+    def load(self, worker: int = 0) -> tuple[Backbone, Companion | None]:
+        """Load the model, and the second network where there is one, in a worker.
 
         Args:
             worker: Number of the worker on its machine; chooses among several GPUs.
@@ -90,12 +101,14 @@ class ModelSource:
         if device == "cuda" and torch.cuda.device_count() > 1:
             device = f"cuda:{worker % torch.cuda.device_count()}"
         backbone = load_backbone(**self.arguments, device=device, dtype=self.dtype)
-        if backbone.weights_hash != self.weights_hash:
-            raise InputError(
-                f"a worker finds other weights for {backbone.name} {backbone.pretrained} "
-                f"({backbone.weights_hash[:12]}) than the caller ({self.weights_hash[:12]})"
-            )
-        return backbone
+        companion = None if self.second is None else load_companion(*self.second, device=backbone.device)
+        for found, expected in ((backbone, self.weights_hash), (companion, self.second_hash)):
+            if found is not None and found.weights_hash != expected:
+                raise InputError(
+                    f"a worker finds other weights for {found!r} ({found.weights_hash[:12]}) than the "
+                    f"caller ({expected[:12]})"
+                )
+        return backbone, companion
 
 
 class Evaluator(_Plugin):
@@ -141,7 +154,8 @@ class Evaluator(_Plugin):
             if self.pipeline is None:
                 if self.threads is not None:
                     torch.set_num_threads(self.threads)
-                self.pipeline = Pipeline(self.job, self.source.load(self.number), skip_bad=self.skip_bad)
+                backbone, companion = self.source.load(self.number)
+                self.pipeline = Pipeline(self.job, backbone, skip_bad=self.skip_bad, companion=companion)
             return next(record for _, record in self.pipeline.run([shard]))
 
 

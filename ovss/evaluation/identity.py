@@ -1,13 +1,21 @@
 """What a run is known by: its key, which covers all that can move a count, and the facts that its rows carry."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 from ovss.backbone import Backbone, Companion
+from ovss.errors import InputError
+from ovss.evaluation.extras import EXTRAS
 from ovss.evaluation.job import Job
+from ovss.evaluation.records import Store, make_shards
 from ovss.files import digest
 from ovss.provenance import code_hash, library_versions
 from ovss.vocabulary import embed_vocabulary, tensor_digest
+
+__all__ = ["run_key"]
 
 MAKERS = ("ovss.evaluation.pipeline", "ovss.evaluation.cluster")
 """Modules that make counts, here or on workers; with all that they import they are the code of a run's key."""
@@ -35,8 +43,46 @@ def run_key(
     text = None
     if device == backbone.device.type:
         text = tensor_digest(embed_vocabulary(backbone, job.scored, progress=progress))
-    also = {} if companion is None else {"companion": [companion.weights_hash, companion.mean, companion.std]}
+    also: dict[str, Any] = {}
+    if companion is not None:
+        also["companion"] = [companion.weights_hash, companion.mean, companion.std]
+    if job.extras:
+        also["extras"] = list(job.extras)
     return digest(identity(job, backbone, device, text) | {"outside": dict(outside)} | also)
+
+
+def richest(job: Job, folder: Path | None, images: int, key_of: Callable[[Job], str]) -> tuple[Job, str]:
+    """The job as it was finished in a folder, with all that is asked for and perhaps more extras; else as it is.
+
+    Args:
+        job: What to compute.
+        folder: Output folder of the run; None: in memory.
+        images: Number of images.
+        key_of: Identity of a run of a job.
+
+    Returns:
+        The job and its key.
+    """
+    key = key_of(job)
+    if folder is None or _finished(folder, key, images, job.shard_size):
+        return job, key
+    others = {entry.name for entry in (folder / "records").iterdir() if entry.is_dir()} - {key[:16]}
+    missing = [name for name in EXTRAS if name not in job.extras]
+    for count in range(1, len(missing) + 1 if others else 1):
+        for more in combinations(missing, count):
+            fuller = replace(job, extras=tuple(name for name in EXTRAS if name in (*job.extras, *more)))
+            other = key_of(fuller)
+            if other[:16] in others and _finished(folder, other, images, job.shard_size):
+                return fuller, other
+    return job, key
+
+
+def _finished(folder: Path, key: str, images: int, shard_size: int) -> bool:
+    records = Store.open(key, folder)
+    try:
+        return all(records.get(shard) is not None for shard in make_shards(images, shard_size))
+    except InputError:
+        return False  # damaged
 
 
 def identity(job: Job, backbone: Backbone, device: str, text: str | None) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from ovss.methods import Method
 from ovss.protocols import Protocol
 from ovss.vocabulary import Vocabulary
 
+__all__ = ["Job"]
+
 
 @dataclass(frozen=True)
 class Job:
@@ -21,6 +23,7 @@ class Job:
         shard_size: Images per record.
         extra_queries: Further words whose scores are saved beside the vocabulary's, for relabelling.
         save_format: Number format of saved scores, "float32" or "float16"; None saves none.
+        extras: What is recorded beside the counts; some of `ovss.evaluation.extras.EXTRAS`, in that order.
     """
 
     methods: dict[str, Method]
@@ -31,6 +34,12 @@ class Job:
     shard_size: int
     extra_queries: tuple[str, ...] = ()
     save_format: str | None = None
+    extras: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Labels of the methods whose scores can be saved: at patches, and of each word on its own."""
+        return tuple(label for label, method in self.methods.items() if not (method.refines or method.compares_words))
 
     @property
     def scored(self) -> Vocabulary:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,15 +14,20 @@ from PIL import Image
 
 from ovss.backbone import Backbone, Companion
 from ovss.errors import InputError
+from ovss.evaluation.extras import Observed, Observer, place_labels
 from ovss.evaluation.job import Job
 from ovss.evaluation.records import Record, Shard
 from ovss.evaluation.scores import save_scores
 from ovss.metrics import count_labels
 from ovss.protocols import Geometry
 from ovss.segment.labels import LabelRule, ScoreMap
-from ovss.segment.scorer import Scorer, WindowedImage
+from ovss.segment.place import PlaceScorer, TrueImage
+from ovss.segment.scorer import Scorer
 from ovss.segment.stitching import PatchScores
+from ovss.segment.windowed import WindowedImage
 from ovss.segment.windows import resized_size
+
+__all__ = ["count", "crop_truth"]
 
 _THREADS = 2
 LOOKAHEAD = 6
@@ -43,16 +49,23 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class _Loaded:
+    """An image with its ground truth as it was read, and as the extras know it."""
+
     index: int
     id: str
     image: WindowedImage
     truth: np.ndarray
+    known: np.ndarray
 
 
 @dataclass(frozen=True)
 class _Bad:
     id: str
     reason: InputError
+
+
+_Numbers = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
+"""Of one image: counts (3, C) by method, and rows by extra."""
 
 
 class Pipeline:
@@ -81,9 +94,14 @@ class Pipeline:
         self.skip_bad = skip_bad
         self.scores_folder = scores_folder
         self.stopwatch = stopwatch or Stopwatch()
-        self.scorer = Scorer(
-            backbone, job.methods, job.scored, job.protocol, batch_size=job.batch_size, companion=companion
-        )
+        rest = (job.scored, job.protocol)
+        options: dict[str, Any] = {"batch_size": job.batch_size, "companion": companion}
+        self._places = place_labels(job.methods, companion) if "oracles" in job.extras else {}
+        if "oracles" in job.extras:
+            self.scorer: Scorer = PlaceScorer(backbone, job.methods, self._places, *rest, **options)
+        else:
+            self.scorer = Scorer(backbone, job.methods, *rest, **options)
+        self._observer = Observer(job, self._places)
         self._rule = LabelRule.of(job.vocabulary, job.protocol, backbone)
 
     def run(
@@ -123,7 +141,7 @@ class Pipeline:
         on_image: Callable[[], object],
     ) -> Record:
         skipped: dict[str, str] = {}
-        counted: list[tuple[str, Future[dict[str, np.ndarray]]]] = []
+        counted: list[tuple[str, Future[_Numbers]]] = []
         group: list[_Loaded] = []
         for _ in range(*shard):
             while waiting and len(ahead) < LOOKAHEAD:
@@ -144,9 +162,15 @@ class Pipeline:
         if group:
             counted += self._label_and_count(group, pool, on_image)
         since = time.perf_counter()
-        images = [(name, counts.result()) for name, counts in counted]
+        images = [(name, numbers.result()) for name, numbers in counted]
         self.stopwatch.time("waiting for counts", since)
-        return Record.collect(images, self.job.methods, len(self.job.vocabulary.classes), skipped)
+        return Record.collect(
+            [(name, counts) for name, (counts, _) in images],
+            self.job.methods,
+            len(self.job.vocabulary.classes),
+            skipped,
+            {extra: [rows[extra] for _, (_, rows) in images] for extra in self.job.extras},
+        )
 
     def _load(self, index: int) -> _Loaded | _Bad:
         job = self.job
@@ -159,24 +183,30 @@ class Pipeline:
                     f"mask of '{sample.id}' is {sample.labels.shape[1]}x{sample.labels.shape[0]} pixels, but its image "
                     f"is {sample.image.width}x{sample.image.height}"
                 )
+            known = self._observer.truth(truth) if job.extras else truth
+            if "oracles" in job.extras:
+                image = TrueImage.of(image, torch.from_numpy(known))
         except InputError as error:
             return _Bad(job.dataset.ids[index], error)
-        return _Loaded(index, sample.id, image, truth)
+        return _Loaded(index, sample.id, image, truth, known)
 
     @torch.inference_mode()
     def _label_and_count(
         self, group: list[_Loaded], pool: ThreadPoolExecutor, on_image: Callable[[], object]
-    ) -> "list[tuple[str, Future[dict[str, np.ndarray]]]]":
+    ) -> "list[tuple[str, Future[_Numbers]]]":
         since = time.perf_counter()
         score_maps = self.scorer.score([item.image for item in group])
         since = self.stopwatch.time("backbone and methods", since)
         counted = []
         for item, found in zip(group, score_maps, strict=True):
             if self.scores_folder is not None and self.job.save_format is not None:
-                save_scores(self.scores_folder, item.index, item.id, found, self.job.save_format)
+                kept = {label: found[label] for label in self.job.kept}
+                save_scores(self.scores_folder, item.index, item.id, kept, self.job.save_format)
                 since = self.stopwatch.time("saving scores", since)
-            labels = {label: self._without_extra_queries(scores).labels() for label, scores in found.items()}
-            counted.append((item.id, pool.submit(self._count, labels, item)))
+            score_map = {label: self._without_extra_queries(scores) for label, scores in found.items()}
+            seen = (item.image.pixels.shape[1], item.image.pixels.shape[2])
+            observed = self._observer.observe(score_map, item.known, seen, self.scorer.backbone.patch_size)
+            counted.append((item.id, pool.submit(self._count, observed, item)))
             since = self.stopwatch.time("labels", since)
             on_image()
         return counted
@@ -187,8 +217,9 @@ class Pipeline:
             return scores
         return replace(scores, cells=scores.cells[: len(self.job.vocabulary.queries)], rule=self._rule)
 
-    def _count(self, labels: dict[str, np.ndarray], item: _Loaded) -> dict[str, np.ndarray]:
-        return {label: count(found, item.truth, self.job, item.id) for label, found in labels.items()}
+    def _count(self, observed: dict[str, Observed], item: _Loaded) -> "_Numbers":
+        counts = {label: count(found.labels, item.truth, self.job, item.id) for label, found in observed.items()}
+        return counts, self._observer.extras(observed, counts, item.known)
 
 
 def count(prediction: np.ndarray, truth: np.ndarray, job: Job, id: str) -> np.ndarray:

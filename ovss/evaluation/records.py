@@ -10,15 +10,16 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ovss.errors import InputError
 from ovss.files import EMPTY_SEAL, atomic_write, check_seal, seal
 
-__all__ = ["make_folder"]
+__all__ = ["Record", "Shard", "Store", "make_folder", "write_bytes"]
 
+_EXTRA = "extra_"
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -50,6 +51,8 @@ class Record:
         rows: (n, 6) int64: image (index into `ids`), method (index into `methods`), class, intersection, ground-truth
             area, predicted area.
         skipped: Images that could not be read, by name, with the reason.
+        extras: What was recorded beside the counts, by name: (n, k) integers, the first two of each row image and
+            method; see `ovss.evaluation.extras`.
     """
 
     ids: tuple[str, ...]
@@ -57,6 +60,7 @@ class Record:
     classes: int
     rows: np.ndarray
     skipped: Mapping[str, str] = field(default_factory=dict)
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def collect(
@@ -65,6 +69,7 @@ class Record:
         methods: Iterable[str],
         classes: int,
         skipped: Mapping[str, str],
+        extras: Mapping[str, Sequence[np.ndarray]] | None = None,
     ) -> "Record":
         """A record from the counts of its images.
 
@@ -73,6 +78,7 @@ class Record:
             methods: Labels of the methods, in order.
             classes: Number of classes C.
             skipped: See the class.
+            extras: By name, rows of each image as in the class, without the number of the image.
         """
         methods = tuple(methods)
         parts = [np.empty((0, 6), dtype=np.int64)]
@@ -82,7 +88,8 @@ class Record:
                 present = np.flatnonzero(found.any(axis=0))
                 head = np.broadcast_to([number, column], (len(present), 2))
                 parts.append(np.column_stack([head, present, found[:, present].T]))
-        return cls(tuple(name for name, _ in images), methods, classes, np.concatenate(parts), dict(skipped))
+        more = {name: _numbered(rows) for name, rows in (extras or {}).items()}
+        return cls(tuple(name for name, _ in images), methods, classes, np.concatenate(parts), dict(skipped), more)
 
     def counts(self, method: str) -> np.ndarray:
         """Dense counts (images, 3, C) of one method."""
@@ -101,7 +108,8 @@ class Record:
         note = {"key": key, "shard": shard, "ids": self.ids, "methods": self.methods, "classes": self.classes}
         text = json.dumps(note | {"skipped": self.skipped}, ensure_ascii=False, sort_keys=True).encode()
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, rows=self.rows, note=np.frombuffer(text, dtype=np.uint8))
+        extras: dict[str, Any] = {f"{_EXTRA}{name}": _in_planes(rows) for name, rows in self.extras.items()}
+        np.savez_compressed(buffer, rows=self.rows, note=np.frombuffer(text, dtype=np.uint8), **extras)
         with zipfile.ZipFile(buffer, "a") as archive:
             archive.comment = EMPTY_SEAL.encode()
         return seal(buffer.getvalue())
@@ -117,11 +125,33 @@ class Record:
         check_seal(content)
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             rows, note = stored["rows"], json.loads(stored["note"].tobytes())
+            names = [name for name in stored.files if name.startswith(_EXTRA)]
+            extras = {name.removeprefix(_EXTRA): _from_planes(stored[name]) for name in names}
         if note["key"] != key:
             raise ValueError("it is of another run")
         if note["shard"] != list(shard):
             raise ValueError(f"it is of images {note['shard'][0]} to {note['shard'][1] - 1}")
-        return cls(tuple(note["ids"]), tuple(note["methods"]), note["classes"], rows, note["skipped"])
+        return cls(tuple(note["ids"]), tuple(note["methods"]), note["classes"], rows, note["skipped"], extras)
+
+
+def _numbered(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows of all images, each with the number of its image in front."""
+    if not images:
+        return np.empty((0, 0), dtype=np.int64)
+    return np.concatenate([np.insert(rows, 0, number, axis=1) for number, rows in enumerate(images)])
+
+
+def _in_planes(rows: np.ndarray) -> np.ndarray:
+    """Integers (n, k) as bytes (k, 4, n): small numbers have planes of zeros, which take no room when compressed."""
+    if rows.size and (rows.min() < -(2**31) or rows.max() >= 2**31):
+        raise ValueError("a number of an extra does not fit 32 bits")
+    packed = np.ascontiguousarray(rows.astype("<i4")).view(np.uint8)
+    return packed.reshape(*rows.shape, 4).transpose(1, 2, 0)
+
+
+def _from_planes(planes: np.ndarray) -> np.ndarray:
+    packed = np.ascontiguousarray(planes.transpose(2, 0, 1))
+    return packed.reshape(len(packed), -1).view("<i4").reshape(len(packed), planes.shape[0]).astype(np.int64)
 
 
 class Store:

@@ -27,8 +27,8 @@ from ovss.protocols import Protocol, load_protocol
 from ovss.protocols.schema import DEFAULTS, LATER
 from ovss.segment.labels import LabelRule
 from ovss.segment.pamr import input_guide
-from ovss.segment.scorer import seen_image
 from ovss.segment.stitching import PatchScores
+from ovss.segment.windowed import seen_image
 from ovss.vocabulary import Vocabulary
 
 __all__ = ["SavedRun", "relabel"]
@@ -74,6 +74,7 @@ class SavedRun:
         vocabulary: The vocabulary that the run labelled them with.
         queries: All words that have scores, in order.
         model: Name, sizes, pixel statistics and logit scale of the model.
+        methods: Labels of the methods whose scores were saved.
     """
 
     folder: Path
@@ -81,6 +82,7 @@ class SavedRun:
     vocabulary: Vocabulary
     queries: tuple[str, ...]
     model: _SavedModel
+    methods: tuple[str, ...]
 
     @classmethod
     def open(cls, folder: Path) -> "SavedRun":
@@ -106,6 +108,7 @@ class SavedRun:
                 vocabulary=Vocabulary(**words),
                 queries=tuple(note["queries"]),
                 model=_SavedModel(**note["model"]),
+                methods=tuple(note["methods"]),
             )
         except (TypeError, KeyError, AttributeError) as error:
             raise InputError(
@@ -125,6 +128,7 @@ def describe(folder: Path, job: Job, backbone: Backbone) -> None:
         "vocabulary": asdict(job.vocabulary),
         "queries": job.scored.queries,
         "model": {item.name: getattr(backbone, item.name) for item in fields(_SavedModel)},
+        "methods": job.kept,
     }
     write_bytes(folder / _NOTE_FILE, sealed_json(note))
 
@@ -146,7 +150,7 @@ def relabel(
         dataset: The data set of the run, for the ground truth.
         protocol: Another protocol that makes the same scores (same sizes, windows, templates); None: the run's own.
         vocabulary: Other words; all of them must have scores (see `keep_variants` of `ovss.evaluate`).
-        methods: Labels of the run's methods; None: all.
+        methods: Labels of the run's methods; None: all whose scores were saved.
         progress: Whether to show a progress bar.
         **changes: Fields of the protocol to change: variant, logit_scale, reading, background, threshold, area_rule,
             pamr_iterations, pamr_dilations, pamr_guide, metric; tlp_iterations to 0 only.
@@ -165,7 +169,12 @@ def relabel(
     saved = SavedRun.open(Path(run) / "scores" / key[:16])
     rules = _rules(saved, dataset, protocol, changes)
     words = _words(saved, dataset, rules, vocabulary)
-    chosen = {label: origin.method(label) for label in methods or origin.methods}
+    chosen = {label: origin.method(label) for label in methods or saved.methods}
+    for label in chosen:
+        if label not in saved.methods:
+            raise InputError(
+                f"run '{run}' has no saved scores of '{label}'; it has those of {', '.join(saved.methods)}"
+            )
     relabeller = _Relabeller(saved, dataset, rules, words, tuple(chosen))
     new_key = digest([key, rules.hash, words.hash, list(chosen)])
     store = Store(new_key)

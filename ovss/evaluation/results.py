@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ovss.errors import InputError, suggest
+from ovss.evaluation.card import Card
+from ovss.evaluation.extras import EXTRAS
 from ovss.evaluation.records import Record, Shard, Store, write_bytes
 from ovss.files import read_sealed_json, sealed_json
 from ovss.files.tables import html_table, to_csv, to_json, to_latex, to_markdown, with_interval
@@ -25,7 +27,7 @@ _FORMAT = 2
 """Of run folders; those without one are from when protocol `sclip` had other values, see `evaluation.continuing`."""
 
 
-class Evaluation:
+class Evaluation(Card):
     """Results of one run: tables from its records, which are read when a table first needs them, once.
 
     Args:
@@ -36,6 +38,8 @@ class Evaluation:
         rule: Metric rule of the protocol.
         facts: What all rows share: model, weights, vocabulary, protocol, data set, versions, seed.
         seconds: Time per stage; not part of the tables.
+        extras: What was recorded beside the counts; some of "oracles", "errors" and "calibration".
+        refused: Methods that have no oracle of place, with the reason.
     """
 
     def __init__(
@@ -48,12 +52,16 @@ class Evaluation:
         rule: str,
         facts: Mapping[str, Any],
         seconds: Mapping[str, float] | None = None,
+        extras: Sequence[str] = (),
+        refused: Mapping[str, str] | None = None,
     ) -> None:
         self.classes = tuple(classes)
         self.methods = dict(methods)
         self.rule = rule
         self.facts = dict(facts)
         self.seconds = dict(seconds or {})
+        self.extras = tuple(extras)
+        self.refused = dict(refused or {})
         self._store = store
         self._shards = tuple(shards)
         self._intervals: dict[str, Interval] = {}
@@ -88,6 +96,8 @@ class Evaluation:
                 rule=run["rule"],
                 facts=run["facts"],
                 seconds=run["seconds"],
+                extras=run.get("extras", ()),
+                refused=run.get("refused", {}),
             )
         except FileNotFoundError as error:
             raise InputError(f"'{path}' is not a finished run ({error}); evaluate with this folder as --out") from error
@@ -303,6 +313,7 @@ class Evaluation:
         }
         if len(differences):
             texts["differences.csv"] = to_csv(differences, decimals=5)
+        texts |= {f"{name}.csv": to_csv(getattr(self, name)(), decimals=5) for name in self.extras}
         files = {name: text.encode() for name, text in texts.items()}
         files["per_image.parquet"] = self.per_image().to_parquet(index=False)
         run = {
@@ -316,9 +327,11 @@ class Evaluation:
             "shards": self._shards,
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
         }
+        if self.extras:
+            run |= {"extras": self.extras, "refused": self.refused}
         files[RUN_FILE] = sealed_json(run)
         # Tables of a former run must not pass for this one's, however far the writing gets.
-        for name in (RUN_FILE, "differences.csv"):
+        for name in (RUN_FILE, "differences.csv", *(f"{extra}.csv" for extra in EXTRAS)):
             (folder / name).unlink(missing_ok=True)
         for name, content in files.items():
             write_bytes(folder / name, content)

@@ -13,9 +13,10 @@ from tqdm import tqdm
 from ovss.backbone import Backbone, Companion, backbone_from
 from ovss.datasets import Dataset, load_dataset
 from ovss.errors import InputError
-from ovss.evaluation.checks import check_cluster, check_saving, extra_queries, image_count, words_of
+from ovss.evaluation.checks import check_cluster, check_saving, check_words_saved, extra_queries, image_count, words_of
 from ovss.evaluation.continuing import check_resumable, note_start
-from ovss.evaluation.identity import facts_of, run_key
+from ovss.evaluation.extras import asked, refusals
+from ovss.evaluation.identity import facts_of, richest, run_key
 from ovss.evaluation.job import Job
 from ovss.evaluation.pipeline import Pipeline, Stopwatch
 from ovss.evaluation.records import Record, Shard, Store, make_folder, make_shards
@@ -59,6 +60,9 @@ def evaluate(
     seed: int = 0,
     progress: bool = False,
     companion: Companion | None = None,
+    oracles: bool = False,
+    errors: bool = False,
+    calibration: bool = False,
 ) -> Evaluation:
     """Measure methods on a data set, all of them on one backbone pass.
 
@@ -80,14 +84,20 @@ def evaluate(
         worker_timeout: On a cluster, seconds to wait for a worker whenever the scheduler has none.
         vocabulary: Other words than the data set's own under the protocol; the number of classes must agree.
         skip_bad: Leave out images and masks that cannot be read; every row says how many.
-        keep_scores: "float32" or "float16" to save scores beside the records for `ovss rescore`; needs `out`.
+        keep_scores: "float32" or "float16" to save scores beside the records for `ovss relabel`; needs `out`. A warning
+            names the methods whose scores cannot be saved.
         keep_variants: Other vocabulary variants of the data set whose scores are saved, too.
         batch_size: Windows per backbone pass; None is 64 on CUDA, else 16.
         shard_size: Images per record; what an interruption costs at most.
         seed: Of the intervals.
         progress: Whether to show a progress bar.
         companion: Second network from `load_companion` for the methods that use one (`proxyclip`), whose rows name it;
-            None: CLIP is its own. Not on a cluster.
+            None: CLIP is its own. Protocols with `lposs_features = "companion"` need one.
+        oracles: Record what each method would reach if the ground truth answered one question: which classes there are,
+            where each is, or both (`Evaluation.oracles`). This and the next two belong to the identity of the run; what
+            was made with them is used for a run without them, not the other way round.
+        errors: Record where the missing IoU goes, and how well contours agree (`Evaluation.errors`).
+        calibration: Record how sure labels are and how often they are right (`Evaluation.calibration`).
 
     Returns:
         The results; with `out` they are also there as files.
@@ -115,16 +125,15 @@ def evaluate(
     protocol.geometry(backbone)
     chosen = {label: under_protocol(method, protocol) for label, method in resolve_methods(methods).items()}
     vocabulary = words_of(dataset, protocol, vocabulary)
-    check_saving(keep_scores, out, cluster, chosen)
-    check_companion(companion, chosen)
+    check_saving(keep_scores, out, cluster, chosen, keep_variants)
+    check_words_saved(keep_scores, protocol)
+    check_companion(companion, chosen, protocol)
     folder = None if out is None else Path(out)
     if folder is not None:
         check_resumable(folder, dataset, protocol, backbone)
     device = worker_device or backbone.device.type
     if cluster is not None:
-        if companion is not None:
-            raise InputError(f"companion '{companion.name}' works in this process only; leave out cluster='{cluster}'")
-        check_cluster(cluster, backbone, device)
+        check_cluster(cluster, backbone, device, companion)
     job = Job(
         methods=chosen,
         vocabulary=vocabulary,
@@ -134,12 +143,15 @@ def evaluate(
         shard_size=shard_size,
         extra_queries=extra_queries(dataset, vocabulary, keep_variants) if keep_scores else (),
         save_format=keep_scores,
+        extras=asked(oracles=oracles, errors=errors, calibration=calibration),
     )
     outside = outside_code(chosen, needed=folder is not None)
     if folder is not None:
         make_folder(folder / "records")
     with nullcontext() if folder is None else only_run(folder, folder / "records" / ".lock"):
-        key = run_key(job, backbone, device, outside, companion, progress=progress)
+        job, key = richest(
+            job, folder, images, lambda job: run_key(job, backbone, device, outside, companion, progress=progress)
+        )
         facts = facts_of(job, backbone, device, key) | {"seed": seed}
         run = _Run.prepare(job, backbone, device, facts, folder, images, skip_bad, companion)
         run.finish(cluster, worker_timeout, progress)
@@ -202,11 +214,14 @@ class _Run:
             rule=job.protocol.metric,
             facts=self.facts,
             seconds=self.stopwatch.seconds,
+            extras=job.extras,
+            refused=refusals(job.methods, self.companion) if "oracles" in job.extras else {},
         )
 
     def _describe(self, method: Method) -> dict[str, Any]:
         described: dict[str, Any] = {"method_name": method.name, "parameters": method.parameters}
-        if method.uses_companion and self.companion is not None:
+        used = method.uses_companion or self.job.protocol.lposs_features == "companion"
+        if used and self.companion is not None:
             described |= self.companion.facts
         return described
 
@@ -260,7 +275,7 @@ class _Run:
     ) -> Iterator[tuple[Shard, Record]]:
         from ovss.evaluation.cluster import ModelSource, run_on_cluster
 
-        source = ModelSource.of(self.backbone, self.device)
+        source = ModelSource.of(self.backbone, self.device, self.companion)
         records = run_on_cluster(
             cluster,
             self.job,

@@ -9,17 +9,22 @@ Words of this room
     marks: patches (row, column) that are crossed out on a panel.
 """
 
+from ovss.figures.atlas import atlas_figure, exchange_figure
 from ovss.figures.curves import curve_figure, layer_figure
 from ovss.figures.images import image_figure, label_figure, map_figure, segmentation_figure
-from ovss.figures.intervals import bar_figure, interval_figure, link_figure
+from ovss.figures.intervals import bar_figure, dumbbell_figure, interval_figure, link_figure
 from ovss.figures.matrices import heads_figure, matrix_figure
 from ovss.figures.stages import stage_figure
 from ovss.figures.style import Plot, save_figure
+from ovss.figures.waterfall import waterfall_figure
 
 __all__ = [
     "Plot",
+    "atlas_figure",
     "bar_figure",
     "curve_figure",
+    "dumbbell_figure",
+    "exchange_figure",
     "heads_figure",
     "image_figure",
     "interval_figure",
@@ -31,4 +36,5 @@ __all__ = [
     "save_figure",
     "segmentation_figure",
     "stage_figure",
+    "waterfall_figure",
 ]

@@ -82,6 +82,45 @@ def interval_figure(frame: pd.DataFrame, label: str, value: str, unit: str, zero
 
 
 @styled
+def dumbbell_figure(frame: pd.DataFrame, *, label: str, low: str, high: str, group: str, unit: str) -> Plot:
+    """Two ends on a line for each row, in groups: what is furthest apart stands on top, in a group and of the groups.
+
+    Args:
+        frame: One row per line.
+        label: Column of the names.
+        low: Column of the smaller ends.
+        high: Column of the larger ends.
+        group: Column of the groups, whose names stand above their rows.
+        unit: Axis title.
+
+    Returns:
+        The figure, and the rows as drawn, from top to bottom.
+    """
+    spread: Any = frame[high] - frame[low]
+    order = spread.groupby(frame[group], sort=False).max().sort_values(ascending=False, kind="stable")
+    ranked = frame.assign(_spread=spread, _group=order.index.get_indexer(frame[group]))
+    rows = ranked.sort_values(["_group", "_spread"], ascending=[True, False], kind="stable").reset_index(drop=True)
+    places = rows.index.to_numpy() + rows["_group"].to_numpy() + 1
+    heads = [places[rows["_group"].to_numpy() == number][0] - 1 for number in range(len(order))]
+    figure = new_figure(0.9 + 0.26 * (len(rows) + len(order)))
+    axis = figure.subplots()
+    axis.hlines(places, rows[low].to_numpy(float), rows[high].to_numpy(float), color=_CHANCE, linewidth=1.5)
+    for ends, colour, name in ((rows[low], LINES[5], "smallest"), (rows[high], LINES[0], "largest")):
+        axis.scatter(ends, places, s=28, color=colour, zorder=3, label=name)
+    axis.set_yticks(places, [plain(str(name), 44) for name in rows[label]])
+    for head, name in zip(heads, order.index, strict=True):
+        axis.axhline(head - 0.5, color="#e3e3e3", linewidth=0.8, zorder=0)
+        words: Any = {"transform": axis.get_yaxis_transform(), "va": "center", "weight": "bold", "fontsize": 8}
+        axis.text(0.01, float(head), plain(str(name)), **words)
+    axis.set_ylim(places[-1] + 0.6, -0.6)
+    axis.set_xlabel(plain(unit))
+    axis.grid(axis="x", color="#e3e3e3")
+    axis.set_axisbelow(True)
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
+    return Plot(figure, rows.drop(columns=["_spread", "_group"]))
+
+
+@styled
 def link_figure(links: pd.DataFrame, *, measures: Sequence[str] | None = None) -> Plot:
     """Rank correlation of measurements with quality, per block, with its bootstrap interval.
 

@@ -1,7 +1,9 @@
 """Reading images as people have them: any mode, any orientation, with clear refusals."""
 
 import contextlib
+import glob
 import os
+import re
 import stat
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,7 +14,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ovss.errors import InputError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+_HEIF = (".heic", ".heif")
+"""Files of phones, which PIL reads where pillow-heif is installed."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", *_HEIF)
 
 
 def to_rgb(image: Image.Image | np.ndarray) -> Image.Image:
@@ -88,6 +92,8 @@ def opened(path: Path, what: str) -> Iterator[Image.Image]:
         InputError: Missing, not a regular file, not an image, damaged, or beyond PIL's limit of pixels.
     """
     check_regular(path, what)
+    if path.suffix.lower() in _HEIF:
+        _read_heif(path, what)
     try:
         with warnings.catch_warnings():
             # Between one and two times PIL's limit it only warns; refusing there would reject honest large photographs.
@@ -100,6 +106,19 @@ def opened(path: Path, what: str) -> Iterator[Image.Image]:
         # On damaged files PIL's decoders raise whatever they stumble over: struct.error, IndexError, RuntimeError.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{what} '{path}' cannot be read: {reason}") from error
+
+
+def _read_heif(path: Path, what: str) -> None:
+    """Teach PIL to read HEIC files.
+
+    Raises:
+        InputError: pillow-heif is not installed.
+    """
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise InputError(f"{what} '{path}' needs pillow-heif: pip install 'ovss[heic]', or save it as JPEG") from error
+    register_heif_opener()
 
 
 def check_regular(path: Path, what: str) -> None:
@@ -126,12 +145,16 @@ def check_regular(path: Path, what: str) -> None:
 def find_images(paths: Sequence[str | Path]) -> tuple[list[Path], int]:
     """The image files named or lying in the folders named, each once, and how many other files lie there.
 
+    Args:
+        paths: Files, folders, or patterns such as "holiday/*.jpg", which shells hand on when they are quoted.
+
     Raises:
-        InputError: A path does not exist, or a folder holds no image.
+        InputError: A path does not exist, is an address or standard input, a folder holds no image, or a pattern fits
+            none.
     """
     files: dict[Path, None] = {}
     ignored = 0
-    for path in map(Path, paths):
+    for path in (found for given in paths for found in _expanded(given)):
         if path.is_dir():
             inside = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
             images = [entry for entry in inside if entry.suffix.lower() in SUFFIXES]
@@ -139,8 +162,23 @@ def find_images(paths: Sequence[str | Path]) -> tuple[list[Path], int]:
                 raise InputError(f"folder '{path}' holds no image ({', '.join(SUFFIXES)})")
             ignored += len(inside) - len(images)
             files.update(dict.fromkeys(images))
-        elif path.exists():
-            files[path] = None
         else:
-            raise InputError(f"image '{path}' does not exist")
+            files[path] = None
     return list(files), ignored
+
+
+def _expanded(given: str | Path) -> list[Path]:
+    """The paths that a word stands for: itself where it exists, else what fits it as a pattern."""
+    text = str(given)
+    if Path(given).exists():
+        return [Path(given)]
+    if text == "-":
+        raise InputError("image '-' would be standard input, which is not read; give a file")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://?[^/]", text):
+        raise InputError(f"image '{text}' is an address, and nothing is downloaded; save the file and give its name")
+    if not glob.has_magic(text):
+        raise InputError(f"image '{text}' does not exist")
+    found = sorted(map(Path, glob.glob(text, recursive=True)))  # noqa: PTH207 (takes absolute patterns, too)
+    if not found:
+        raise InputError(f"no file fits the pattern '{text}'")
+    return found

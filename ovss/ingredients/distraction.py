@@ -26,13 +26,12 @@ class Blur:
     """What is done to the output of each block: distracted patches are blended with their neighbourhood.
 
     A patch is distracted where one of the channels holds more than sigma / D of what the patch holds above its least
-    channel. With `refocus`, attention is redistributed in all blocks but the last, see `redistribute`.
+    channel.
     """
 
     channels: tuple[int, ...]
     sigma: float
     alpha: float
-    refocus: float | None = None
 
     @classmethod
     def of(
@@ -49,18 +48,7 @@ class Blur:
             raise InputError(f"rfclip: the massive channels of '{model.name}' are unknown; give channels=(...)")
         if max(channels) >= model.width:
             raise InputError(f"rfclip: channels={max(channels)} is outside 0..{model.width - 1} of '{model.name}'")
-        return cls(channels, sigma, alpha, refocus)
-
-    def run(
-        self, block: Block, x: Float[Tensor, "B T D"], number: int, depth: int, qkv: QKV | None = None
-    ) -> Float[Tensor, "B T D"]:
-        """A block, before its output is blended."""
-        if self.refocus is None or number == depth:
-            return block.forward(x, qkv)
-        qkv = qkv or block.qkv(x)
-        maps = redistribute(attention_map(qkv, "qk"), self.refocus)
-        x = x + block.merge(maps.to(x.dtype) @ qkv[2])
-        return x + block.ffn(x)
+        return cls(channels, sigma, alpha) if refocus is None else Refocus(channels, sigma, alpha, refocus)
 
     def __call__(self, x: Float[Tensor, "B T D"], grid: tuple[int, int]) -> Float[Tensor, "B T D"]:
         """States with distracted patches blended; all other tokens stay."""
@@ -77,6 +65,24 @@ class Blur:
         result = x.clone()
         result[image, place + prefix] = blended.to(x.dtype)
         return result
+
+
+@dataclass(frozen=True)
+class Refocus(Blur):
+    """`Blur`, and attention is redistributed in all blocks but the last, see `redistribute`."""
+
+    refocus: float
+
+    def run(
+        self, block: Block, x: Float[Tensor, "B T D"], number: int, depth: int, qkv: QKV | None = None
+    ) -> Float[Tensor, "B T D"]:
+        """A block, before its output is blended."""
+        if number == depth:
+            return block.forward(x, qkv)
+        qkv = qkv or block.qkv(x)
+        maps = redistribute(attention_map(qkv, "qk"), self.refocus)
+        x = x + block.merge(maps.to(x.dtype) @ qkv[2])
+        return x + block.ffn(x)
 
 
 def neighbourhood(

@@ -306,9 +306,12 @@ class RegionNaming:
         eps, min_samples = clustering_parameters(tokens.grid)
         eps = eps if self.eps is None else self.eps
         min_samples = min_samples if self.min_samples is None else self.min_samples
+        regions = tokens.shared(
+            ("regions", self.denoise, eps, min_samples, size),
+            lambda: [find_regions(rows, tokens.grid, size, eps, min_samples) for rows in self.correlation(tokens)],
+        )
         named: list[WindowScores] = []
-        for rows, window in zip(self.correlation(tokens), scores, strict=True):
-            region = find_regions(rows, tokens.grid, size, eps, min_samples)
+        for region, window in zip(regions, scores, strict=True):
             if region is None:
                 named.append(WindowScores(window, size))
             elif self.naming == "vote" and not overlapping:

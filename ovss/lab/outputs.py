@@ -10,6 +10,7 @@ import matplotlib
 import pandas as pd
 
 from ovss.errors import InputError
+from ovss.figures.dark import darkened
 from ovss.figures.style import RC, Plot
 from ovss.files import atomic_write
 from ovss.images.png import compact_png
@@ -75,7 +76,7 @@ class Outputs:
         return frame
 
     def figure(self, name: str, figure: "Plot | Figure", caption: str, alt: str) -> "DisplayedFigure":
-        """Write `figures/<name>.png` and `.svg`, without dates.
+        """Write `figures/<name>.png` and `.svg`, without dates, and `.dark.png` for a dark page.
 
         Args:
             name: File name without suffix, unique within the study.
@@ -91,6 +92,8 @@ class Outputs:
             for ending, dots in ((".png", 160), (".svg", 72)):
                 with atomic_write(self._file(FIGURES, name, ending)) as file:
                     file.write(_drawn(drawn, ending[1:], dots))
+            with darkened(drawn), atomic_write(self._file(FIGURES, name, ".dark.png")) as file:
+                file.write(_drawn(drawn, "png", 160))
             self._note(FIGURES, name, {"caption": caption, "alt": alt})
         return DisplayedFigure(drawn, alt)
 

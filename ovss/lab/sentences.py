@@ -9,7 +9,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from ovss.evaluation import Evaluation
 
-__all__ = ["Measured", "counted", "helped", "listed", "paired", "peak"]
+__all__ = ["Measured", "counted", "helped", "listed", "paired", "peak", "verb"]
 
 
 class Measured(NamedTuple):
@@ -67,6 +67,11 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count or 'no'} {noun if count == 1 else plural or noun + 's'}"
 
 
+def verb(count: int, one: str, many: str) -> str:
+    """The form of a verb that goes with a count: "1 of 3 pairs differs", "none of them differ"."""
+    return one if count == 1 else many
+
+
 def listed(names: Sequence[str], none: str = "none") -> str:
     """ "a", "a and b", "a, b and c"; the word for none where there are none."""
     *first, last = names or (none,)
@@ -94,6 +99,9 @@ def peak(curve: pd.Series, place: str = "block", decimals: int = 2) -> str:
     if rounded.nunique() == 1:
         return f"{top:.{decimals}f} {place} {last}" + (" and in all before it" if len(rounded) > 1 else "")
     if rounded.iloc[-1] == top:
+        before = rounded.index[rounded == top][0]
+        if not (rounded.loc[before:] == top).all():
+            return f"highest {place} {before} and {place} {last}, the last ({top:.{decimals}f})"
         level = next(where for where in rounded.index if (rounded.loc[where:] == top).all())
         from_on = "" if level == last else f", and level from block {level} on"
         return f"highest {place} {last}, the last{from_on} ({top:.{decimals}f})"

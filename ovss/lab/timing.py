@@ -22,7 +22,6 @@ __all__ = [
     "QUERIES",
     "Subject",
     "Timing",
-    "bound",
     "every_method",
     "measure",
     "smooth_windows",
@@ -33,27 +32,6 @@ __all__ = [
 BASELINE = "encode_image"
 QUERIES = 21
 """Queries of the scores that a refining method names regions with; as many as VOC21 has classes."""
-_BOUNDS = {
-    "maskclip": 1.0,
-    "clearclip": 1.0,
-    "naclip": 1.0,
-    "clip": 1.05,
-    "sclip": 1.05,
-    "scclip": 1.1,
-    "clipseg_aaai25": 1.2,
-    "cliptrase": 1.3,
-    "pearl": 1.35,
-    "glaclip": 1.35,
-    "proxyclip": 1.35,
-    "dihclip": 1.35,
-    "sfp": 1.35,
-    "cliper": 1.35,
-    "gem": 1.6,
-    "clip_surgery": 1.6,
-    "18 methods, one pass": 3.0,
-}
-"""Largest acceptable ratio at 224 pixels, ViT-B/16."""
-_CLIPTRASE_336 = 1.15
 _LEFT_OUT = ("compose", "registers")
 
 
@@ -129,10 +107,23 @@ def subjects_for(
 
 
 @torch.inference_mode()
-def measure(subjects: Sequence[Subject], rounds: int, device: torch.device, seed: int = 0) -> list[Timing]:
+def measure(
+    subjects: Sequence[Subject],
+    rounds: int,
+    device: torch.device,
+    seed: int = 0,
+    report: Callable[[int], object] = lambda number: None,
+) -> list[Timing]:
     """Time all subjects in each of several rounds, in an order that changes from round to round.
 
     Every subject runs once before the first round.
+
+    Args:
+        subjects: What is timed.
+        rounds: How often.
+        device: Where it runs.
+        seed: Of the orders.
+        report: Called with the number of each round that is done.
     """
     order, shuffle = list(subjects), random.Random(seed)
     for subject in order:
@@ -146,6 +137,7 @@ def measure(subjects: Sequence[Subject], rounds: int, device: torch.device, seed
             subject.run()
             _wait(device)
             timings.append(Timing(subject.name, number, time.perf_counter() - wall, time.process_time() - cpu))
+        report(number + 1)
     return timings
 
 
@@ -179,15 +171,6 @@ def summarise(timings: Sequence[Timing], baseline: str = BASELINE) -> pd.DataFra
             }
         )
     return pd.DataFrame(rows).sort_values("ratio", ignore_index=True)
-
-
-def bound(subject: str, backbone: Backbone, size: int) -> float | None:
-    """Largest acceptable ratio of a subject, where one is set for this model and size."""
-    if backbone.patch_size != 16 or backbone.depth != 12:
-        return None
-    if size == 336 and subject == "cliptrase":
-        return _CLIPTRASE_336
-    return _BOUNDS.get(subject) if size == 224 else None
 
 
 def smooth_windows(count: int, size: int, seed: int) -> Tensor:

@@ -16,7 +16,7 @@ TF-TA adapted to the target, OFF-SA with an offline support set.
 
 from ovss.ledger.averages import load_averages, recompute
 from ovss.ledger.joining import VERDICTS, join, states, unexplained
-from ovss.ledger.measured import load_results, tidy
+from ovss.ledger.measured import load_results, protocol_ranks, tidy
 from ovss.ledger.published import KEY, SUPPORT, load_published
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "load_averages",
     "load_published",
     "load_results",
+    "protocol_ranks",
     "recompute",
     "states",
     "tidy",

@@ -65,3 +65,26 @@ def tidy(measured: pd.DataFrame) -> pd.DataFrame:
     arch = table["arch"].astype(str).str.replace("/", "-").str.removesuffix("-quickgelu")
     weights = table["weights"].astype(str).str.partition("=")[0]
     return table.assign(arch=arch, weights=weights, value=values)
+
+
+def protocol_ranks(measured: pd.DataFrame) -> pd.DataFrame:
+    """Whether the order of methods depends on the protocol.
+
+    Args:
+        measured: As for `tidy`; may be empty.
+
+    Returns:
+        For each model and data set that was measured under several protocols, one row per method measured under all of
+        them: columns arch, weights, dataset, method, one column per protocol with the method's rank by mIoU (1 is best,
+        equal numbers share the better rank; missing where the data set has no such protocol), lowest and highest rank.
+    """
+    columns = ["arch", "weights", "dataset", "method"]
+    table = tidy(measured) if len(measured) else pd.DataFrame(columns=[*KEY, "value"])
+    rows = []
+    for _, part in table[table["metric"] == "mIoU"].groupby(columns[:3], sort=True):
+        wide = part.pivot_table(index=columns, columns="protocol", values="value", aggfunc="first").dropna()
+        if wide.shape[1] > 1 and len(wide) > 1:
+            ranks = wide.rank(ascending=False, method="min").astype("Int64")
+            rows.append(ranks.assign(lowest=ranks.min(axis=1), highest=ranks.max(axis=1)).reset_index())
+    found = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=[*columns, "lowest", "highest"])
+    return found.rename_axis(columns=None)

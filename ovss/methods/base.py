@@ -17,7 +17,7 @@ from ovss.methods.faults import check_class, check_rows
 from ovss.methods.paper import Paper
 from ovss.methods.parameters import check_parameter, default_of
 
-__all__ = ["Method", "Paper", "scale_block", "unit"]
+__all__ = ["Method", "Paper", "cls_embedding", "scale_block", "unit"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,17 @@ class Method:
     def patches_only(self) -> bool:
         """Whether `mix` leaves CLS and other prefix tokens out; by default not."""
         return False
+
+    @property
+    def mixes_once(self) -> bool:
+        """Whether patches come from the values through `mix` alone.
+
+        By default where nothing between `mix` and the scores is a method's own; one that still takes all its patches
+        from `mix` says so.
+        """
+        own = ("stream", "patch_embeddings", "patch_scores", "window_scores")
+        kind = type(self)
+        return kind.mix is not Method.mix and all(getattr(kind, name) is getattr(Method, name) for name in own)
 
     @property
     def residual_and_ffn(self) -> tuple[bool, bool]:

@@ -62,9 +62,10 @@ class Gem(Method):
         for part in qkv:
             z = F.normalize(part, dim=-1)
             for _ in range(self.iterations):
-                z = F.normalize(F.scaled_dot_product_attention(beta * z, z, z, scale=1.0), dim=-1)
-            mixed = mixed + F.scaled_dot_product_attention(beta * z, z, v, scale=1.0)
-        return mixed / 3
+                z = F.scaled_dot_product_attention(beta * z, z, z, scale=1.0)
+                z = F.normalize(z, dim=-1, out=z)
+            mixed += F.scaled_dot_product_attention(beta * z, z, v, scale=1.0)
+        return mixed.div_(3)
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
         """All tokens at the end of the new path, CLS first."""

@@ -59,6 +59,11 @@ class GlaClip(Method):
     window_beta: bool = parameter(False, "take off the more of the mean, the more windows; else 1.2", "authors' code")
 
     @property
+    def mixes_once(self) -> bool:
+        """Each patch is read from the mix of all windows of its image."""
+        return True
+
+    @property
     def patches_only(self) -> bool:
         """CLS is dropped."""
         return True

@@ -55,6 +55,11 @@ class ProxyClip(Method):
         return frozenset({depth - 1, min(scale_block(self.own_block, depth), depth - 1)})
 
     @property
+    def mixes_once(self) -> bool:
+        """Without a second network, whose patches lie on another grid."""
+        return True
+
+    @property
     def patches_only(self) -> bool:
         """CLS is dropped."""
         return True

@@ -112,6 +112,11 @@ class ResClip(Method):
         return self.tau * torch.lerp(last, middle, self.lam)
 
     @property
+    def mixes_once(self) -> bool:
+        """The second round is a mix, too."""
+        return True
+
+    @property
     def compares_words(self) -> bool:
         """The first segmentation gives each patch the best of all words."""
         return self.sfr_lam > 0

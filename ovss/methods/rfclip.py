@@ -85,9 +85,9 @@ class RfClip(Method):
 
         The attention is the mean of all blocks' among keys, in which only the last block's depends on the stream.
         """
-        similarity = keep_similar(cosine_map(self.guide(own)[:, own.prefix :]), self.beta)
-        earlier = key_attention(own.qkv(n)[1] for n in range(1, own.depth))
         found, prefix = [], own.prefix
+        similarity = keep_similar(cosine_map(self.guide(own)[:, prefix:]), self.beta)
+        earlier = key_attention(own.qkv(n)[1] for n in range(1, own.depth))
         for y in streams:
             smoothed = torch.cat([y[:, :prefix].float(), similarity @ y[:, prefix:].float()], dim=1)
             k, v = own.block(own.depth).kv(smoothed.to(own.backbone.dtype))

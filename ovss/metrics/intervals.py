@@ -19,7 +19,18 @@ from ovss.errors import InputError
 from ovss.metrics import MEASURES, TRUTH
 from ovss.metrics.resampling import RESAMPLES, Replicates, Resampler, seen_once
 
-__all__ = ["Difference", "Interval", "bootstrap", "compare_bootstrap", "difference", "in_percent", "of_means"]
+__all__ = [
+    "MIN_IMAGES",
+    "Difference",
+    "Interval",
+    "bootstrap",
+    "compare_bootstrap",
+    "difference",
+    "in_percent",
+    "of_means",
+    "of_miou",
+    "of_numbers",
+]
 
 _LEVEL = 95.0
 MIN_IMAGES = 10
@@ -161,6 +172,17 @@ def of_miou(numbers: Replicates, once: float, level: float = _LEVEL) -> Interval
         level: Coverage in percent.
     """
     return _calibrated(numbers, once, _informed(numbers, once, np.ones(len(numbers.estimate), dtype=bool)), level)
+
+
+def of_numbers(numbers: Replicates, level: float = _LEVEL) -> Interval:
+    """Intervals of numbers in which all images have a part, such as a share of all pixels.
+
+    Args:
+        numbers: Their replicates.
+        level: Coverage in percent.
+    """
+    informed = _informed(numbers, 0.0, np.zeros(len(numbers.estimate), dtype=bool))
+    return _calibrated(numbers, 0.0, informed, level)
 
 
 def in_percent(found: Interval) -> Interval:

@@ -1,6 +1,6 @@
 """One sample of images seen many times over: drawn again with replacement, and with each image left out in turn."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,8 +94,7 @@ class Resampler:
         Raises:
             InputError: The records are not of as many images as the resampler's.
         """
-        if len(counts) != self.images:
-            raise InputError(f"the records are of {len(counts)} images, the resampler draws from {self.images}")
+        self._check(counts)
         total = counts.sum(axis=0)
         whole = measure(total, rule)
         drawn = [measure(sums, rule) for sums in self._sums(counts)]
@@ -110,6 +109,41 @@ class Resampler:
             for name in ("mean", "iou")
         )
         return means, ious
+
+    def of_sums(self, numbers: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> Replicates:
+        """Replicates of what is made from numbers summed over images.
+
+        Args:
+            numbers: Per image, (images, ...).
+            function: From sums (some, ...) to the k numbers (some, k) that are asked for.
+
+        Raises:
+            InputError: The numbers are not of as many images as the resampler's.
+        """
+        self._check(numbers)
+        total = numbers.sum(axis=0)
+        step = max(1, CHUNK_BYTES // (8 * numbers[0].size))
+        rest = [function(total - numbers[start : start + step]) for start in range(0, self.images, step)]
+        drawn = [function(sums) for sums in self._sums(numbers)]
+        return Replicates(function(total[None])[0], np.concatenate(drawn), np.concatenate(rest))
+
+    def of_images(self, function: Callable[[np.ndarray], np.ndarray]) -> Replicates:
+        """Replicates of what depends on how often each image is there.
+
+        Args:
+            function: From how often each image was drawn (some, images) to the k numbers (some, k).
+        """
+        step = max(1, CHUNK_BYTES // (64 * self.images))
+        drawn = [function(self.weights[at : at + step].astype(np.float64)) for at in range(0, len(self.weights), step)]
+        rest = []
+        for start in range(0, self.images, step):
+            left = np.arange(start, min(start + step, self.images))
+            rest.append(function(1.0 - (np.arange(self.images) == left[:, None])))
+        return Replicates(function(np.ones((1, self.images)))[0], np.concatenate(drawn), np.concatenate(rest))
+
+    def _check(self, numbers: np.ndarray) -> None:
+        if len(numbers) != self.images:
+            raise InputError(f"the records are of {len(numbers)} images, the resampler draws from {self.images}")
 
     def _sums(self, counts: np.ndarray) -> Iterator[np.ndarray]:
         """Summed records (some, 3, C) of resample after resample; single precision is enough for their spread."""

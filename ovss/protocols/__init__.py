@@ -109,7 +109,10 @@ class Protocol:
         lposs_iterations: Most steps of LPOSS, propagation of patch scores over all windows of an image, before they are
             stitched; 0: off.
         lposs_neighbours: Number of patches that each one is bound to for it.
+        lposs_features: What patches are compared by for it: "keys" of CLIP's last block, or the "companion".
         class_prior: Whether patch scores are multiplied by the image's class scores.
+        presence: Which words an image is asked for: "none": all of them; "crops": those of classes that the model's own
+            answer for the image or one of its windows names above chance, or that cover their share of the image.
         methods: Parameters that the authors tuned for this protocol, by method; see `ovss.methods.tuned`.
         metric: "standard", or "cliptrase": void counts as background, classes absent from the ground truth are dropped.
         dataset: Data set it was resolved for; None: not yet.
@@ -150,10 +153,12 @@ class Protocol:
     tlp_grid: int | None
     lposs_iterations: int
     lposs_neighbours: int | None
+    lposs_features: str
     class_prior: bool
     methods: dict[str, dict[str, Any]] = field(hash=False)
     metric: str
     reading: str = "softmax"
+    presence: str = "none"
     dataset: str | None = None
     model: str | None = None
     _tables: Tables = field(default_factory=lambda: Tables({}, {}, {}, {}), repr=False, compare=False)

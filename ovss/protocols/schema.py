@@ -15,6 +15,8 @@ _WINDOWS = ("apart", "shared")
 _PAMR_GUIDES = ("input", "original")
 _BACKGROUND_RULES = ("none", "threshold", "channel", "queries")
 _READINGS = ("softmax", "sigmoid")
+_LPOSS_FEATURES = ("keys", "companion")
+_PRESENCE = ("none", "crops")
 _METRICS = ("standard", "cliptrase")
 POSITION_RULES = ("scale", "antialias", "size")
 """Those of `ovss.backbone`, stated again because importing the backbone takes seconds; a test compares them."""
@@ -132,7 +134,9 @@ FIELDS: dict[str, _Convert] = {
     "tlp_grid": _optional(_number(0, 10_000, "a whole number of cells above 0", whole=True)),
     "lposs_iterations": _number(-1, 1000, "a whole number from 0 to 1000", whole=True),
     "lposs_neighbours": _optional(_number(0, 100_000, "a whole number of patches above 0", whole=True)),
+    "lposs_features": _choice(_LPOSS_FEATURES),
     "class_prior": _switch,
+    "presence": _choice(_PRESENCE),
     "methods": _methods,
     "metric": _choice(_METRICS),
 }
@@ -158,12 +162,24 @@ DEFAULTS: dict[str, Any] = {
     "tlp_grid": None,
     "lposs_iterations": 0,
     "lposs_neighbours": None,
+    "lposs_features": "keys",
     "class_prior": False,
+    "presence": "none",
     "methods": {},
     "metric": "standard",
 }
 """What a file need not say: each is the absence of something, none is a tuned number."""
-LATER = ("pamr_cells", "tlp_iterations", "tlp_grid", "windows", "lposs_iterations", "lposs_neighbours", "reading")
+LATER = (
+    "pamr_cells",
+    "tlp_iterations",
+    "tlp_grid",
+    "windows",
+    "lposs_iterations",
+    "lposs_neighbours",
+    "lposs_features",
+    "reading",
+    "presence",
+)
 """Fields that came after the first records: left out of a protocol's hash while they say nothing, so that it stays."""
 REQUIRED = tuple(key for key in FIELDS if key not in DEFAULTS)
 
@@ -217,5 +233,7 @@ def check_together(values: Mapping[str, Any], where: str) -> None:
     for steps, needed in (("tlp_iterations", "tlp_grid"), ("lposs_iterations", "lposs_neighbours")):
         if values[steps] and values[needed] is None:
             raise InputError(f"{where}: {steps} = {values[steps]} needs {needed}")
+    if values["lposs_features"] == "companion" and not values["lposs_iterations"]:
+        raise InputError(f'{where}: lposs_features = "companion" needs lposs_iterations above 0')
     if values["reading"] == "sigmoid" and values["logit_scale"] is not None:
         raise InputError(f'{where}: reading = "sigmoid" needs logit_scale = "model", whose scale and bias go together')

@@ -11,6 +11,7 @@ from nbconvert import HTMLExporter
 _TAGS = {
     *("h1", "h2", "h3", "h4", "h5", "h6", "p", "br", "hr", "div", "span", "blockquote", "pre", "ol", "ul", "li"),
     *("a", "b", "em", "strong", "code", "sub", "sup", "table", "thead", "tbody", "tfoot", "tr", "th", "td", "img"),
+    *("details", "summary"),
 }
 _ATTRIBUTES = {"a": ("href", "title"), "td": ("colspan", "rowspan"), "th": ("colspan", "rowspan", "scope")}
 _SILENT = re.compile(r"<(style|script)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)

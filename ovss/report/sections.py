@@ -13,16 +13,19 @@ from ovss.errors import InputError
 from ovss.report.provenance import Provenance
 from ovss.report.tables import TableView, table_view
 
+_WIDTH = 1100
+"""Pixels of a figure that is a little wider than most."""
 RUNS = "runs"
 """Table of evaluations; it is shown on the page of origins."""
 
 
 @dataclass(frozen=True)
 class FigureView:
-    """A figure with its words; paths are relative to the report, sizes in pixels."""
+    """A figure with its words; paths are relative to the report, sizes in pixels; `dark` is empty in older runs."""
 
     id: str
     png: str
+    dark: str
     svg: str
     caption: str
     alt: str
@@ -32,7 +35,12 @@ class FigureView:
     @property
     def tall(self) -> bool:
         """Whether half of a page is too narrow for it."""
-        return self.height > 0.7 * self.width
+        return self.height > 0.6 * self.width
+
+    @property
+    def wide(self) -> bool:
+        """Whether it was drawn wider than others, so that its words are smaller when it is as wide as they are."""
+        return self.width > _WIDTH
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,8 @@ def _section(out: Path, record: dict[str, Any], stem: str, provenance: Provenanc
     figures = [_figure(out, name, note) for name, note in captions["figures"].items() if ids & set(note["tasks"])]
     notebooks = [(_copy_title(task, stem), f"notebooks/{task['id']}.html") for task in tasks if task["notebook"]]
     missing = [task["id"] for task in tasks if not task["notebook"]]
-    notes = captions.get("findings", {}).values()
+    # What stands at the top of the report is the answer to the section's question; the others add to it.
+    notes = sorted(captions.get("findings", {}).values(), key=lambda note: not note.get("headline"))
     findings = [note["caption"] for note in notes if ids & set(note["tasks"])]
     return Section(f"s-{stem}", tasks[0]["title"], list(dict.fromkeys(findings)), tables, figures, notebooks, missing)
 
@@ -140,9 +149,10 @@ def _with_notebooks(frame: pd.DataFrame, note: dict[str, Any]) -> pd.DataFrame:
 
 
 def _figure(out: Path, name: str, note: dict[str, Any]) -> FigureView:
-    png, svg = f"figures/{name}.png", f"figures/{name}.svg"
+    png, dark, svg = (f"figures/{name}{ending}" for ending in (".png", ".dark.png", ".svg"))
+    dark = dark if (out / dark).is_file() else ""
     with Image.open(out / png) as image:
-        return FigureView(f"f-{name}", png, svg, note["caption"], note["alt"], *image.size)
+        return FigureView(f"f-{name}", png, dark, svg, note["caption"], note["alt"], *image.size)
 
 
 def _copy_title(task: dict[str, Any], stem: str) -> str:

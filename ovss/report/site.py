@@ -86,7 +86,11 @@ def rebuild_site(out: Path) -> list[Path]:
     path = out / RECORD
     if not path.is_file():
         raise InputError(f"'{path}' is missing, so no run has finished there; 'ovss reproduce' makes one")
-    return build_site(out, json.loads(path.read_text(encoding="utf-8")))
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"'{path}' is damaged ({error}); 'ovss reproduce' writes it again") from error
+    return build_site(out, record)
 
 
 def copy_file(source: Path, target: Path) -> Path:

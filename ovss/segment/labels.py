@@ -4,13 +4,15 @@ Memory is bounded: rows, or queries, are taken a few at a time.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple, Self
 from typing import Protocol as Interface
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ovss.errors import InputError
@@ -19,7 +21,10 @@ from ovss.segment.pamr import Pamr
 from ovss.segment.propagation import Propagation
 from ovss.vocabulary import Vocabulary
 
-__all__ = ["LabelRule", "ScoreMap"]
+__all__ = ["Decision", "LabelRule", "ScoreMap", "Words"]
+
+Words = slice | Int[Tensor, " n"]
+"""Which queries: a range of them, or their indices."""
 
 STRIP = 16
 """Rows of the final image that are labelled at a time; fixed, so that no result depends on the memory at hand."""
@@ -95,30 +100,41 @@ class LabelRule:
         scaled = scores * self.scale
         return scaled.softmax(dim=0) if self.bias is None else (scaled + self.bias).sigmoid()
 
-    def label(self, scores: Float[Tensor, "... Q W"], banned: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Best class of each pixel and, where a threshold needs it, its probability.
+    def label(
+        self, scores: Float[Tensor, "... Q"], banned: Tensor | None = None, sure: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
+        """Best class of each pixel and, where it is asked for, its probability.
 
         A softmax runs over queries and a class has the probability of its best query, so the best class is that of
         the best query and nothing but the denominator needs an exponential.
 
         Args:
-            scores: Cosines, queries in the last but one dimension.
+            scores: Cosines, queries in the last dimension.
             banned: Classes (C,) whose probability is to be zero.
+            sure: Whether the probability is asked for.
 
         Returns:
-            Class indices (..., W) and probabilities (..., W) or None.
+            Class indices (...) and probabilities (...) or None.
         """
         allowed = scores
         owner = torch.tensor(self.query_class, device=scores.device)
         if banned is not None and banned.any():
-            allowed = scores.masked_fill(banned[owner].unsqueeze(1), float("-inf"))
-        best, query = allowed.max(dim=-2)
-        if self.threshold is None:
+            allowed = scores.masked_fill(banned[owner], float("-inf"))
+        best, query = allowed.max(dim=-1)
+        if not sure:
             return owner[query], None
         if self.bias is not None:
             return owner[query], (best * self.scale + self.bias).sigmoid()
-        total = ((scores - best.unsqueeze(-2)) * self.scale).exp_().sum(dim=-2)
+        total = (scores - best.unsqueeze(-1)).mul_(self.scale).exp_().sum(dim=-1)
         return owner[query], 1 / total
+
+    def of_words(self, words: Tensor) -> "LabelRule":
+        """The rule for some of the queries alone, as if the others had never been asked for.
+
+        Args:
+            words: Their indices (n,), ascending.
+        """
+        return replace(self, query_class=tuple(self.query_class[index] for index in words.tolist()))
 
     def small_classes(self, areas: Float[Tensor, " C"]) -> Tensor:
         """Foreground classes (C,) that the area rule leaves out, from their argmax areas in pixels."""
@@ -126,6 +142,19 @@ class LabelRule:
         foreground = torch.ones_like(areas, dtype=torch.bool)
         foreground[self.background] = False
         return foreground & (areas <= self.area * areas[foreground].sum())
+
+
+class Decision(NamedTuple):
+    """What an image's scores say.
+
+    Attributes:
+        labels: Label map (H, W), int64.
+        confidence: Probability of the label (H, W) as `ScoreMap.probabilities` has it, float32; the threshold where
+            that made the pixel background.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +167,7 @@ class ScoreMap(ABC):
         protocol: For PAMR's settings.
         guide: Normalised image (3, H, W) of that size that PAMR follows; None without PAMR.
         propagation: Coarse grid over which the stitched scores are propagated, before PAMR; None: they are not.
+        offered: Indices (n,) of the queries that labels are chosen from, ascending; None: all of them.
     """
 
     size: tuple[int, int]
@@ -145,6 +175,21 @@ class ScoreMap(ABC):
     protocol: Protocol
     guide: Float[Tensor, "3 H W"] | None = field(default=None, repr=False)
     propagation: Propagation | None = field(default=None, repr=False)
+    offered: Int[Tensor, " n"] | None = field(default=None, repr=False)
+
+    def offering(self, words: Int[Tensor, " n"]) -> Self:
+        """The same scores with other words to choose from; those left out enter neither labels nor softmax."""
+        return replace(self, offered=words.to(self.device))
+
+    @cached_property
+    def choice(self) -> LabelRule:
+        """The rule for the words that are offered."""
+        return self.rule if self.offered is None else self.rule.of_words(self.offered)
+
+    @property
+    def words(self) -> Words:
+        """The queries that are offered."""
+        return slice(None) if self.offered is None else self.offered
 
     @property
     @abstractmethod
@@ -152,7 +197,7 @@ class ScoreMap(ABC):
         """Where the scores are."""
 
     @abstractmethod
-    def stitched(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+    def stitched(self, top: int, queries: Words = slice(None)) -> Float[Tensor, "strip Q W"]:
         """Stitched scores of `STRIP` rows of the label map (fewer at its end).
 
         Args:
@@ -160,7 +205,11 @@ class ScoreMap(ABC):
             queries: Which queries.
         """
 
-    def strip(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+    def blocks(self, top: int) -> Iterator[Float[Tensor, "strip columns Q"]]:
+        """Scores of `STRIP` rows of the label map for the words that are offered, some columns at a time."""
+        yield self.strip(top, self.words).transpose(1, 2)
+
+    def strip(self, top: int, queries: Words = slice(None)) -> Float[Tensor, "strip Q W"]:
         """As `stitched`, propagated where the protocol asks for it."""
         if self.propagation is None:
             return self.stitched(top, queries)
@@ -179,7 +228,7 @@ class ScoreMap(ABC):
         assert self.guide is not None
         return Pamr(self.guide.to(self.device), self.protocol.pamr_dilations)
 
-    def cosines(self, queries: slice = slice(None)) -> Float[Tensor, "Q H W"]:
+    def cosines(self, queries: Words = slice(None)) -> Float[Tensor, "Q H W"]:
         """Stitched scores of some queries at the size of the label map, propagated and refined as the protocol says.
 
         Args:
@@ -194,35 +243,61 @@ class ScoreMap(ABC):
 
     def labels(self) -> np.ndarray:
         """Label map (H, W), int64."""
-        classes, probability = self._decide(None)
-        if self.rule.area is not None:
-            areas = torch.bincount(classes.flatten(), minlength=self.rule.classes).double()
-            banned = self.rule.small_classes(areas)
-            if banned.any():
-                classes, probability = self._decide(banned)
+        classes, probability = self._ruled(self.rule.threshold is not None)
         if probability is not None and self.rule.threshold is not None:
             classes = classes.masked_fill(probability < self.rule.threshold, self.rule.background)
         return classes.cpu().numpy()
 
-    def _decide(self, banned: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        if self.guide is not None:
-            return self._decide_refined(banned)
-        parts = [self.rule.label(self.strip(top), banned) for top in range(0, self.size[0], STRIP)]
-        classes = torch.cat([part[0] for part in parts])
-        if self.rule.threshold is None:
-            return classes, None
-        return classes, torch.cat([part[1] for part in parts if part[1] is not None])
+    def decide(self) -> Decision:
+        """The label map, and how sure it is."""
+        classes, confidence = self._ruled(True)
+        assert confidence is not None
+        if self.rule.threshold is not None:
+            unsure = confidence < self.rule.threshold
+            classes = classes.masked_fill(unsure, self.rule.background)
+            confidence = confidence.masked_fill(unsure, self.rule.threshold)
+        return Decision(classes.cpu().numpy(), confidence.cpu().numpy())
 
-    def _decide_refined(self, banned: Tensor | None) -> tuple[Tensor, Tensor]:
-        """As `_decide`, but a chunk of queries at a time over the whole image, because PAMR needs whole maps."""
+    def best(self) -> Int[Tensor, "H W"]:
+        """Class of the best word of each pixel, before any rule."""
+        return self._best(None, False)[0]
+
+    def _ruled(self, sure: bool) -> tuple[Tensor, Tensor | None]:
+        """Best class of each pixel after the area rule and, where it is asked for, its probability."""
+        classes, probability = self._best(None, sure)
+        if self.rule.area is not None:
+            areas = torch.bincount(classes.flatten(), minlength=self.rule.classes).double()
+            banned = self.rule.small_classes(areas)
+            if banned.any():
+                classes, probability = self._best(banned, sure)
+        return classes, probability
+
+    def _best(self, banned: Tensor | None, sure: bool) -> tuple[Tensor, Tensor | None]:
+        if self.guide is not None:
+            return self._best_refined(banned)
+        classes = torch.empty(self.size, dtype=torch.long, device=self.device)
+        chances = torch.empty(self.size, device=self.device) if sure else None
+        for top in range(0, self.size[0], STRIP):
+            left = 0
+            for block in self.blocks(top):
+                place = (slice(top, top + block.shape[0]), slice(left, left + block.shape[1]))
+                left += block.shape[1]
+                classes[place], chance = self.choice.label(block, banned, sure)
+                if chances is not None and chance is not None:
+                    chances[place] = chance
+        return classes, chances
+
+    def _best_refined(self, banned: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As `_best`, but a chunk of queries at a time over the whole image, because PAMR needs whole maps."""
         chunk = max(1, PAMR_CHUNK // (4 * self.size[0] * self.size[1]))
-        owner = torch.tensor(self.rule.query_class, device=self.device)
+        owner = torch.tensor(self.choice.query_class, device=self.device)
         best = torch.full(self.size, float("-inf"), device=self.device)
         total = best.clone()
         classes = torch.zeros(self.size, dtype=torch.long, device=self.device)
         for start in range(0, len(owner), chunk):
             queries = slice(start, min(start + chunk, len(owner)))
-            scores = self.cosines(queries) * self.rule.scale  # (chunk, H, W)
+            words = queries if self.offered is None else self.offered[queries]
+            scores = self.cosines(words) * self.rule.scale  # (chunk, H, W)
             total = torch.logaddexp(total, scores.logsumexp(dim=0))
             if banned is not None:
                 scores = scores.masked_fill(banned[owner[queries]][:, None, None], float("-inf"))
@@ -234,10 +309,11 @@ class ScoreMap(ABC):
     def probabilities(self) -> Float[Tensor, "C H W"]:
         """Class probabilities: softmax over queries (or the sigmoid of each), maximum over the synonyms of a class.
 
-        A background class without words of its own has the threshold as its constant score. Needs C * H * W floats.
+        A background class without words of its own has the threshold as its constant score; a class whose words are
+        not offered has 0. Needs C * H * W floats.
         """
-        owner = torch.tensor(self.rule.query_class, device=self.device)
-        chances = self.rule.chances(self.cosines())  # (Q, H, W)
+        owner = torch.tensor(self.choice.query_class, device=self.device)
+        chances = self.rule.chances(self.cosines(self.words))  # (Q, H, W)
         result = chances.new_zeros(self.rule.classes, *self.size)
         result.scatter_reduce_(0, owner[:, None, None].expand_as(chances), chances, "amax")
         if self.rule.threshold is not None and self.rule.background not in self.rule.query_class:

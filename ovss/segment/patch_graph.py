@@ -54,10 +54,7 @@ def lposs(
             f"scores {tuple(scores.shape)}, features {tuple(features.shape)} and {len(places)} places are not those of "
             "the same windows"
         )
-    if features.shape[-2:] != scores.shape[-2:]:
-        features = F.interpolate(features.float(), size=(height, width), mode="bilinear", align_corners=False)
-    graph = PatchGraph.of(features.permute(0, 2, 3, 1).flatten(0, 2), places, neighbours)
-    return graph.propagate(scores, iterations)
+    return PatchGraph.of_maps(features, (height, width), places, neighbours).propagate(scores, iterations)
 
 
 @dataclass(frozen=True)
@@ -102,6 +99,15 @@ class PatchGraph:
         weights = weights * scale[ends[0]] * scale[ends[1]]
         both = torch.cat([ends, ends.flip(0)], dim=1)
         return cls(torch.sparse_coo_tensor(both, weights.repeat(2), (count, count), check_invariants=False).coalesce())
+
+    @classmethod
+    def of_maps(
+        cls, features: Float[Tensor, "B C h2 w2"], grid: tuple[int, int], places: Int[Tensor, "N 2"], neighbours: int
+    ) -> "PatchGraph":
+        """The graph of patches that are compared by maps of features, window by window, brought to their grid."""
+        if features.shape[-2:] != grid:
+            features = F.interpolate(features.float(), size=grid, mode="bilinear", align_corners=False)
+        return cls.of(features.permute(0, 2, 3, 1).flatten(0, 2), places, neighbours)
 
     def propagate(self, scores: Float[Tensor, "B Q h w"], iterations: int) -> Float[Tensor, "B Q h w"]:
         """Solve for each query by conjugate gradients from zero; see `lposs`.

@@ -1,7 +1,6 @@
 """From an image to score maps: windows go through the backbone once, every method reads the same tokens."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from math import lcm
 from typing import Any, NamedTuple
@@ -19,66 +18,29 @@ from ovss.errors import InputError
 from ovss.images import to_rgb
 from ovss.ingredients import WindowScores
 from ovss.methods import Method
-from ovss.protocols import Geometry, Protocol
+from ovss.protocols import Protocol
 from ovss.segment.labels import LabelRule, ScoreMap
 from ovss.segment.pamr import Pamr, input_guide
 from ovss.segment.patch_graph import PatchGraph
+from ovss.segment.presence import evident_classes, image_answer, window_answers, with_prior
 from ovss.segment.propagation import Propagation
 from ovss.segment.stitching import PatchScores, PixelScores
-from ovss.segment.windows import Windows1D, axis_windows, centre_crop, resize_image, resized_size
+from ovss.segment.windowed import WindowedImage, seen_image
+from ovss.segment.windows import axis_windows
 from ovss.vocabulary import Vocabulary, embed_vocabulary
 
-__all__ = ["Scorer", "WindowedImage", "check_companion", "seen_image"]
+__all__ = ["BackbonePass", "Scorer", "check_companion"]
 
 
-@dataclass(frozen=True)
-class WindowedImage:
-    """An image ready for the backbone.
-
-    Attributes:
-        image: The image that labels are given for (the centre crop where the protocol crops), RGB.
-        pixels: Normalised image (3, H', W') that windows are cut from.
-        rows: Windows along the height.
-        columns: Windows along the width.
-    """
-
-    image: Image.Image
-    pixels: Float[Tensor, "3 H W"]
-    rows: Windows1D
-    columns: Windows1D
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the label map in pixels."""
-        return self.image.height, self.image.width
-
-    @property
-    def offsets(self) -> Int[Tensor, "B 2"]:
-        """Pixel (y, x) at which each window starts, its padding included; windows are counted row by row."""
-        axes = (torch.tensor(axis.starts) - axis.padding[0] for axis in (self.rows, self.columns))
-        return torch.cartesian_prod(*axes)
-
-    def crop(self, window: int) -> Float[Tensor, "3 h w"]:
-        """Pixels of one window, counted row by row, with its padding."""
-        row, column = divmod(window, len(self.columns.starts))
-        top, left = self.rows.starts[row], self.columns.starts[column]
-        inside = self.pixels[:, top : top + self.rows.window, left : left + self.columns.window]
-        return F.pad(inside, (*self.columns.padding, *self.rows.padding))
-
-    @property
-    def overlapping(self) -> bool:
-        """Whether windows overlap along either axis."""
-        return self.rows.overlapping or self.columns.overlapping
-
-
-class _Pass(NamedTuple):
+class BackbonePass(NamedTuple):
     """One backbone pass: its tokens, the pixels that it saw, height and width of its windows in pixels; beside it what
-    a second network saw there."""
+    a second network saw there, and the true classes of the patches where they are known (`ovss.segment.place`)."""
 
     tokens: Tokens
     seen: Float[Tensor, "B 3 H W"]
     size: tuple[int, int]
     second: Float[Tensor, "B C h w"] | None
+    classes: Int[Tensor, "B N"] | None = None
 
 
 class Scorer:
@@ -105,8 +67,9 @@ class Scorer:
     ) -> None:
         if not methods:
             raise InputError("no method was given")
-        check_companion(companion, methods)
-        if companion is not None and protocol.lposs_iterations and companion.patch_size != backbone.patch_size:
+        check_companion(companion, methods, protocol)
+        grids = {backbone.patch_size, companion.patch_size} if companion and protocol.lposs_iterations else ()
+        if companion and len(grids) > 1 and any(method.uses_companion for method in methods.values()):
             raise InputError(
                 f"protocol '{protocol.name}' propagates scores over patches of {backbone.patch_size} pixels, and "
                 f"companion '{companion.name}' has patches of {companion.patch_size}; use lposs_iterations = 0"
@@ -119,7 +82,7 @@ class Scorer:
         self.batch_size = batch_size
         self.geometry = protocol.geometry(backbone)
         self.layers = frozenset().union(*(method.layers(backbone.depth) for method in methods.values()))
-        if protocol.lposs_iterations:
+        if protocol.lposs_iterations or protocol.presence != "none":
             self.layers |= {backbone.depth - 1}
 
     @cached_property
@@ -171,22 +134,32 @@ class Scorer:
             kind = (image.rows.window, image.columns.window, image.overlapping)
             groups.setdefault(kind, []).extend((number, window) for window in range(len(image.offsets)))
         found: list[dict[str, list[Tensor | WindowScores]]] = [{label: [] for label in self.methods} for _ in images]
+        answers: list[list[Tensor]] = [[] for _ in images]
         for (_, _, overlapping), members in groups.items():
             for start in range(0, len(members), self.batch_size):
                 chosen = members[start : start + self.batch_size]
                 one_pass = self._encode([images[number].crop(window) for number, window in chosen])
+                for (number, _), answer in zip(chosen, self._answers([one_pass]), strict=False):
+                    answers[number].append(answer)
                 for label, scores in self._score_windows([one_pass], overlapping).items():
                     for (number, _), one in zip(chosen, scores, strict=True):
                         found[number][label].append(one)
-        return [self._score_maps(image, windows) for image, windows in zip(images, found, strict=True)]
+        return [self._score_maps(*parts) for parts in zip(images, found, answers, strict=True)]
+
+    def _answers(self, passes: Sequence[BackbonePass]) -> list[Float[Tensor, " Q"]]:
+        """What the model says of each window, where the protocol asks for it."""
+        if self.protocol.presence == "none":
+            return []
+        return [answer for one in passes for answer in window_answers(one.tokens, self.text)]
 
     def _score_together(self, image: WindowedImage) -> dict[str, ScoreMap]:
         crops = [image.crop(window) for window in range(len(image.offsets))]
         passes = [self._encode(crops[i : i + self.batch_size]) for i in range(0, len(crops), self.batch_size)]
         joined = JoinedTokens([one.tokens for one in passes], image.offsets)
-        return self._score_maps(image, self._score_windows(passes, image.overlapping, joined))
+        scores = self._score_windows(passes, image.overlapping, joined)
+        return self._score_maps(image, scores, self._answers(passes))
 
-    def _encode(self, crops: Sequence[Float[Tensor, "3 H W"]]) -> _Pass:
+    def _encode(self, crops: Sequence[Float[Tensor, "3 H W"]]) -> BackbonePass:
         windows, patch = torch.stack(list(crops)), self.backbone.patch_size
         height, width = windows.shape[-2:]
         seen = windows[..., : height // patch * patch, : width // patch * patch]
@@ -195,10 +168,10 @@ class Scorer:
             second = None if self.companion is None else self.companion.features(seen, self.backbone)
         except torch.OutOfMemoryError as error:
             raise InputError(self._too_large(len(windows), height, width)) from error
-        return _Pass(tokens, seen, (height, width), second)
+        return BackbonePass(tokens, seen, (height, width), second)
 
     def _score_windows(
-        self, passes: Sequence[_Pass], overlapping: bool, joined: JoinedTokens | None = None
+        self, passes: Sequence[BackbonePass], overlapping: bool, joined: JoinedTokens | None = None
     ) -> dict[str, list[Tensor | WindowScores]]:
         """Query scores of each window per method: of patches, or of pixels where the method refines them.
 
@@ -220,11 +193,11 @@ class Scorer:
                 check_blocks(self.backbone, one.seen, position)
             raise
         if joined is not None and self.protocol.lposs_iterations:
-            graph, steps = self._graph(joined), self.protocol.lposs_iterations
+            graph, steps = self._graph(joined, passes), self.protocol.lposs_iterations
             scores = {label: graph.propagate(found, steps) for label, found in scores.items()}
         result: dict[str, list[Tensor | WindowScores]] = {label: [] for label in self.methods}
         first = 0
-        for tokens, seen, size, _ in passes:
+        for tokens, seen, size, *_ in passes:
             part = {label: found[first : first + tokens.batch] for label, found in scores.items()}
             first += tokens.batch
             check_pass(tokens, part, seen, position)
@@ -252,7 +225,7 @@ class Scorer:
                 found[number - len(windows)] = pamr.refine(full, self.protocol.pamr_iterations)
 
     def _patch_scores(
-        self, method: Method, passes: Sequence[_Pass], joined: JoinedTokens | None
+        self, method: Method, passes: Sequence[BackbonePass], joined: JoinedTokens | None
     ) -> Float[Tensor, "B Q h w"]:
         if joined is None or self.protocol.windows == "apart":
             scores = torch.cat([self._scores_of(method, one) for one in passes])
@@ -264,17 +237,21 @@ class Scorer:
             scores = scores * prior[:, :, None, None]
         return scores
 
-    def _scores_of(self, method: Method, one: _Pass) -> Float[Tensor, "B Q h w"]:
+    def _scores_of(self, method: Method, one: BackbonePass) -> Float[Tensor, "B Q h w"]:
         if not method.uses_companion:
             return method.window_scores(one.tokens, self.text, one.seen)
         beside: Callable[..., Tensor] = method.patch_scores
         return beside(one.tokens, self.text, one.second)
 
-    def _graph(self, joined: JoinedTokens) -> PatchGraph:
-        """Patches of an image, bound by the keys of the last block."""
-        assert self.protocol.lposs_neighbours is not None, "protocols are checked for it"
+    def _graph(self, joined: JoinedTokens, passes: Sequence[BackbonePass]) -> PatchGraph:
+        """Patches of an image, bound by the keys of the last block or by the features of the companion."""
+        neighbours = self.protocol.lposs_neighbours
+        assert neighbours is not None, "protocols are checked for it"
+        if self.protocol.lposs_features == "companion":
+            seen = torch.cat([one.second for one in passes if one.second is not None])
+            return PatchGraph.of_maps(seen.to(joined.places.device), passes[0].tokens.grid, joined.places, neighbours)
         keys = joined.qkv(joined.depth)[1][0, :, joined.prefix :]  # (heads, N, d)
-        return PatchGraph.of(keys.transpose(0, 1).flatten(1), joined.places, self.protocol.lposs_neighbours)
+        return PatchGraph.of(keys.transpose(0, 1).flatten(1), joined.places, neighbours)
 
     def _too_large(self, windows: int, height: int, width: int) -> str:
         """What to do when windows do not fit the memory of a GPU."""
@@ -289,9 +266,17 @@ class Scorer:
         return input_guide(image.pixels, image.size)
 
     def _score_maps(
-        self, image: WindowedImage, windows: Mapping[str, Sequence[Tensor | WindowScores]]
+        self,
+        image: WindowedImage,
+        windows: Mapping[str, Sequence[Tensor | WindowScores]],
+        answers: Sequence[Float[Tensor, " Q"]],
     ) -> dict[str, ScoreMap]:
-        return {label: self._score_map(image, windows[label]) for label in self.methods}
+        maps = {label: self._score_map(image, windows[label]) for label in self.methods}
+        if self.protocol.presence == "none":
+            return maps
+        whole = image_answer(self.backbone, image, self.text, self.protocol.position)
+        evident = evident_classes(torch.cat([torch.stack(list(answers)), whole]), self.rule)
+        return {label: with_prior(scores, evident) for label, scores in maps.items()}
 
     def _score_map(self, image: WindowedImage, windows: Sequence[Tensor | WindowScores]) -> ScoreMap:
         steps, grid = self.protocol.tlp_iterations, self.protocol.tlp_grid
@@ -317,24 +302,14 @@ class Scorer:
         return PatchScores(cells=grid.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2), **shared)
 
 
-def seen_image(image: Image.Image, geometry: Geometry, resize_filter: str) -> Image.Image:
-    """An RGB image as the model sees it before windows are cut: resized and, where the protocol crops, cropped.
-
-    Args:
-        image: RGB image.
-        geometry: The protocol's sizes for the model.
-        resize_filter: See `resize_image`.
-    """
-    size = resized_size(*image.size, geometry.short_side, geometry.max_long_side, geometry.size_rule)
-    resized = resize_image(image, size, resize_filter)
-    return resized if geometry.crop is None else centre_crop(resized, geometry.crop)
-
-
-def check_companion(companion: Companion | None, methods: Mapping[str, Method]) -> None:
-    """Refuse a second network that nobody would look at.
+def check_companion(companion: Companion | None, methods: Mapping[str, Method], protocol: Protocol) -> None:
+    """Refuse a second network that nobody would look at, and the lack of one.
 
     Raises:
-        InputError: No method uses it.
+        InputError: Neither a method nor the protocol uses it, or the protocol needs one.
     """
-    if companion is not None and not any(method.uses_companion for method in methods.values()):
+    if protocol.lposs_features == "companion":
+        if companion is None:
+            raise InputError(f"protocol '{protocol.name}' has lposs_features = \"companion\"; give a companion")
+    elif companion is not None and not any(method.uses_companion for method in methods.values()):
         raise InputError(f"companion '{companion.name}' is used by none of {', '.join(methods)}; proxyclip uses one")

@@ -19,8 +19,9 @@ from ovss.methods import Method
 from ovss.methods.registry import parse_method
 from ovss.methods.tuned import under_protocol
 from ovss.protocols import Protocol, default_protocol, load_protocol
-from ovss.segment.scorer import Scorer, WindowedImage
+from ovss.segment.scorer import Scorer
 from ovss.segment.segmentation import Segmentation
+from ovss.segment.windowed import WindowedImage
 from ovss.vocabulary import Vocabulary
 
 __all__ = ["Segmenter", "Source", "resolve_protocol"]

@@ -1,17 +1,21 @@
 """Scores of an image's windows put together: at patch resolution as matrix products, at pixels window by window."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ovss.ingredients import WindowScores, WindowStitcher
-from ovss.segment.labels import STRIP, ScoreMap
+from ovss.segment.labels import STRIP, ScoreMap, Words
 from ovss.segment.windows import Windows1D, stitch_matrix
 
 __all__ = ["PatchScores"]
+
+_BLOCK = 2**19
+"""Scores that are labelled at a time, 2 MiB: as many as a core's cache holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +47,40 @@ class PatchScores(ScoreMap):
         cells = self.cells.shape[2] // len(self.columns.starts)
         return stitch_matrix(self.columns, cells, self.size[1]).to(self.device)
 
-    def stitched(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+    @property
+    def matrices(self) -> tuple[Float[Tensor, "H h"], Float[Tensor, "W w"]]:
+        """Stitching along the height and along the width, from the cells of all windows to the label map."""
+        return self._row_matrix, self._column_matrix
+
+    @cached_property
+    def _offered_cells(self) -> Float[Tensor, "h w Q"]:
+        return self.cells[self.words].permute(1, 2, 0).contiguous()
+
+    @cached_property
+    def _column_blocks(self) -> list[tuple[Float[Tensor, "columns n"], Int[Tensor, " n"]]]:
+        """Weights of some columns of the label map at a time, and the columns of cells that these are made from."""
+        width = max(1, _BLOCK // (STRIP * self._offered_cells.shape[2]))
+        parts = self._column_matrix.split(width)
+        near = [part.any(dim=0).nonzero().squeeze(1) for part in parts]
+        return [(part[:, used], used) for part, used in zip(parts, near, strict=True)]
+
+    def blocks(self, top: int) -> Iterator[Float[Tensor, "strip columns Q"]]:
+        """Stitched scores with the queries last, few enough columns at a time that a block stays in the cache."""
+        if self.propagation is not None:
+            yield from super().blocks(top)
+            return
+        weights = self._row_matrix[top : top + STRIP]
+        used = weights.any(dim=0).nonzero().squeeze(1)
+        weights, cells = weights[:, used], self._offered_cells[used]  # (strip, n), (n, w, Q)
+        for columns, near in self._column_blocks:
+            widened = columns @ cells[:, near]  # (n, columns, Q)
+            yield (weights @ widened.flatten(1)).unflatten(1, (len(columns), -1))
+
+    def stitched(self, top: int, queries: Words = slice(None)) -> Float[Tensor, "strip Q W"]:
         """Stitched scores of some rows of the label map."""
         weights = self._row_matrix[top : top + STRIP]
         used = weights.any(dim=0).nonzero().squeeze(1)
-        widened = self.cells[queries, used] @ self._column_matrix.T  # (Q, used, W)
+        widened = self.cells[queries][:, used] @ self._column_matrix.T  # (Q, used, W)
         strip = weights[:, used] @ widened.transpose(0, 1).flatten(1)  # (strip, Q * W)
         return strip.unflatten(1, (-1, self.size[1]))
 
@@ -76,6 +109,10 @@ class PixelScores(ScoreMap):
         rows = stitch_matrix(self.rows, self.rows.padded, self.size[0])
         return WindowStitcher(self.windows, rows, stitch_matrix(self.columns, self.columns.padded, self.size[1]))
 
-    def stitched(self, top: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
+    def stitched(self, top: int, queries: Words = slice(None)) -> Float[Tensor, "strip Q W"]:
         """Stitched scores of some rows of the label map."""
-        return self._stitcher.strip(top, min(STRIP, self.size[0] - top), queries)
+        height = min(STRIP, self.size[0] - top)
+        if isinstance(queries, slice):
+            return self._stitcher.strip(top, height, queries)
+        first, last = int(queries.min()), int(queries.max())
+        return self._stitcher.strip(top, height, slice(first, last + 1))[:, queries - first]

@@ -6,6 +6,7 @@ result to the image's own size are all linear, and each acts on rows and columns
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -140,8 +141,11 @@ def _padding(window: int, patch: int | None) -> tuple[int, int]:
     return missing // 2, missing - missing // 2
 
 
+@lru_cache(maxsize=64)
 def stitch_matrix(axis: Windows1D, cells: int, target: int) -> Float[Tensor, "target windows_cells"]:
     """One axis of the stitching: from the cells of all windows, side by side, to the pixels of the final image.
+
+    Made once for all methods and images of one size; who gets it must not change it.
 
     Args:
         axis: The windows.

@@ -13,7 +13,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ovss.files import atomic_write, file_digest
+from ovss.files import atomic_write, file_digest, read_sealed_json
 from ovss.study.execute import FAILURE, SENTINEL
 from ovss.study.places import STATE
 from ovss.study.plan import Task
@@ -77,13 +77,18 @@ def finished_tasks(out: Path, tasks: Sequence[Task]) -> dict[str, dict[str, Any]
 
 
 def _read_sentinel(folder: Path, expected: str) -> dict[str, Any] | None:
-    path = folder / SENTINEL
-    done = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    if done is None or done["digest"] != expected:
+    try:
+        done = read_sealed_json(folder / SENTINEL)
+    except (OSError, ValueError, RecursionError):
+        return None  # None, or a damaged one: the task runs again.
+    if done["digest"] != expected:
         return None
-    files = {folder / name: checksum for name, checksum in done["files"].items()}
-    unchanged = all(file.is_file() and file_digest(file) == checksum for file, checksum in files.items())
-    return done if unchanged else None
+    return done if unchanged(folder, done["files"]) else None
+
+
+def unchanged(folder: Path, files: Mapping[str, str]) -> bool:
+    """Whether all files are there with the checksums that they had, by relative name."""
+    return all((folder / name).is_file() and file_digest(folder / name) == checksum for name, checksum in files.items())
 
 
 def run_tasks(
@@ -204,7 +209,7 @@ class _Notebook:
 
     def read_sentinel(self) -> dict[str, Any]:
         """What the process wrote last, a moment ago."""
-        return json.loads((self.folder / SENTINEL).read_text(encoding="utf-8"))
+        return read_sealed_json(self.folder / SENTINEL)
 
     def stop(self) -> None:
         """End the process and its kernel."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ovss.files import atomic_write, digest
+from ovss.files import atomic_write, digest, file_digest, sealed_json
 from ovss.lab.outputs import DATA, FIGURES, FINDINGS, TABLES, TIMINGS, write_csv, write_table
 from ovss.provenance import library_versions
 from ovss.report import RECORD
@@ -62,7 +62,7 @@ def collect(
             for task in owners:
                 unique = name + task.id.removeprefix(task.stem)
                 for source in () if kind == FINDINGS else (out / STATE / task.id / kind).glob(f"{name}.*"):
-                    written[kind].add(copy_file(source, out / kind / f"{unique}{source.suffix}").name)
+                    written[kind].add(copy_file(source, out / kind / f"{unique}{source.name.removeprefix(name)}").name)
                 captions[kind][unique] = notes[task.id][kind][name] | {"tasks": [task.id]}
     for task in tasks:
         copy_file(out / STATE / task.id / NOTEBOOK, out / _NOTEBOOKS / f"{task.id}.ipynb")
@@ -74,11 +74,18 @@ def collect(
     return _record(config, plan, finished, captions)
 
 
-def write_record(out: Path, record: dict[str, Any]) -> None:
-    """Write `run.json`, whose presence says that the run succeeded."""
-    with atomic_write(out / RECORD, "w") as file:
-        json.dump(record, file, indent=1, ensure_ascii=False)
-        file.write("\n")
+def write_record(out: Path, record: dict[str, Any], pages: Sequence[Path]) -> None:
+    """Write `run.json`, whose presence says that the run succeeded, with the checksums of all other files.
+
+    Args:
+        out: Folder of the report.
+        record: From `collect`.
+        pages: Files of the site.
+    """
+    files = {path for kind in _REPORT_FOLDERS for path in (out / kind).iterdir() if path.is_file()} | set(pages)
+    checksums = {path.relative_to(out).as_posix(): file_digest(path) for path in sorted(files)}
+    with atomic_write(out / RECORD) as file:
+        file.write(sealed_json(record | {"files": checksums}))
 
 
 def _captions(out: Path, task: Task) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from jupyter_client.kernelspec import NoSuchKernel
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from ovss.files import atomic_write, file_digest
+from ovss.files import atomic_write, file_digest, sealed_json
 from ovss.lab.outputs import DATA, FIGURES, TABLES, TIMINGS
 
 NOTEBOOK = "notebook.ipynb"
@@ -48,8 +48,8 @@ def run_task(sockets: Path) -> int:
         "cells": sum(cell.cell_type == "code" for cell in notebook.cells),
         "files": _files(),
     }
-    with atomic_write(SENTINEL, "w") as file:
-        json.dump(done, file, indent=1, sort_keys=True)
+    with atomic_write(SENTINEL) as file:
+        file.write(sealed_json(done))
     return 0
 
 

@@ -1,20 +1,19 @@
 """A whole run: plan, execute what is out of date, collect, build the site, write the record last."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ovss.files import only_run
+from ovss.files import only_run, read_sealed_json
 from ovss.provenance.sources import source_digest
 from ovss.report import RECORD
 from ovss.report.site import build_site
-from ovss.study.batch import Failure, finished_tasks, run_tasks
+from ovss.study.batch import Failure, finished_tasks, run_tasks, unchanged
 from ovss.study.collect import collect, write_record
 from ovss.study.config import StudyConfig
-from ovss.study.places import INDEX, STATE, prepare_folder
+from ovss.study.places import STATE, prepare_folder
 from ovss.study.plan import Template, plan_study
 from ovss.study.progress import Display, Status
 
@@ -77,20 +76,24 @@ def run_study(
         batch = run_tasks(out, selected, finished, jobs=jobs, threads=config.threads, display=display)
         if not nothing_to_do:
             record = collect(out, config, plan, batch.finished) | {"site": _site_code()}
-            build_site(out, record, [failure.describe() for failure in batch.failures])
+            pages = build_site(out, record, [failure.describe() for failure in batch.failures])
             if not batch.failures:
-                write_record(out, record)
+                write_record(out, record, pages)
     return StudyResult(out, batch.statuses, batch.failures, rebuilt=not nothing_to_do)
 
 
 def _is_recorded(out: Path, finished: Mapping[str, dict[str, Any]]) -> bool:
-    """Whether tables and pages were made from these results, by the present code."""
-    path = out / RECORD
-    if not path.is_file() or not (out / INDEX).is_file():
+    """Whether tables and pages were made from these results, by the present code, and have not changed since."""
+    try:
+        record = read_sealed_json(out / RECORD)
+    except (OSError, ValueError, RecursionError):
         return False
-    record = json.loads(path.read_text(encoding="utf-8"))
     recorded = {task["id"]: task["digest"] for task in record["tasks"] if task["state"] == "done"}
-    return record.get("site") == _site_code() and recorded == {name: done["digest"] for name, done in finished.items()}
+    return (
+        record["site"] == _site_code()
+        and recorded == {name: done["digest"] for name, done in finished.items()}
+        and unchanged(out, record["files"])
+    )
 
 
 def _site_code() -> str:

@@ -1,9 +1,10 @@
-"""Text embeddings of a vocabulary, cached on disk per weights, words and templates."""
+"""Text embeddings of a vocabulary, cached on disk word by word, per weights and templates."""
 
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,14 +21,15 @@ from ovss.errors import InputError
 from ovss.files import EMPTY_SEAL, atomic_write, cache_dir, check_seal, digest, seal, sweep
 from ovss.vocabulary.vocabulary import Vocabulary
 
-_TEXTS_PER_BATCH = 256
+_TEXTS = 256
+"""Texts per pass of the text tower."""
 
 
 def embed_vocabulary(backbone: Backbone, vocabulary: Vocabulary, *, progress: bool = False) -> Float[Tensor, "Q E"]:
     """Text embeddings of all queries: every template embedded, normalised, averaged, normalised.
 
-    They stay in the cache folder (`$OVSS_CACHE`) per weights, words and templates, so they are computed once. An entry
-    carries the checksum of all its bytes; a damaged one is computed again.
+    Each word stays in the cache folder (`$OVSS_CACHE`) per weights and templates, so that it is computed once, in
+    whichever vocabulary it is. An entry carries the checksum of all its bytes; a damaged one is computed again.
 
     Args:
         backbone: The model.
@@ -49,14 +51,21 @@ def embed_vocabulary(backbone: Backbone, vocabulary: Vocabulary, *, progress: bo
             stacklevel=2,
         )
     unique = tuple(dict.fromkeys(vocabulary.queries))
-    identity = [backbone.name, backbone.pretrained, backbone.weights_hash, str(backbone.dtype)]
-    path = cache_dir() / "text" / f"{digest([*identity, vocabulary.templates, unique])}.safetensors"
-    rows = _cached(path, (len(unique), backbone.embed_dim))
-    if rows is None:
-        rows = _embed(backbone, unique, vocabulary.templates, progress)
-        _write(path, rows)
-    order = torch.tensor([unique.index(query) for query in vocabulary.queries])
-    return rows[order].to(backbone.device)
+    identity = [backbone.name, backbone.pretrained, backbone.weights_hash, str(backbone.dtype), vocabulary.templates]
+    folder = cache_dir() / "text"
+    paths = {query: folder / f"{digest([*identity, query])}.safetensors" for query in unique}
+    found = {query: row for query in unique if (row := _cached(paths[query], backbone.embed_dim)) is not None}
+    missing = [query for query in unique if query not in found]
+    if missing:
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            sweep(folder)
+    with tqdm(total=len(missing), desc="text embeddings", unit="word", disable=not (progress and missing)) as bar:
+        for query in missing:
+            found[query] = _embed(backbone, query, vocabulary.templates)
+            _write(paths[query], found[query])
+            bar.update()
+    return torch.stack([found[query] for query in vocabulary.queries]).to(backbone.device)
 
 
 def tensor_digest(rows: Tensor) -> str:
@@ -66,46 +75,43 @@ def tensor_digest(rows: Tensor) -> str:
 
 
 @torch.inference_mode()
-def _embed(backbone: Backbone, queries: Sequence[str], templates: Sequence[str], progress: bool) -> Tensor:
-    step = max(1, _TEXTS_PER_BATCH // len(templates))
-    rows = []
-    with tqdm(total=len(queries), desc="text embeddings", unit="word", disable=not progress) as bar:
-        for start in range(0, len(queries), step):
-            chunk = queries[start : start + step]
-            texts = [template.replace("{}", query) for query in chunk for template in templates]
-            embedded = F.normalize(backbone.encode_text(texts).float(), dim=-1)  # (queries * templates, E)
-            mean = embedded.unflatten(0, (len(chunk), len(templates))).mean(dim=1)  # (queries, E)
-            rows.append(F.normalize(mean, dim=-1).cpu())
-            bar.update(len(chunk))
-    table = torch.cat(rows)
-    check_text(backbone, queries, [templates[0].replace("{}", query) for query in queries], table)
-    return table
+def _embed(backbone: Backbone, query: str, templates: Sequence[str]) -> Float[Tensor, " E"]:
+    """One word in batches of its own, so that its bits do not depend on the words beside it."""
+    texts = [template.replace("{}", query) for template in templates]
+    parts = [backbone.encode_text(texts[i : i + _TEXTS]).float() for i in range(0, len(texts), _TEXTS)]
+    row = F.normalize(F.normalize(torch.cat(parts), dim=-1).mean(dim=0), dim=-1).cpu()
+    check_text(backbone, [query], texts[:1], row[None])
+    return row
 
 
-def _cached(path: Path, shape: tuple[int, int]) -> Tensor | None:
-    """Rows of an earlier call; None where there are none, or the file is damaged and must be computed again."""
+def _cached(path: Path, width: int) -> Float[Tensor, " E"] | None:
+    """Row of an earlier call; None where there is none, or the file is damaged and must be computed again."""
     try:
         content = path.read_bytes()
         check_seal(content)
-        # The name is the rows' identity; an entry that lies under the name of another one is as wrong as a damaged one.
+        # The name is the row's identity; an entry that lies under the name of another one is as wrong as a damaged one.
         if path.stem.encode() not in content:
             return None
-        rows = load(content).get("rows")
+        row = load(content).get("row")
     except (SafetensorError, OSError, ValueError):
         return None
-    fits = rows is not None and rows.shape == shape and rows.dtype == torch.float32 and bool(rows.isfinite().all())
-    return rows if fits else None
+    fits = row is not None and row.shape == (width,) and row.dtype == torch.float32 and bool(row.isfinite().all())
+    return row if fits else None
 
 
-def _write(path: Path, rows: Tensor) -> None:
-    content = seal(save({"rows": rows.clone()}, metadata={"identity": f"{path.stem} {EMPTY_SEAL}"}))
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Say how to move a cache that cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent)
-        with atomic_write(path) as file:
-            file.write(content)
+        yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise InputError(
-            f"text cache '{path.parent}' cannot be written ({reason}); set OVSS_CACHE to a folder that can"
+            f"text cache '{folder}' cannot be written ({reason}); set OVSS_CACHE to a folder that can"
         ) from error
+
+
+def _write(path: Path, row: Tensor) -> None:
+    content = seal(save({"row": row.clone()}, metadata={"identity": f"{path.stem} {EMPTY_SEAL}"}))
+    with _writing(path.parent), atomic_write(path) as file:
+        file.write(content)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import logging
 import re
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -116,37 +118,111 @@ def test_without_voila_the_extra_is_named(monkeypatch, capsys):
     assert "pip install 'ovss[app]'" in capsys.readouterr().err
 
 
-def status_of(address: str) -> int:
+def answer_of(address: str, **headers: str) -> tuple[int, Any, str]:
+    """Status, headers and text of what the server answers, redirections not followed."""
+
     class Stay(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *_):
             return None
 
+    request = urllib.request.Request(
+        address, headers={name.replace("_", "-"): value for name, value in headers.items()}
+    )
     try:
-        return urllib.request.build_opener(Stay).open(address, timeout=60).status
+        with urllib.request.build_opener(Stay).open(request, timeout=60) as answer:
+            return answer.status, answer.headers, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
-            return error.code
+            return error.code, error.headers, error.read().decode()
+
+
+def status_of(address: str, **headers: str) -> int:
+    return answer_of(address, **headers)[0]
+
+
+@pytest.fixture
+def server():
+    pytest.importorskip("voila", reason="voila is not installed")
+    command = [sys.executable, "-m", "ovss", "app", "--no-browser"]
+    # A test run in the background of a shell hands on that SIGINT is ignored.
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    yield process
+    process.kill()
+    process.communicate()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_the_server_refuses_without_the_token_and_ends_quietly(stop):
-    pytest.importorskip("voila", reason="voila is not installed")
-    command = [sys.executable, "-m", "ovss", "app", "--no-browser"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        address = server.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:")
-        base = address.split("?")[0]
-        kernel = "api/kernels/00000000-0000-0000-0000-000000000000"
-        for path in ("", "?token=wrong", kernel, f"{kernel}/channels", "voila/files/playground.ipynb"):
-            assert status_of(base + path) in (302, 403), path
-        if stop is signal.SIGTERM:
-            assert status_of(address) == 200
-        server.send_signal(stop)
-        _, errors = server.communicate(timeout=60)
-    finally:
-        server.kill()
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_the_server_answers_this_machine_alone_and_keeps_its_token_to_itself(server):
+    address = server.stdout.readline().strip()
+    assert address.startswith("http://127.0.0.1:")
+    base, token = address.split("?token=")
+    kernel = f"{base}api/kernels/00000000-0000-0000-0000-000000000000"
+    for path in (base, f"{base}?token=wrong", kernel, f"{kernel}/channels", f"{base}voila/files/playground.ipynb"):
+        assert status_of(path) in (302, 403), path
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec_WebSocket_Version": "13"}
+    for path, more in ((address, {}), (f"{kernel}?token={token}", {}), (f"{kernel}/channels?token={token}", upgrade)):
+        assert status_of(path, Host="rebound.example", **more) == 403, "a foreign page may have that name lead here"
+    assert status_of(f"{kernel}?token={token}") == 404
+
+    status, headers, _ = answer_of(address)
+    assert (status, headers["Location"]) == (302, "/"), "the token stays in the address"
+    cookie = "; ".join(line.split(";")[0] for line in headers.get_all("Set-Cookie"))
+    status, headers, text = answer_of(base, Cookie=cookie)
+    assert status == 200
+    rules = dict(rule.split(" ", 1) for rule in headers["Content-Security-Policy"].split("; "))
+    nonce = re.search(r"'nonce-([^']+)'", rules["script-src"]).group(1)
+    assert "unsafe-inline" not in rules["script-src"]
+    assert rules["default-src"] == "'self'"
+    assert text.count("<script") == text.count(f'<script nonce="{nonce}"') > 3
+    assert re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//|import\(["']https?:|url\(["']?https?:""", text) == []
+    assert f"'nonce-{nonce}'" not in answer_of(f"{base}login")[1]["Content-Security-Policy"]
+
+    family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+    assert len(family) > 1, "no kernel runs"
+    assert not [process for process in family if token in "\0".join([*process.environ().values(), *process.cmdline()])]
+    pids = {process.pid for process in family}
+    listening = [link for link in psutil.net_connections("inet") if link.pid in pids and link.status == "LISTEN"]
+    assert {link.laddr.ip for link in listening} == {"127.0.0.1"}
+    server.send_signal(signal.SIGTERM)
+    _, errors = server.communicate(timeout=60)
     assert server.returncode == 0
     assert "Traceback" not in errors
+    assert token not in errors
+
+
+@pytest.mark.slow
+def test_the_server_ends_quietly_by_ctrl_c(server):
+    assert server.stdout.readline().startswith("http://127.0.0.1:")
+    server.send_signal(signal.SIGINT)
+    _, errors = server.communicate(timeout=60)
+    assert server.returncode == 0
+    assert "Traceback" not in errors
+
+
+def test_the_token_is_taken_out_of_log_lines(caplog):
+    pytest.importorskip("voila", reason="voila is not installed")
+    from ovss.app.server import _WithoutToken
+
+    log = logging.getLogger("test-of-the-token")
+    log.addFilter(_WithoutToken("s3cret"))
+    log.error("500 GET /?token=%s (127.0.0.1)", "s3cret")
+    assert caplog.messages == ["500 GET /?token=[token] (127.0.0.1)"]
+
+
+def test_the_name_of_an_image_is_text(page, backbone):
+    name = '<img src=x onerror="alert(1)">.png'
+    page._uploaded({"new": ({"name": name, "content": memoryview(png())},)})
+    shown = [page.results.value, page.status.value]
+    page.words.value, page.methods.value = "sky", ("clip",)
+    page.run()
+    for text in (*shown, page.results.value, page.status.value):
+        assert 'onerror="' not in text
+        assert "<img src=x" not in text
+    assert "&lt;img src=x" in shown[0]

@@ -10,7 +10,6 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
+from damage import DAMAGES
 from evaluation_helpers import METHODS, quick_protocol, write_folder
 
 import ovss
@@ -36,15 +36,6 @@ KINDS = {
     "parquet": ("run", "*.parquet"),
     "csv": ("run", "*.csv"),
     "other table": ("run", "summary.[mtj]*"),
-}
-DAMAGES: dict[str, Callable[[bytes, random.Random], bytes]] = {
-    "a flipped bit": lambda content, draw: _flip(content, draw.randrange(len(content)), draw.randrange(8)),
-    "a cut": lambda content, draw: content[: draw.randrange(len(content))],
-    "a block of zeros": lambda content, draw: _overwrite(content, draw, bytes(draw.randint(1, 64))),
-    "random bytes": lambda content, draw: _overwrite(content, draw, draw.randbytes(draw.randint(1, 64))),
-    "nothing left": lambda content, draw: b"",
-    "more behind": lambda content, draw: content + draw.randbytes(draw.randint(1, 64)),
-    "a byte lost": lambda content, draw: _lose(content, draw.randrange(len(content))),
 }
 
 
@@ -118,19 +109,6 @@ def _outcome(kind: str, path: Path, backbone: Backbone, data: Dataset, out: Path
         return "refused"
     assert path.read_bytes() != damaged, "the damaged file is still there"
     return {"record": "made again", "text cache": "computed again"}.get(kind, "written anew")
-
-
-def _flip(content: bytes, position: int, bit: int) -> bytes:
-    return content[:position] + bytes([content[position] ^ 1 << bit]) + content[position + 1 :]
-
-
-def _overwrite(content: bytes, draw: random.Random, block: bytes) -> bytes:
-    start = draw.randrange(len(content))
-    return (content[:start] + block + content[start + len(block) :])[: len(content)]
-
-
-def _lose(content: bytes, position: int) -> bytes:
-    return content[:position] + content[position + 1 :]
 
 
 def table(outcomes: Counter[tuple[str, str]]) -> str:

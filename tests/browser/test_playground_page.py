@@ -106,15 +106,43 @@ def masks(browser: Any) -> dict[str, np.ndarray]:
     return {name: np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) for name, text in data.items()}
 
 
+def upload(browser: Any, file: Path) -> None:
+    browser.execute_script(
+        "const file = window.madeInputs.findLast(e => e.type === 'file'); file.id = 'kept'; document.body.append(file);"
+    )
+    browser.find_element("id", "kept").send_keys(str(file))
+    until(lambda: status(browser).startswith((f"{file.name} is ready", "Error:")), "the upload")
+    browser.execute_script("document.getElementById('kept').remove()")
+
+
+def test_the_token_does_not_stay_in_the_address(page: Any, address: str) -> None:
+    assert page.current_url == address.split("?")[0]
+
+
+def test_no_markup_becomes_a_script(page: Any, tmp_path: Path) -> None:
+    name = "<img src=x onerror='window.pwned = 1'>.png"
+    ovss.load_dataset("scenes")[4].image.save(tmp_path / name)
+    upload(page, tmp_path / name)
+    assert name in page.find_element("css selector", ".ovss-app figcaption").text
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    upload(page, tmp_path / "bad.png")
+    assert status(page).startswith("Error: 'bad.png' is not a PNG or JPEG image")
+    # Where markup should get through nevertheless, the page's policy keeps it from running.
+    page.execute_script(
+        "const box = document.createElement('div'); box.innerHTML = `<img src=x onerror='window.pwned = 2'>`;"
+        "document.body.append(box); const code = document.createElement('div');"
+        "code.innerHTML = `<iframe srcdoc='<script>parent.pwned = 3</script>'></iframe>`; document.body.append(code);"
+        "setTimeout(() => { box.remove(); code.remove(); }, 900)"
+    )
+    time.sleep(1)
+    assert page.execute_script("return window.pwned") is None
+    page.get_log("browser")  # holds the browser's complaints about the two
+
+
 def test_the_page_works_by_clicks_and_its_masks_are_the_segmenters(page: Any, tmp_path: Path) -> None:
     picture = ovss.load_dataset("scenes")[3].image
     picture.save(tmp_path / "mine.png")
-    page.execute_script(
-        "const file = window.madeInputs.find(e => e.type === 'file'); file.id = 'kept'; document.body.append(file);"
-    )
-    page.find_element("id", "kept").send_keys(str(tmp_path / "mine.png"))
-    until(lambda: status(page).startswith("mine.png is ready"), "the upload")
-    page.execute_script("document.getElementById('kept').remove()")
+    upload(page, tmp_path / "mine.png")
     choose(page, "maskclip", "naclip")
     run(page, "scenes")
     until(lambda: status(page).startswith("Done: mine.png, 2 methods"), "the result")

@@ -117,7 +117,7 @@ def test_a_scheduler_that_is_not_there_is_reported(backbone, data, monkeypatch):
 
 def test_a_worker_with_other_weights_is_refused(backbone):
     source = ModelSource.of(backbone)
-    assert source.load().weights_hash == backbone.weights_hash
+    assert source.load()[0].weights_hash == backbone.weights_hash
     with pytest.raises(InputError, match="a worker finds other weights"):
         replace(source, weights_hash="0" * 64).load()
 

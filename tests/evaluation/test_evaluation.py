@@ -25,8 +25,9 @@ def run(backbone, data, methods=METHODS, **options):
     return ovss.evaluate(backbone, methods, data, **options)
 
 
-def test_counts_are_those_of_the_segmenter_image_by_image(backbone, data):
-    protocol = quick_protocol()
+@pytest.mark.parametrize("presence", ["none", "crops"])
+def test_counts_are_those_of_the_segmenter_image_by_image(backbone, data, presence):
+    protocol = quick_protocol(presence=presence)
     evaluation = run(backbone, data, protocol=protocol)
     words = ovss.load_vocabulary(data.vocabulary_name)
     for label in METHODS:

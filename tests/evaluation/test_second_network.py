@@ -6,12 +6,17 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import timm
+import torch
 from companion_helpers import save_companion
+from safetensors.torch import save_file
 
 import ovss
-from ovss.backbone import load_companion
+from ovss.backbone import Companion, load_companion
 from ovss.cli import main
 from ovss.errors import InputError
+from ovss.evaluation.cluster import ModelSource
+from ovss.segment.scorer import Scorer
 
 NAME = "ovss_test_plain"
 
@@ -54,8 +59,57 @@ def test_what_cannot_use_a_companion_is_refused(backbone, weights):
     companion = load_companion(NAME, weights)
     with pytest.raises(InputError, match=f"companion '{NAME}' is used by none of naclip; proxyclip uses one"):
         ovss.evaluate(backbone, "naclip", "scenes", limit=1, companion=companion)
-    with pytest.raises(InputError, match=f"companion '{NAME}' works in this process only"):
-        ovss.evaluate(backbone, "proxyclip", "scenes", limit=1, companion=companion, cluster="local:1")
+    made = Companion(companion.model, lambda x: x, name="mine", weights="", mean=(0, 0, 0), std=(1, 1, 1), patch_size=4)
+    with pytest.raises(InputError, match="on a cluster it must come from load_companion"):
+        ovss.evaluate(backbone, "proxyclip", "scenes", limit=1, companion=made, cluster="local:1")
+
+
+def test_scores_are_propagated_over_a_graph_by_the_companions_features(backbone, weights):
+    """Labels of the whole path equal those of the pieces, put together here."""
+    companion = load_companion(NAME, weights)
+    rules = dataclasses.replace(
+        ovss.load_protocol("study", window=None, stride=None),
+        lposs_iterations=30,
+        lposs_neighbours=8,
+        lposs_features="companion",
+    )
+    with pytest.raises(InputError, match='has lposs_features = "companion"; give a companion'):
+        ovss.evaluate(backbone, "naclip", "scenes", limit=1, protocol=rules)
+    image = ovss.load_dataset("scenes")[0].image.crop((0, 0, 64, 64))
+    vocabulary = ovss.load_vocabulary("sky; grass; star; sand; water")
+    scorer = Scorer(backbone, {"naclip": ovss.create_method("naclip")}, vocabulary, rules, companion=companion)
+    prepared = scorer.prepare(image)
+    assert len(prepared.offsets) == 1
+    found = scorer.score([prepared])[0]["naclip"].cells
+    crop = prepared.crop(0)[None]
+    tokens = backbone.encode_tokens(crop, position=rules.position)
+    plain = ovss.create_method("naclip").patch_scores(tokens, scorer.text)
+    features = companion.features(crop, backbone)
+    assert features.shape[-2:] == (24, 24)
+    expected = ovss.segment.lposs(plain, features, tokens.places, 8, 30)[0]
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert not torch.allclose(found, plain[0], atol=1e-3)
+    table = ovss.evaluate(backbone, "naclip", "scenes", limit=1, protocol=rules, companion=companion).table()
+    assert table["second network"].tolist() == [NAME]
+
+
+def test_workers_of_a_cluster_load_the_second_network_themselves(backbone, tmp_path, monkeypatch):
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        state = timm.create_model("test_vit", num_classes=0).state_dict()
+    save_file(state, tmp_path / "second.safetensors")
+    monkeypatch.chdir(tmp_path)
+    companion = load_companion("test_vit", "second.safetensors")
+    found = [
+        ovss.evaluate(backbone, "proxyclip", "scenes", limit=2, companion=companion, cluster=cluster)
+        for cluster in (None, "local:1")
+    ]
+    assert np.array_equal(found[0].counts("proxyclip"), found[1].counts("proxyclip"))
+    assert found[0].facts["key"] == found[1].facts["key"]
+    source = ModelSource.of(backbone, companion=companion)
+    assert source.second == ("test_vit", str(tmp_path / "second.safetensors"))
+    with pytest.raises(InputError, match=r"a worker finds other weights for Companion\('test_vit'"):
+        dataclasses.replace(source, second_hash="0" * 64).load()
 
 
 def test_scores_on_the_grid_of_another_patch_size_are_not_propagated_over_patches(backbone, weights):

@@ -14,6 +14,7 @@ from ovss import InputError
 from ovss.figures import (
     bar_figure,
     curve_figure,
+    dumbbell_figure,
     heads_figure,
     image_figure,
     label_figure,
@@ -259,3 +260,19 @@ def test_a_line_without_values_is_left_out_and_the_others_keep_their_names():
     frame.loc[frame["method"] == "b", "width"] = np.nan
     figure = curve_figure(frame, "images", "width", "method", "images", "width").figure
     assert legend_texts(figure) == ["a", "c"]
+
+
+def test_dumbbells_stand_in_groups_with_the_furthest_apart_on_top() -> None:
+    frame = pd.DataFrame(
+        {"m": list("abcd"), "data": ["x", "y", "x", "y"], "lo": [10, 20, 30, 40], "hi": [12, 29, 35, 41]}
+    )
+    plot = dumbbell_figure(frame, label="m", low="lo", high="hi", group="data", unit="mIoU")
+    axis = plot.figure.axes[0]
+    assert plot.frame["m"].tolist() == ["b", "d", "c", "a"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["b", "d", "c", "a"]
+    places = [float(place) for place in axis.get_yticks()]
+    heads = {text.get_text(): text.get_position()[1] for text in axis.texts}
+    assert heads["y"] < places[0] < places[1] < heads["x"] < places[2] < places[3]
+    small, large = (points.get_offsets() for points in axis.collections if len(points.get_offsets()) == 4)
+    assert np.asarray(small).tolist() == [[20, places[0]], [40, places[1]], [30, places[2]], [10, places[3]]]
+    assert np.asarray(large)[:, 0].tolist() == [29, 41, 35, 12]

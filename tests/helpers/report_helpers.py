@@ -34,27 +34,27 @@ RESULTS = pd.DataFrame(
 )
 
 
-def write_run(folder, images=None):
+def write_run(folder, images=None, evil=EVIL):
     """Files of a run with one notebook, one table, one figure, and what the record says of them."""
     for name in ("tables", "timings", "figures", "data", "notebooks"):
         (folder / name).mkdir(parents=True)
-    write_table(folder / "tables" / "results", RESULTS)
+    write_table(folder / "tables" / "results", RESULTS.replace(EVIL, evil))
     write_table(folder / "tables" / "runs", pd.DataFrame({"key": ["k" * 64], "weights_hash": ["abc123"]}))
     Image.new("RGB", (40, 20)).save(folder / "figures" / "bars.png")
     (folder / "figures" / "bars.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     write_notebook(folder / "notebooks" / "22_table.ipynb", "Which is best?", "x: int = 1  # x", "print(x)")
-    note = {"caption": f"Best is {EVIL}.", "tasks": ["22_table"]}
+    note = {"caption": f"Best is {evil}.", "tasks": ["22_table"]}
     joined = note | {"captions": [note["caption"]]}
     joined["rows"] = [2]
     captions = {"tables": {"results": joined, "runs": joined | {"rows": [1]}}, "timings": {}, "data": {}}
-    captions["figures"] = {"bars": note | {"alt": f"Bars of {EVIL}"}}
+    captions["figures"] = {"bars": note | {"alt": f"Bars of {evil}"}}
     if images is not None:
         captions["data"]["explorer"] = note
         (folder / "data" / "explorer.json").write_text(json.dumps(images))
-    task = {"id": "22_table", "title": f"Which is {EVIL}?", "notebook": "notebooks/22_table.ipynb", "state": "done"}
+    task = {"id": "22_table", "title": f"Which is {evil}?", "notebook": "notebooks/22_table.ipynb", "state": "done"}
     task |= {"seconds": 1.5, "digest": "0" * 64, "parameters": {}, "after": []}
     missing = task | {"id": "23_more", "title": "More", "notebook": None, "state": "not run", "seconds": None}
-    record = {"study": "demo", "title": f"A {EVIL} study", "description": EVIL, "ovss": "0", "digest": "f" * 64}
+    record = {"study": "demo", "title": f"A {evil} study", "description": evil, "ovss": "0", "digest": "f" * 64}
     record |= {"versions": {"python": "3", "torch": "2"}, "machine": {"system": "S", "processor": "P", "cores": 2}}
     record |= {"captions": captions, "tasks": [task, missing], "methods": ["clip"]}
     (folder / "run.json").write_text(json.dumps(record))

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from ovss.lab.sentences import Measured, counted, listed, peak
+from ovss.lab.sentences import Measured, counted, listed, peak, verb
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,7 @@ def test_a_number_that_is_surely_not_zero_never_reads_as_zero():
 def test_counts_and_lists_agree_with_their_number():
     assert [counted(n, "block") for n in (0, 1, 2)] == ["no blocks", "1 block", "2 blocks"]
     assert counted(2, "class", "classes") == "2 classes"
+    assert [verb(n, "differs", "differ") for n in (0, 1, 2)] == ["differ", "differs", "differ"]
     assert [listed(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
         "none",
         "a",
@@ -57,7 +58,8 @@ def test_counts_and_lists_agree_with_their_number():
         ({1: 0.1, 2: 0.2}, "highest in block 2, the last (0.20)"),
         ({1: 0.2, 2: 0.2}, "0.20 in block 2 and in all before it"),
         ({1: 0.2}, "0.20 in block 1"),
-        ({1: 0.9, 2: 0.1, 3: 0.9}, "highest in block 3, the last (0.90)"),
+        ({1: 0.9, 2: 0.1, 3: 0.9}, "highest in block 1 and in block 3, the last (0.90)"),
+        ({1: 0.1, 2: 0.9, 3: 0.9, 4: 0.5}, "highest in block 2 (0.90), 0.50 in block 4, the last"),
         ({1: float("nan")}, "without a value in any block"),
     ],
 )

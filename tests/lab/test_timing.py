@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
+from bench_bounds import BOUNDS, late
 from method_helpers import random_backbone
 
-from ovss.backbone import load_backbone
 from ovss.cli import main
-from ovss.lab.timing import BASELINE, Timing, bound, every_method, measure, smooth_windows, subjects_for, summarise
+from ovss.lab.timing import BASELINE, Timing, every_method, measure, smooth_windows, subjects_for, summarise
 from ovss.methods import create_method, list_methods
 
 
@@ -37,7 +37,8 @@ def test_bench_runs_every_method_but_those_that_need_more_than_weights():
     backbone = random_backbone(depth=12, width=64)
     methods = every_method(backbone)
     assert {method.name for method in methods} == set(list_methods()) - {"compose", "registers"}
-    assert bound(f"{len(methods)} methods, one pass", load_backbone("ViT-B-16", "random"), 224) == 3.0
+    names = {method.label.partition("(")[0] for method in methods} | {f"{len(methods)} methods, one pass"}
+    assert set(BOUNDS) <= names, "a bound of something that is not measured"
 
 
 def test_ratios_are_paired_within_a_round():
@@ -54,7 +55,7 @@ def test_ratios_are_paired_within_a_round():
 def test_command_prints_a_table_and_writes_all_timings(tmp_path, capsys):
     file = tmp_path / "bench.json"
     options = ["--model", "ViT-S-32-alt", "--windows", "1", "--rounds", "2", "--size", "64", "--methods", "naclip"]
-    assert main(["bench", *options, "--device", "cpu", "--json", str(file)]) == 0
+    assert main(["bench", "--ratios", *options, "--device", "cpu", "--json", str(file)]) == 0
     output = capsys.readouterr().out
     assert "encode_image" in output
     assert "naclip" in output
@@ -64,11 +65,37 @@ def test_command_prints_a_table_and_writes_all_timings(tmp_path, capsys):
     assert {row["subject"] for row in document["summary"]} == {BASELINE, "naclip"}
 
 
+def test_a_data_set_is_timed_stage_by_stage_and_the_hours_follow(tmp_path, capsys):
+    file = tmp_path / "bench.json"
+    options = ["--model", "tiny", "--methods", "clip,naclip(sigma=2)", "--images", "3", "--image-size", "96x64"]
+    options += ["--classes", "5", "--for", "36000", "--device", "cpu", "--json", str(file)]
+    assert main(["bench", *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    document = json.loads(file.read_text())
+    assert [row["method"] for row in document["throughput"]] == ["clip", "naclip(sigma=2)", "2 methods, one pass"]
+    assert (document["setting"]["classes"], document["setting"]["image_size"]) == (5, "96x64")
+    assert document["text"]["sentences"] % 5 == 0
+    assert document["memory_bytes"] > 2**26
+    for row, line in zip(document["throughput"], lines[3:], strict=False):
+        assert row["images_per_second"] == pytest.approx(3 / sum(row["seconds"].values()))
+        assert line.split("  ")[0] == row["method"]
+        hours = float(line.removeprefix(row["method"]).split()[1])
+        assert hours == pytest.approx(10 / row["images_per_second"], abs=0.006)
+    assert "memory: at most" in lines[-1]
+
+
+def test_only_the_maintainers_script_judges():
+    rows = [{"subject": "naclip", "ratio": 1.2}, {"subject": "clip", "ratio": 1.01}, {"subject": "mine", "ratio": 9.0}]
+    setting = {"model": "ViT-B-16", "size": 224}
+    assert late({"setting": setting, "summary": rows}) == ["naclip: 1.200 is over 1.0"]
+    assert late({"setting": setting | {"model": "ViT-L-14"}, "summary": rows}) == []
+
+
 def test_steps_on_scores_are_timed_alone_and_the_table_says_how_many_passes_each_takes(tmp_path, monkeypatch):
     monkeypatch.setattr("ovss.lab.timing.every_method", lambda backbone: [create_method("naclip")])
     file = tmp_path / "bench.json"
     options = ["--model", "ViT-S-32-alt", "--windows", "2", "--rounds", "1", "--size", "64", "--no-shared"]
-    assert main(["bench", *options, "--device", "cpu", "--json", str(file)]) == 0
+    assert main(["bench", "--ratios", *options, "--device", "cpu", "--json", str(file)]) == 0
     summary = {row["subject"]: row for row in json.loads(file.read_text())["summary"]}
     passes = {BASELINE: 1, "naclip": 1, "tlp alone": 0, "lposs alone": 0}
     assert {name: row["passes"] for name, row in summary.items()} == passes
@@ -85,6 +112,8 @@ def test_a_method_with_a_pass_of_its_own_takes_two():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--image-size", "500"], "--image-size '500' must be width x height in pixels, as in 500x375"),
+        (["--for", "0"], "--for 0 must be at least 1"),
         (["--rounds", "0"], "--rounds 0 must be at least 1"),
         (["--methods", "naklip"], "Did you mean 'naclip'?"),
     ],

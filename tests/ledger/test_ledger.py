@@ -7,7 +7,7 @@ import pytest
 
 from ovss.cli.main import build_parser
 from ovss.errors import InputError
-from ovss.ledger import VERDICTS, join, load_published, load_results, tidy, unexplained
+from ovss.ledger import VERDICTS, join, load_published, load_results, protocol_ranks, tidy, unexplained
 from ovss.methods import create_method
 from ovss.protocols import list_protocols, load_protocol
 
@@ -297,3 +297,18 @@ def test_the_command_lists_averages_that_conflict_with_their_cells(tmp_path, cap
     assert "conflict: cliptrase" in shown
     assert "printed 32.7, its cells give 37.46" in shown
     assert "conflict" in set(pd.read_csv(tmp_path / "averages.csv")["outcome"])
+
+
+def test_ranks_are_compared_between_protocols_of_one_data_set_only():
+    rows = [cell("clip", "a", value=40), cell("naclip", "a", value=80), cell("scclip", "a", value=84)]
+    rows += [cell("clip", "b", value=41), cell("naclip", "b", value=79), cell("scclip", "b", value=70)]
+    rows += [cell("sclip", "b", value=99), cell("clip", "a", "voc21", 16), cell("naclip", "a", "voc21", 58)]
+    ranks = protocol_ranks(pd.DataFrame(rows)).set_index("method")
+    assert ranks[["a", "b", "lowest", "highest"]].T.to_dict("list") == {
+        "clip": [3, 3, 3, 3],
+        "naclip": [2, 1, 1, 2],
+        "scclip": [1, 2, 1, 2],
+    }
+    assert set(ranks["dataset"]) == {"voc20"}
+    assert protocol_ranks(pd.DataFrame(rows[-2:])).empty
+    assert protocol_ranks(pd.DataFrame()).empty

@@ -38,6 +38,21 @@ def test_the_code_of_a_notebook_is_folded_and_its_prose_is_not(tmp_path):
     assert not any("shown" in part for part in folded)
 
 
+def test_folded_answers_stay_folded_and_can_do_nothing(tmp_path):
+    path = write_notebook(tmp_path / "n.ipynb", "T", "x: int = 1  # x", "x")
+    content = json.loads(path.read_text())
+    answers = f"1. Why?\n\n<details open ontoggle='alert(1)'><summary>Answers</summary>\n\n1. *So*, {EVIL}.\n</details>"
+    content["cells"][0]["source"] = f"# T\n\n{answers}"
+    path.write_text(json.dumps(content))
+    body = str(notebook_body(path))
+    folded = re.search(r"<details>\s*<summary>Answers</summary>(.*?)</details>", body, re.DOTALL)
+    assert folded is not None
+    assert "<em>So</em>" in folded.group(1)
+    assert "Why?" not in folded.group(1)
+    assert Page(body).handlers == []
+    assert "script" not in Page(body).tags
+
+
 def test_an_image_of_a_notebook_carries_its_text(tmp_path):
     path = write_notebook(tmp_path / "n.ipynb", "T", "x: int = 1  # x", "x")
     content = json.loads(path.read_text())

@@ -49,6 +49,17 @@ def test_pages_ask_for_nothing_outside_the_folder_and_every_link_leads_somewhere
                 assert anchor in Page(target.read_text()).ids, address
 
 
+def test_pages_forbid_scripts_and_styles_of_their_own_text(site):
+    for path in site.rglob("*.html"):
+        text = path.read_text()
+        (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]+)">', text)
+        rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+        assert rules["default-src"] == "'none'"
+        assert not re.search("unsafe|http|\\*", policy)
+        assert text.index(policy) < text.index('<link rel="stylesheet"'), "it holds for what comes after it"
+        assert not re.search(r"<style|\sstyle=|<script(?![^>]*(?: src=| type=\"application/json\"))", text)
+
+
 def test_each_number_links_to_what_produced_it(site):
     index, origin = (site / "index.html").read_text(), (site / "provenance.html").read_text()
     links = [address for address in Page(index).addresses if address.startswith("provenance.html#")]
@@ -166,6 +177,35 @@ def test_the_report_opens_with_findings_and_each_section_with_its_answer(tmp_pat
     assert section.index("widest in block 2") < section.index("<table")
     assert "intersection over union" in hero
     assert "walkthrough 02" in hero
+
+
+def test_the_answer_of_a_section_comes_first_and_is_said_once(tmp_path):
+    record = write_run(tmp_path)
+    note = {"tasks": ["22_table"], "headline": False}
+    answer = record["captions"]["tables"]["results"]["caption"]
+    record["captions"]["findings"] = {
+        "a": note | {"caption": "A detail."},
+        "b": note | {"caption": answer, "headline": True},
+    }
+    build_site(tmp_path, record)
+    section = (tmp_path / "index.html").read_text().split('<section id="s-22_table">')[1]
+    assert section.index("Best is") < section.index("A detail.")
+    visible = re.sub(
+        r'<caption class="hidden">.*?</caption>|<figcaption>.*?</figcaption>', "", section, flags=re.DOTALL
+    )
+    assert visible.count("Best is") == 1
+
+
+def test_a_figure_that_also_is_dark_is_shown_so_on_a_dark_page_and_in_no_other_run(tmp_path):
+    record = write_run(tmp_path)
+    build_site(tmp_path, record)
+    assert "on-dark" not in (tmp_path / "index.html").read_text()
+    (tmp_path / "figures" / "bars.dark.png").write_bytes((tmp_path / "figures" / "bars.png").read_bytes())
+    build_site(tmp_path, record)
+    page = Page((tmp_path / "index.html").read_text())
+    shown = [address for address in page.addresses if address.startswith("figures/") and address.endswith(".png")]
+    assert shown == ["figures/bars.png", "figures/bars.dark.png"]
+    assert len(set(page.alts)) == 1
 
 
 def test_missing_values_and_counts_have_their_own_form():

@@ -15,7 +15,7 @@ from ovss.errors import InputError
 from ovss.evaluation.pipeline import crop_truth
 from ovss.ingredients.interpolation import bilinear_matrix
 from ovss.protocols import Geometry, list_protocols, load_protocol
-from ovss.segment.scorer import seen_image
+from ovss.segment.windowed import seen_image
 from ovss.segment.windows import Windows1D, axis_windows, resize_image, resized_size, stitch_matrix
 
 

@@ -20,7 +20,7 @@ name = "two-models"
 title = "Two random models"
 methods = ["clip", "naclip", "rfclip"]
 protocols = ["study"]
-templates = ["22", "26"]
+templates = ["22", "29"]
 
 [[models]]
 model = "ViT-S-32-alt"
@@ -43,7 +43,7 @@ def test_a_study_over_models_gives_one_table_with_what_they_are_and_marks_random
     monkeypatch.setenv("OVSS_CACHE", str(tmp_path / "cache"))
     write_folder(tmp_path / "data", images=2)
     (tmp_path / "two.toml").write_text(CONFIG)
-    templates = [item for item in find_templates(ROOT / "notebooks") if item.path.stem[:2] in ("22", "26")]
+    templates = [item for item in find_templates(ROOT / "notebooks") if item.path.stem[:2] in ("22", "29")]
     result = run_study(
         load_config(tmp_path / "two.toml"), tmp_path / "report", templates, jobs=1, display=Display(io.StringIO())
     )

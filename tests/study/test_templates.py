@@ -23,8 +23,19 @@ def by_name(template):
     return template.path.stem
 
 
-def test_all_seven_templates_are_there():
-    assert [name[:2] for name in map(by_name, TEMPLATES)] == ["20", "21", "22", "23", "24", "25", "26"]
+def test_all_templates_are_there():
+    assert [name[:2] for name in map(by_name, TEMPLATES)] == [
+        "20",
+        "21",
+        "22",
+        "23",
+        "24",
+        "25",
+        "26",
+        "27",
+        "28",
+        "29",
+    ]
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=by_name)
@@ -51,9 +62,11 @@ def test_every_parameter_of_a_template_is_annotated_and_explained(template):
         assert parameter["help"], name
 
 
-def test_the_ledger_runs_after_the_benchmark():
+def test_what_reads_another_run_waits_for_it():
     tasks = plan_study(load_config("tiny"), TEMPLATES)
-    assert [task.stem for task in tasks[-1].after] == ["22_benchmark_table"]
+    after = {task.stem: [other.stem for other in task.after] for task in tasks}
+    assert after["25_ledger"] == ["22_benchmark_table"]
+    assert after["27_error_card"] == ["26_oracle_ladder"]
 
 
 @pytest.mark.parametrize("name", ["paper-vitb16", "models", "large-vocabulary"])
@@ -73,6 +86,9 @@ def small(tmp_path_factory):
     settings = {
         "21_attention_measurements": NotebookSpec(parameters={"limit": 4}),
         "23_ablations": NotebookSpec(parameters={"limit": 4, "temperatures": [3.0], **short}),
+        "26_oracle_ladder": NotebookSpec(parameters={"limit": 4}),
+        "27_error_card": NotebookSpec(parameters={"limit": 4, "changed": 2}),
+        "28_causal_atlas": NotebookSpec(parameters={"limit": 4, "looked_at": 2}),
         "24_cost": NotebookSpec(parameters={"rounds": 1, "class_counts": [20, 847]}),
     }
     methods = ("clip", "maskclip", "sclip", "naclip", "scclip", "cliptrase")
@@ -90,7 +106,7 @@ def test_the_default_study_runs_and_shows_every_notebook(small):
     assert {task["state"] for task in record["tasks"]} == {"done"}
     page = (out / "index.html").read_text()
     chosen = {task["id"] for task in record["tasks"]}
-    assert len(chosen) == 6
+    assert len(chosen) == 9
     for template in (one for one in TEMPLATES if one.path.stem in chosen):
         assert f"notebooks/{template.path.stem}.html" in page
         assert (out / "notebooks" / f"{template.path.stem}.html").is_file()
@@ -108,6 +124,38 @@ def test_tables_hold_numbers_with_intervals_and_their_origin(small):
         assert len(pd.read_parquet(small[1] / "tables" / f"{name}.parquet")), name
 
 
+NOUNS = "block|method|image|pair|difference|round|window|row|combination|setting|head|correlation|cell|point"
+FAULTS = {
+    "one of many": rf"(?<![\d.+-])1 (?:(?:{NOUNS})s|classes|passes|patches)\b",
+    "many of one": rf"(?<![\d.+-])(?:0|[2-9]|\d\d+) (?:{NOUNS}|class|pass|patch)\b(?! (?:of|on) the)",
+    "no number": r"\bnan\b|\bNone (?!of)|\binf\b",
+    "a number twice": r"\((\d\.\d+)\), \1 in",
+    "typography": r"  | ,|\.\.|,\.|;\.|\( | \)",
+    "word": r"\bpicture",
+}
+
+
+@pytest.mark.slow
+def test_sentences_of_a_run_agree_with_their_numbers(small):
+    record = json.loads((small[1] / "run.json").read_text())
+    texts = [note["caption"] for notes in record["captions"].values() for note in notes.values()]
+    texts += pd.read_parquet(small[1] / "tables" / "ablations.parquet")["setting"].tolist()
+    assert len(texts) > 150
+    found = {name: [text for text in texts if re.search(fault, text, re.I)] for name, fault in FAULTS.items()}
+    assert found == {name: [] for name in FAULTS}
+    opened = [text for text in texts if text.count("(") != text.count(")") or text.count("[") != text.count("]")]
+    assert opened == []
+
+
+@pytest.mark.slow
+def test_every_figure_of_a_run_is_there_for_a_light_and_for_a_dark_page(small):
+    names = json.loads((small[1] / "run.json").read_text())["captions"]["figures"]
+    assert len(names) > 20
+    files = {path.name for path in (small[1] / "figures").iterdir()}
+    assert files == {f"{name}{ending}" for name in names for ending in (".png", ".dark.png", ".svg")}
+    assert (small[1] / "index.html").read_text().count('class="on-dark"') >= len(names)
+
+
 @pytest.mark.slow
 def test_times_are_kept_out_of_the_tables(small):
     names = {path.stem for path in (small[1] / "timings").glob("*.csv")}
@@ -119,7 +167,7 @@ def test_times_are_kept_out_of_the_tables(small):
 @pytest.mark.slow
 def test_no_notebook_of_the_reference_run_holds_a_path_of_the_machine_that_ran_it():
     notebooks = sorted((REFERENCE / "notebooks").glob("*.ipynb"))
-    assert len(notebooks) == 6
+    assert len(notebooks) == len(json.loads((REFERENCE / "run.json").read_text())["tasks"])
     for path in notebooks:
         for cell in nbformat.read(path, as_version=4).cells:
             printed = json.dumps([out.get("text") for out in cell.get("outputs", [])])
