@@ -51,6 +51,7 @@ lab: $(STAMP) ## open the notebooks in JupyterLab (loopback only, with its token
 	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 notebooks
 
 docs: $(STAMP) ## build the documentation: build/docs/html/index.html
+	rm -rf build/docs
 	OVSS_REPOSITORY=$(REPOSITORY) $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --jobs 2 docs build/docs/html
 	$(BIN)/python tools/check_links.py build/docs/html
 

@@ -71,8 +71,9 @@ def _write_pages(app: Sphinx) -> None:
     """Pages made from the package, and the report of the reference run, where Sphinx finds them."""
     docs_pages.write_pages(HERE / "pages", REPOSITORY)
     report = HERE / "extra" / "report"
+    shutil.rmtree(report, ignore_errors=True)
     if docs_pages.REPORT.is_dir():
-        shutil.copytree(docs_pages.REPORT, report, dirs_exist_ok=True)
+        shutil.copytree(docs_pages.REPORT, report)
 
 
 def _as_mathml(self: Any, node: Any) -> None:

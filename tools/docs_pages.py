@@ -23,6 +23,7 @@ from ovss.cli.vocabularies import variant_rows, word_rows
 from ovss.datasets import BENCHMARKS, OTHER_NAMES
 from ovss.datasets.base import class_names
 from ovss.datasets.layouts import GUIDES
+from ovss.files.tables import text_table
 from ovss.methods import list_methods, method_class
 from ovss.protocols import list_protocols, load_protocol
 from ovss.scenes.scenes import VARIANTS
@@ -132,8 +133,10 @@ def _vocabulary_page(name: str) -> str:
     parts = [f"# {escaped(name)}\n\n{escaped(describe_vocabulary(name))}.\n", table(variant_rows(name))]
     for variant in list_variants(name):
         vocabulary = load_vocabulary(name, variant)
-        rows = [("", "class", "words, where they are not its name"), *word_rows(vocabulary)]
-        parts.append(folded(f"{variant}: {len(vocabulary.queries)} words", table(rows)))
+        words = f"```text\n{text_table(word_rows(vocabulary))}\n```"  # as a table, 847 classes take seconds to lay out
+        parts.append(
+            folded(f"{variant}: {len(vocabulary.queries)} words, where they are not the name of the class", words)
+        )
     return "\n".join(parts)
 
 
