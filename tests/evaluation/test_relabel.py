@@ -203,3 +203,21 @@ def test_a_damaged_note_of_a_run_is_refused_and_names_the_file(kept, data, name)
         with pytest.raises(InputError, match=f"'{path}' (is damaged|cannot be used)"):
             relabel(kept, data)
     assert main(["rescore", str(kept)]) == 2
+
+
+def test_what_can_be_kept_is_kept_and_the_rest_is_named(backbone, data, tmp_path):
+    options = {"protocol": quick_protocol(), "limit": 2, "keep_scores": "float32"}
+    with pytest.warns(
+        UserWarning, match=r"scores of 'cliptrase' are made per pixel .*; those of the other methods are"
+    ):
+        first = ovss.evaluate(backbone, ["clip", "cliptrase"], data, out=tmp_path / "run", **options)
+    assert list(first.methods) == ["clip", "cliptrase"]
+    again = relabel(tmp_path / "run", data)
+    assert list(again.methods) == ["clip"]
+    assert np.array_equal(again.counts("clip"), first.counts("clip"))
+    with pytest.raises(InputError, match="has no saved scores of 'cliptrase'; it has those of clip"):
+        relabel(tmp_path / "run", data, methods=["cliptrase"])
+    with pytest.raises(
+        InputError, match="scores of 'cliptrase' are made per pixel and cannot be saved compactly; leave"
+    ):
+        ovss.evaluate(backbone, "cliptrase", data, out=tmp_path / "alone", **options)
