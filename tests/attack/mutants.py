@@ -109,9 +109,11 @@ def _run(tree: Path, tests: Sequence[str], seconds: float = SECONDS) -> int | No
         except BaseException:
             traceback.print_exc()
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-            os._exit(code)
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)  # Whatever happens: what goes on after it would be a second parent.
     for _ in _ticks(seconds):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
