@@ -57,9 +57,8 @@ def attack(folder: Path, count: int, seed: int) -> Counter[str]:
         pages["table"] = html_table(text, [(text, "value"), (text, text)])
         pages["application"] = _original(Image.new("RGB", (8, 8)), text)
         for name, content in pages.items():
-            page = Page(content)
             # What a number leads to is named by a hash of what made it.
-            content = re.sub(r"#p-[0-9a-f]+", "#p-", content)
+            page = Page(re.sub(r"#p-[0-9a-f]+", "#p-", content))
             found = (
                 page.tags,
                 page.handlers,
