@@ -1,5 +1,6 @@
 """Scores kept on disk give what a fresh run gives, under other rules and other words."""
 
+import re
 import shutil
 
 import numpy as np
@@ -13,7 +14,7 @@ from ovss.cli import main
 from ovss.errors import InputError
 from ovss.evaluation.relabel import relabel
 from ovss.evaluation.scores import read_scores
-from ovss.files import read_sealed_json, sealed_json
+from ovss.files import read_sealed_json, seal, sealed_json
 
 
 @pytest.fixture
@@ -221,3 +222,13 @@ def test_what_can_be_kept_is_kept_and_the_rest_is_named(backbone, data, tmp_path
         InputError, match="scores of 'cliptrase' are made per pixel and cannot be saved compactly; leave"
     ):
         ovss.evaluate(backbone, "cliptrase", data, out=tmp_path / "alone", **options)
+
+
+def test_scores_of_another_image_are_not_judged_by_this_ones_truth(kept, data):
+    path = sorted(kept.rglob("*.safetensors"))[2]
+    content = path.read_bytes()
+    assert content.count(b"p02") == 1
+    empty = re.sub(rb"(?<=sha256-of-this-file:)[0-9a-f]{64}", b"0" * 64, content)
+    path.write_bytes(seal(empty.replace(b"p02", b"p07")))
+    with pytest.raises(InputError, match="scores 2 are of 'p07', but the data set has 'p02' there"):
+        relabel(kept, data)
