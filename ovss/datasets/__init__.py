@@ -99,7 +99,7 @@ def load_dataset(name: str, root: str | Path | None = None, split: str = "val", 
     if name in VARIANTS:
         return GeneratedDataset(name, split, **options)
     if name == "folder":
-        if split != "val":
+        if split not in ("val", "all"):  # the usual one, and what its rows say
             raise InputError(f"data set 'folder' has no split '{split}'; it is one folder of images and masks")
         found = find_root(name, root)
         return open_folder(found[0] if found else None, **options)

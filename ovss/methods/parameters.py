@@ -79,10 +79,10 @@ def _has_type(value: Any, wanted: Any) -> bool:
             if rest is not None
             else len(value) == len(kinds) and all(map(_has_type, value, kinds))
         )
-    if wanted is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if wanted is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+    if wanted in (int, float):
+        # Whole numbers beyond these bounds fit no tensor.
+        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+        return whole or (wanted is float and isinstance(value, float) and math.isfinite(value))
     if wanted is types.NoneType:
         return value is None
     kind = origin or wanted

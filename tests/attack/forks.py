@@ -72,9 +72,11 @@ class Child:
         except BaseException:
             traceback.print_exc()
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-            os._exit(code)
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)  # Whatever happens: what goes on after it would be a second parent.
 
     def wait(self, seconds: float = SECONDS) -> Ended:
         """Wait for the end.

@@ -109,9 +109,11 @@ def _run(tree: Path, tests: Sequence[str], seconds: float = SECONDS) -> int | No
         except BaseException:
             traceback.print_exc()
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-            os._exit(code)
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)  # Whatever happens: what goes on after it would be a second parent.
     for _ in _ticks(seconds):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -166,10 +168,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every N-th mutant (default: all)")
     parser.add_argument("--quick", action="store_true", help="every fourth of those whose tests take a second")
-    parser.add_argument("--only", metavar="WORD", help="mutants whose name or file has the word")
+    parser.add_argument("--only", nargs="+", metavar="WORD", help="mutants whose name or file has one of the words")
     arguments = parser.parse_args()
-    wanted = arguments.only
-    chosen = [mutant for mutant in MUTANTS if wanted is None or wanted in mutant.name or wanted in mutant.file]
+    words = arguments.only or [""]
+    chosen = [mutant for mutant in MUTANTS if any(word in mutant.name or word in mutant.file for word in words)]
     if arguments.quick:
         chosen = [mutant for mutant in chosen if set(mutant.tests) <= QUICK][::4]
     with tempfile.TemporaryDirectory() as folder:

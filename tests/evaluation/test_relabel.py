@@ -1,5 +1,6 @@
 """Scores kept on disk give what a fresh run gives, under other rules and other words."""
 
+import re
 import shutil
 
 import numpy as np
@@ -13,7 +14,7 @@ from ovss.cli import main
 from ovss.errors import InputError
 from ovss.evaluation.relabel import relabel
 from ovss.evaluation.scores import read_scores
-from ovss.files import read_sealed_json, sealed_json
+from ovss.files import read_sealed_json, seal, sealed_json
 
 
 @pytest.fixture
@@ -203,3 +204,31 @@ def test_a_damaged_note_of_a_run_is_refused_and_names_the_file(kept, data, name)
         with pytest.raises(InputError, match=f"'{path}' (is damaged|cannot be used)"):
             relabel(kept, data)
     assert main(["rescore", str(kept)]) == 2
+
+
+def test_what_can_be_kept_is_kept_and_the_rest_is_named(backbone, data, tmp_path):
+    options = {"protocol": quick_protocol(), "limit": 2, "keep_scores": "float32"}
+    with pytest.warns(
+        UserWarning, match=r"scores of 'cliptrase' are made per pixel .*; those of the other methods are"
+    ):
+        first = ovss.evaluate(backbone, ["clip", "cliptrase"], data, out=tmp_path / "run", **options)
+    assert list(first.methods) == ["clip", "cliptrase"]
+    again = relabel(tmp_path / "run", data)
+    assert list(again.methods) == ["clip"]
+    assert np.array_equal(again.counts("clip"), first.counts("clip"))
+    with pytest.raises(InputError, match="has no saved scores of 'cliptrase'; it has those of clip"):
+        relabel(tmp_path / "run", data, methods=["cliptrase"])
+    with pytest.raises(
+        InputError, match="scores of 'cliptrase' are made per pixel and cannot be saved compactly; leave"
+    ):
+        ovss.evaluate(backbone, "cliptrase", data, out=tmp_path / "alone", **options)
+
+
+def test_scores_of_another_image_are_not_judged_by_this_ones_truth(kept, data):
+    path = sorted(kept.rglob("*.safetensors"))[2]
+    content = path.read_bytes()
+    assert content.count(b"p02") == 1
+    empty = re.sub(rb"(?<=sha256-of-this-file:)[0-9a-f]{64}", b"0" * 64, content)
+    path.write_bytes(seal(empty.replace(b"p02", b"p07")))
+    with pytest.raises(InputError, match="scores 2 are of 'p07', but the data set has 'p02' there"):
+        relabel(kept, data)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -292,6 +293,27 @@ def test_scored_words_libraries_pixel_statistics_arithmetic_and_text_are_part_of
         keys.append(_identity_of(backbone, data))
     assert len(set(keys)) == len(keys)
     assert _identity_of(backbone, data) == keys[0]
+
+
+def test_runs_that_score_the_same_words_but_judge_by_others_have_different_keys(backbone, data):
+    all_words = replace(load_vocabulary(["cat", "sofa"]), queries=("cat", "sofa", "wall"), query_class=(0, 1, 0))
+    fewer = replace(all_words, queries=("cat", "sofa"), query_class=(0, 1))
+    methods = resolve_methods(METHODS)
+    jobs = [
+        Job(methods, all_words, quick_protocol(), data, 16, 3),
+        Job(methods, fewer, quick_protocol(), data, 16, 3, extra_queries=("wall",)),
+    ]
+    assert jobs[0].scored.hash == jobs[1].scored.hash
+    assert len({digest(identity(job, backbone, "cpu", "text")) for job in jobs}) == 2
+
+
+def test_methods_under_one_label_are_told_apart_by_their_parameters(backbone, data):
+    words = load_vocabulary(["cat", "sofa"])
+    keys = set()
+    for sigma in (2.0, 3.0):
+        job = Job(resolve_methods({"mine": f"naclip(sigma={sigma})"}), words, quick_protocol(), data, 16, 3)
+        keys.add(digest(identity(job, backbone, "cpu", "text")))
+    assert len(keys) == 2
 
 
 def test_records_made_from_other_text_embeddings_are_not_used(backbone, data, tmp_path, monkeypatch):

@@ -105,6 +105,27 @@ def test_strips_do_not_show():
     assert torch.allclose(field.cosines(slice(1, 3)), oracle[1:3], atol=1e-6)
 
 
+def test_a_pixel_at_the_threshold_keeps_its_class_and_a_class_at_the_area_is_dropped():
+    scores = torch.full((2, 1, 3), 0.3)  # two words alike: a probability of exactly one half
+    rule = LabelRule((1, 2), 3, 10.0, 0, 0.5, None)
+    assert field_of(scores, rule).labels().tolist() == [[1, 1, 1]]
+    scores = torch.zeros(3, 1, 10)
+    scores[1, 0, 0] = 0.3
+    scores[2, 0, 1:] = 0.3
+    scores[2, 0, 0] = 0.2
+    assert field_of(scores, dataclasses.replace(PLAIN, area=0.1)).labels().tolist() == [[2] * 10]
+
+
+def test_of_equal_words_in_different_chunks_the_first_has_the_pixel(monkeypatch):
+    import ovss.segment.labels
+
+    scores = random_scores(1, 12, 10).expand(3, -1, -1).contiguous()
+    protocol = load_protocol("window224", pamr_iterations=1, pamr_dilations=[1])
+    monkeypatch.setattr(ovss.segment.labels, "PAMR_CHUNK", 4 * 12 * 10)
+    field = dataclasses.replace(field_of(scores, PLAIN, guide=torch.zeros(3, 12, 10)), protocol=protocol)
+    assert np.array_equal(field.labels(), np.zeros((12, 10)))
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 100])
 def test_refined_labels_do_not_depend_on_the_memory_bound(chunk, monkeypatch):
     import ovss.segment.labels
@@ -173,6 +194,7 @@ def test_a_sigmoid_reading_takes_scale_and_bias_of_a_model_that_has_both():
     siglip = Backbone(model, name="siglip", pretrained="random", tokenizer=None, mean=(0.5,) * 3, std=(0.5,) * 3)
     rule = LabelRule.of(words, protocol, siglip)
     assert (rule.scale, rule.bias) == (pytest.approx(110.0), -15.5)
-    assert LabelRule.of(words, load_protocol("window224"), siglip).bias is None
+    softmax = LabelRule.of(words, load_protocol("window224", logit_scale=40.0), siglip)
+    assert (softmax.scale, softmax.bias) == (40.0, None)
     with pytest.raises(InputError, match=r"class_token was trained with a softmax, without a bias; use reading"):
         LabelRule.of(words, protocol, small_tower("class_token"))

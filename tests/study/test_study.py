@@ -11,9 +11,9 @@ from ovss.errors import InputError
 from ovss.figures import interval_figure, matrix_figure
 from ovss.lab.outputs import Outputs, slug, write_table
 from ovss.study.compare import compare_tables
-from ovss.study.config import list_configs, load_config
+from ovss.study.config import DatasetSpec, ModelSpec, list_configs, load_config
 from ovss.study.missing import describe_plan
-from ovss.study.plan import find_templates, plan_study
+from ovss.study.plan import Task, find_templates, plan_study
 
 
 def study(tmp_path, more=""):
@@ -277,3 +277,18 @@ def test_drift_reports_missing_tables_and_rows(tmp_path):
     assert compare_tables(old, new, 0.1) == ["results: 2 rows in the reference, 1 now"]
     (new / "tables" / "results.csv").rename(new / "tables" / "other.csv")
     assert compare_tables(old, new, 0.1) == [f"results: missing in {new}"]
+
+
+def test_a_task_is_made_again_when_data_weights_or_what_it_reads_from_change(tmp_path):
+    notebook = write_study(tmp_path) / "22_table.ipynb"
+    weights = tmp_path / "weights.safetensors"
+
+    def digest_of(content=b"one", split="val", before="a"):
+        weights.write_bytes(content)
+        model, dataset = ModelSpec("tiny", pretrained=str(weights)), DatasetSpec("scenes", split=split)
+        first = Task("first", notebook, {"dataset": before})
+        return Task("task", notebook, {}, model, dataset, (first,)).digest
+
+    digests = [digest_of(), digest_of(content=b"two"), digest_of(split="test"), digest_of(before="b")]
+    assert len(set(digests)) == 4
+    assert digest_of() == digests[0]
