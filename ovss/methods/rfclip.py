@@ -57,14 +57,14 @@ class RfClip(Method):
     )
 
     def layers(self, depth: int) -> frozenset[int]:
-        """Hidden states read: the input of block 1, where the method's own pass starts.
+        """Hidden states read: the input of block 1, and its output, up to which both passes are one unless it is changed.
 
         Raises:
             InputError: The model has a single block.
         """
         if depth < 2:
             raise InputError("rfclip: a model of 1 block has no attention before the last one; at least 2 are needed")
-        return frozenset({0})
+        return frozenset({0, 1} if self.refocus is None else {0})
 
     @property
     def patches_only(self) -> bool:

@@ -320,7 +320,7 @@ def test_records_made_from_other_text_embeddings_are_not_used(backbone, data, tm
     first = run(backbone, data, tmp_path, limit=3)
     monkeypatch.setenv("OVSS_CACHE", str(tmp_path / "cache"))
     encode = backbone.encode_text
-    monkeypatch.setattr(backbone, "encode_text", lambda texts: encode(texts).roll(1, dims=0))
+    monkeypatch.setattr(backbone, "encode_text", lambda texts: encode(texts).roll(1, dims=1))
     second = run(backbone, data, tmp_path, limit=3)
     assert first.facts["key"] != second.facts["key"]
     assert not np.array_equal(first.counts("maskclip"), second.counts("maskclip"))
