@@ -57,7 +57,7 @@ class RfClip(Method):
     )
 
     def layers(self, depth: int) -> frozenset[int]:
-        """Hidden states read: the input of block 1, and its output, up to which both passes are one unless it is changed.
+        """Hidden states read: the input of block 1, and its output, up to which both passes are one.
 
         Raises:
             InputError: The model has a single block.

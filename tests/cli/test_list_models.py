@@ -90,6 +90,7 @@ def test_the_doctor_finds_a_model_that_is_read_wrong(monkeypatch, capsys):
     assert "[FAIL] pooled" in capsys.readouterr().out.replace("   ", " ")
 
 
+@pytest.mark.slow
 def test_a_random_model_must_be_asked_for_on_the_command_line(tmp_path):
     command = [sys.executable, "-m", "ovss", "segment", str(tmp_path), "-c", "cat", "--model", "ViT-B-16"]
     from PIL import Image

@@ -20,6 +20,9 @@ from ovss.evaluation.cluster import ModelSource
 from ovss.methods import registry
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def workers():
     """A scheduler with two worker processes, which are started again when they die."""

@@ -63,6 +63,7 @@ def start(command, out):
     return process
 
 
+@pytest.mark.slow
 def test_a_killed_process_goes_on_and_is_bit_identical(command, tmp_path, capsys):
     cut, whole = tmp_path / "cut", tmp_path / "whole"
     process = start(command, cut)
@@ -76,6 +77,7 @@ def test_a_killed_process_goes_on_and_is_bit_identical(command, tmp_path, capsys
     assert contents(cut) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_second_run_in_a_folder_is_refused_until_the_first_is_gone_however_it_ends(command, tmp_path, capsys):
     out = tmp_path / "run"
     process = start(command, out)
@@ -89,6 +91,7 @@ def test_a_second_run_in_a_folder_is_refused_until_the_first_is_gone_however_it_
     assert main([*command, "--out", str(out)]) == 0
 
 
+@pytest.mark.slow
 def test_sigterm_says_what_is_safe_and_how_to_go_on(command, tmp_path):
     out = tmp_path / "run"
     process = start(command, out)

@@ -93,6 +93,7 @@ def test_scores_are_propagated_over_a_graph_by_the_companions_features(backbone,
     assert table["second network"].tolist() == [NAME]
 
 
+@pytest.mark.slow
 def test_workers_of_a_cluster_load_the_second_network_themselves(backbone, tmp_path, monkeypatch):
     with torch.random.fork_rng():
         torch.manual_seed(3)

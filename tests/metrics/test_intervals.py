@@ -79,6 +79,7 @@ def simulated():
     return coverage(population(WORLDS[1], 21, 20_000, seed=5), 300, 200, seed=1, more=False).set_index("method")
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_as_often_as_it_says(simulated):
     found = simulated.loc["calibrated"]
     least, most = binom.ppf([0.001, 0.999], 200, 0.95) / 2
@@ -86,6 +87,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(simulated):
     assert found["coverage"].between(least, most).all(), found[["measure", "coverage"]]
 
 
+@pytest.mark.slow
 def test_paired_intervals_of_equal_methods_leave_out_zero_one_time_in_twenty():
     pair = interchangeable(population(WORLDS[0], 21, 10_000, seed=2, methods=2))
     found = coverage(pair, 300, 200, seed=3).set_index("method").loc["calibrated"]

@@ -97,7 +97,9 @@ def assert_segmenter_agrees(model, classes, data, protocol, counted, **options):
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "resclip" else ()) for name in PROTOCOLS]
+)
 def test_segmenter_and_evaluate_label_every_pixel_alike(model, counted, name, dataset):
     protocol = short(name)
     evaluation = assert_segmenter_agrees(model, dataset, Drawn(dataset), protocol, counted)

@@ -182,6 +182,7 @@ print(*sorted(name for name in sys.modules if name.partition(".")[0] == "ovss"))
 """
 
 
+@pytest.mark.slow
 def test_python_itself_loads_nothing_for_an_evaluation_that_was_not_reached():
     loaded = subprocess.run([sys.executable, "-c", EVALUATION], capture_output=True, text=True, check=True).stdout
     reached = set(reached_files(["ovss.evaluation.run"]))
@@ -189,6 +190,7 @@ def test_python_itself_loads_nothing_for_an_evaluation_that_was_not_reached():
         assert Path(str(importlib.import_module(name).__file__)) in reached, name
 
 
+@pytest.mark.slow
 def test_python_itself_loads_nothing_to_make_counts_that_is_not_hashed():
     code = f"import sys\nimport {MAKERS[0]}\n" + EVALUATION.splitlines()[-1]
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -174,6 +174,7 @@ def test_no_notebook_of_the_reference_run_holds_a_path_of_the_machine_that_ran_i
             assert not re.search(r"/\S+/ovss/\w+\.py", printed), f"{path.name}: {printed[:300]}"
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_the_reference_run_has_not_moved(tmp_path):
     if not (REFERENCE / "run.json").is_file():
         pytest.skip("reports/tiny is not there; run 'make reference'")
