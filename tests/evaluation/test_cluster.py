@@ -19,7 +19,6 @@ from ovss.evaluation import cluster as cluster_module
 from ovss.evaluation.cluster import ModelSource
 from ovss.methods import registry
 
-
 pytestmark = pytest.mark.slow
 
 
