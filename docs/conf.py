@@ -58,6 +58,7 @@ html_theme = "furo"
 html_title = f"ovss {release}"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_extra_path = ["extra"]
 html_copy_source = False
 html_show_search_summary = False  # summaries are fetched, which browsers refuse for files
