@@ -381,8 +381,8 @@ MUTANTS = (
         "a folder used by two runs",
         "ovss/files/__init__.py",
         "        lock.acquire()\n",
-        "",
-        ("tests/files/test_tables.py",),
+        "        pass\n",
+        (f"{RESUME_TEST}::test_a_second_run_in_a_folder_is_refused_until_the_first_is_gone_however_it_ends",),
     ),
     # Safety
     Mutant(
