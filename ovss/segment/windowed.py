@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
+from ovss.errors import InputError
 from ovss.protocols import Geometry
 from ovss.segment.windows import Windows1D, centre_crop, resize_image, resized_size
 
@@ -64,7 +65,15 @@ def seen_image(image: Image.Image, geometry: Geometry, resize_filter: str) -> Im
         image: RGB image.
         geometry: The protocol's sizes for the model.
         resize_filter: See `resize_image`.
+
+    Raises:
+        InputError: The image is so thin that nothing of its short side would be left.
     """
     size = resized_size(*image.size, geometry.short_side, geometry.max_long_side, geometry.size_rule)
+    if min(size) < 1:
+        raise InputError(
+            f"an image of {image.width}x{image.height} pixels becomes {size[0]}x{size[1]} where its sides are limited; "
+            "it is too thin"
+        )
     resized = resize_image(image, size, resize_filter)
     return resized if geometry.crop is None else centre_crop(resized, geometry.crop)

@@ -56,7 +56,7 @@ MUTANTS = (
         IDENTITY,
         '"vocabulary": job.vocabulary.hash,\n        "protocol"',
         '"protocol"',
-        (KEY_TEST,),
+        (f"{RESUME_TEST}::test_runs_that_score_the_same_words_but_judge_by_others_have_different_keys",),
     ),
     Mutant("key without libraries", IDENTITY, '        "libraries": library_versions(),\n', "", (KEY_TEST,)),
     Mutant(
@@ -102,7 +102,7 @@ MUTANTS = (
         IDENTITY,
         "[method.name, method.parameters] for",
         "[method.name] for",
-        (f"{RESUME_TEST}::test_a_changed_run_starts_over",),
+        (f"{RESUME_TEST}::test_methods_under_one_label_are_told_apart_by_their_parameters",),
     ),
     Mutant(
         "key without the batch size",
@@ -381,8 +381,8 @@ MUTANTS = (
         "a folder used by two runs",
         "ovss/files/__init__.py",
         "        lock.acquire()\n",
-        "",
-        ("tests/files/test_tables.py",),
+        "        pass\n",
+        (f"{RESUME_TEST}::test_a_second_run_in_a_folder_is_refused_until_the_first_is_gone_however_it_ends",),
     ),
     # Safety
     Mutant(

@@ -102,3 +102,9 @@ def test_a_name_that_is_taken_is_refused_with_both_places():
     with pytest.raises(InputError, match=r"'naclip' is defined twice: in ovss\.methods\.naclip and in"):
         register(Other)
     assert method_class("naclip").__module__ == "ovss.methods.naclip"
+
+
+@pytest.mark.parametrize("value", [10**30, -(10**30), 2**63])
+def test_whole_numbers_that_fit_no_tensor_are_refused(value):
+    with pytest.raises(InputError, match="sigma"):
+        create_method("naclip", sigma=value)

@@ -88,6 +88,12 @@ def test_a_strip_thinner_than_a_patch_is_refused(tiny):
         ovss.Segmenter(tiny, "naclip", "grass; sky")(Image.new("RGB", (4000, 3)))
 
 
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1)])
+def test_an_image_of_which_no_pixel_would_be_left_is_refused(tiny, size):
+    with pytest.raises(ovss.InputError, match=rf"an image of {size[0]}x{size[1]} pixels becomes .* it is too thin"):
+        ovss.Segmenter(tiny, "naclip", "grass; sky")(Image.new("RGB", size))
+
+
 def test_background_words_and_thresholds(tiny, sample):
     words = ovss.Segmenter(tiny, "naclip", "ladybird; star; background: grass, sky")
     assert words.classes == ("background", "ladybird", "star")
