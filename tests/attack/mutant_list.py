@@ -121,15 +121,15 @@ MUTANTS = (
     Mutant(
         "text cache without the number format",
         EMBEDDING,
-        "backbone.weights_hash, str(backbone.dtype)]",
-        "backbone.weights_hash]",
+        "backbone.weights_hash, str(backbone.dtype), vocabulary",
+        "backbone.weights_hash, vocabulary",
         (EMBEDDING_TEST,),
     ),
     Mutant(
         "text cache without templates",
         EMBEDDING,
-        "digest([*identity, vocabulary.templates, unique])",
-        "digest([*identity, unique])",
+        "str(backbone.dtype), vocabulary.templates]",
+        "str(backbone.dtype)]",
         (EMBEDDING_TEST,),
     ),
     Mutant(
@@ -183,8 +183,8 @@ MUTANTS = (
     Mutant(
         "denominator of allowed words only",
         LABELS,
-        "total = ((scores - best",
-        "total = ((allowed - best",
+        "total = (scores - best",
+        "total = (allowed - best",
         (LABELS_TEST,),
     ),
     Mutant(
