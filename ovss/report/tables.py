@@ -37,6 +37,16 @@ class Cell:
     link: str | None = None
     note: str = ""
 
+    @property
+    def shows_other(self) -> bool:
+        """Whether what is shown is not what it is sorted by, so that a page must have both."""
+        if self.note:
+            return True
+        try:
+            return float(self.text) != float(self.key)
+        except ValueError:
+            return self.text.lower() != self.key
+
 
 @dataclass(frozen=True)
 class TableView:

@@ -29,6 +29,24 @@
     return `Patch row ${Math.floor(patch / columns) + 1} of ${rows}, column ${(patch % columns) + 1} of ${columns}, class ${className(image.truth[patch])}`;
   };
 
+  // Runs of before this page drew labels hold no colours of classes.
+  const classColour = (index) => (index < 0 ? "#fff" : image.colours?.[index] ?? `hsl(${(index * 137) % 360} 60% 50%)`);
+  const cells = (canvas, fill) => {
+    const columns = image.grid[1], context = canvas.getContext("2d");
+    for (let i = 0; i < image.truth.length; i++) {
+      context.fillStyle = fill(i);
+      context.fillRect((i % columns) * 40, Math.floor(i / columns) * 40, 40, 40);
+    }
+  };
+  const labels = (view) => {
+    const { classes } = image.methods[Number(view.what.value.slice(7))];
+    cells(view.canvas, (i) => classColour(classes[i]));
+    const known = image.truth.map((label, i) => i).filter((i) => image.truth[i] >= 0);
+    const right = known.filter((i) => classes[i] === image.truth[i]).length;
+    const share = known.length ? `${Math.round((100 * right) / known.length)} % of the patches right; ` : "";
+    return `${share}this patch: ${className(classes[patch])}.`;
+  };
+
   const outline = (canvas) => {
     const [rows, columns] = image.grid;
     const context = canvas.getContext("2d");
@@ -55,6 +73,22 @@
     return sum.map((value) => (255 * value) / most);
   };
 
+  const cosines = (view, values) => {
+    const mean = (keep) => {
+      const kept = [...values].filter((_, i) => keep(i));
+      return kept.length ? (kept.reduce((a, b) => a + b, 0) / kept.length / 127.5 - 1).toFixed(2) : "n/a";
+    };
+    const own = (i) => image.truth[i] === image.truth[patch];
+    const found = className(image.methods[Number(view.what.value.slice(7))].classes[patch]);
+    return `Mean cosine ${mean(own)} inside the class, ${mean((i) => !own(i))} outside; labelled ${found}.`;
+  };
+  const stays = (values) => {
+    const same = image.truth.map((label) => label === image.truth[patch]);
+    const inside = values.reduce((sum, value, i) => sum + (same[i] ? value : 0), 0);
+    const total = values.reduce((a, b) => a + b, 0) || 1;
+    return `${Math.round((100 * inside) / total)} % of the attention stays within the class, which covers ${Math.round((100 * same.filter(Boolean).length) / same.length)} %.`;
+  };
+
   const draw = () => {
     for (const canvas of document.querySelectorAll(".stage canvas")) {
       const [rows, columns] = image.grid;
@@ -63,41 +97,49 @@
     }
     outline(stage.querySelector("canvas"));
     for (const view of views) {
-      const [rows, columns] = image.grid;
-      const values = row(view), canvas = view.canvas, context = canvas.getContext("2d");
-      const method = view.what.value.startsWith("method:");
-      const low = method ? Math.min(...values) : 0, span = Math.max(...values) - low || 1;
-      values.forEach((value, i) => {
-        context.fillStyle = `rgba(${colour((255 * (value - low)) / span).join(",")},0.82)`;
-        context.fillRect((i % columns) * 40, Math.floor(i / columns) * 40, 40, 40);
-      });
-      outline(canvas);
-      const same = image.truth.map((label) => label === image.truth[patch]);
-      const inside = values.reduce((sum, value, i) => sum + (same[i] ? value : 0), 0);
-      const label = view.what.selectedOptions[0].textContent;
-      if (method) {
-        const mean = (keep) => {
-          const kept = [...values].filter((_, i) => keep(i));
-          return kept.length ? (kept.reduce((a, b) => a + b, 0) / kept.length / 127.5 - 1).toFixed(2) : "n/a";
-        };
-        view.told.textContent = `Mean cosine ${mean((i) => same[i])} inside the class, ${mean((i) => !same[i])} outside; labelled ${className(image.methods[Number(view.what.value.slice(7))].classes[patch])}.`;
+      const canvas = view.canvas, label = view.what.selectedOptions[0].textContent;
+      if (view.what.value.startsWith("labels:")) {
+        view.told.textContent = labels(view);
       } else {
-        const total = values.reduce((a, b) => a + b, 0) || 1;
-        view.told.textContent = `${Math.round((100 * inside) / total)} % of the attention stays within the class, which covers ${Math.round((100 * same.filter(Boolean).length) / same.length)} %.`;
+        const values = row(view);
+        const method = view.what.value.startsWith("method:");
+        const low = method ? Math.min(...values) : 0, span = Math.max(...values) - low || 1;
+        cells(canvas, (i) => `rgba(${colour((255 * (values[i] - low)) / span).join(",")},0.82)`);
+        view.told.textContent = method ? cosines(view, values) : stays(values);
       }
+      outline(canvas);
       canvas.setAttribute("aria-label", `${label}: ${view.told.textContent}`);
     }
     status.textContent = words();
+    remember();
+  };
+
+  // #image-row-column, all from 1: what a reader copies from the address leads to the same view.
+  const place = () => `#${images.indexOf(image) + 1}-${Math.floor(patch / image.grid[1]) + 1}-${(patch % image.grid[1]) + 1}`;
+  const remember = () => { if (location.hash !== place()) history.replaceState(null, "", place()); };
+  const asked = () => {
+    const [number, line, column] = (location.hash.match(/^#(\d+)-(\d+)-(\d+)$/) ?? []).slice(1).map((part) => Number(part) - 1);
+    const grid = images[number]?.grid;
+    return grid && line >= 0 && line < grid[0] && column >= 0 && column < grid[1] ? [number, line * grid[1] + column] : null;
   };
 
   const choose = (index) => {
     image = images[index];
     picker.forEach((button, i) => button.setAttribute("aria-pressed", String(i === index)));
     for (const photo of document.querySelectorAll(".stage .photo")) photo.src = image.image;
+    for (const truth of document.querySelectorAll(".stage .truth")) truth.src = image.outlines ?? image.image;
+    document.querySelector(".outlined").hidden = !image.outlines;
+    outlines();
     patch = Math.min(patch, image.truth.length - 1);
     offer();
     draw();
   };
+
+  const switched = document.getElementById("outlines");
+  const outlines = () => {
+    for (const truth of document.querySelectorAll(".stage .truth")) truth.hidden = !image.outlines || !switched.checked;
+  };
+  switched.addEventListener("change", outlines);
 
   const options = (select, wanted) => {
     const before = select.value;
@@ -111,9 +153,10 @@
   const offer = () => {
     const blocks = Array.from({ length: image.blocks }, (_, i) => [`Attention, block ${i + 1}`, `attention:${i + 1}`]);
     const methods = image.methods.map(({ name }, i) => [`Similarity, ${name}`, `method:${i}`]);
+    const named = image.methods.map(({ name }, i) => [`Labels, ${name}`, `labels:${i}`]);
     const heads = Array.from({ length: image.heads }, (_, i) => [String(i + 1), String(i)]);
     for (const view of views) {
-      options(view.what, [...blocks, ...methods]);
+      options(view.what, [...blocks, ...methods, ...named]);
       options(view.which, [["mean", "mean"], ...heads]);
       showHeads(view);
     }
@@ -128,7 +171,7 @@
   }
   offer();
   const other = Math.max(0, image.methods.findIndex(({ name }) => name === "naclip"));
-  [`attention:${image.blocks}`, "method:0", `method:${other || image.methods.length - 1}`].forEach((value, number) => {
+  [`attention:${image.blocks}`, `method:${other}`, `labels:${other}`].forEach((value, number) => {
     views[number].what.value = value;
     showHeads(views[number]);
   });
@@ -154,6 +197,13 @@
     draw();
   });
   picker.forEach((button, index) => button.addEventListener("click", () => choose(index)));
-  patch = Math.floor(images[0].truth.length / 2 + images[0].grid[1] / 2);
-  choose(0);
+  const start = [0, Math.floor(images[0].truth.length / 2 + images[0].grid[1] / 2)];
+  const follow = (otherwise) => {
+    const view = asked() ?? otherwise;
+    if (!view) return;
+    [, patch] = view;
+    choose(view[0]);
+  };
+  addEventListener("hashchange", () => follow(null));
+  follow(start);
 })();

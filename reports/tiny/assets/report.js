@@ -58,7 +58,7 @@ for (const block of document.querySelectorAll(".table")) {
       const descending = state === null ? numeric : state === "ascending";
       for (const other of headings) other.removeAttribute("aria-sort");
       heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
-      const key = (row) => row.cells[column].dataset.key;
+      const key = (row) => row.cells[column].dataset.key ?? row.cells[column].textContent.toLowerCase();
       const order = numeric
         ? (a, b) => Number(key(a)) - Number(key(b))
         : (a, b) => key(a).localeCompare(key(b), "en", { numeric: true });
