@@ -15,6 +15,8 @@ from ovss.report.tables import TableView, table_view
 
 _WIDTH = 1100
 """Pixels of a figure that is a little wider than most."""
+_MORE = 2
+"""Findings at the top of the report beside the results."""
 RUNS = "runs"
 """Table of evaluations; it is shown on the page of origins."""
 
@@ -81,11 +83,14 @@ def sections(out: Path, record: dict[str, Any], provenance: Provenance) -> list[
 
 
 def headlines(record: dict[str, Any]) -> list[str]:
-    """Findings that stand at the top of the report, each once, in the order of the sections; the results come first."""
+    """Findings that stand at the top of the report, each once, in the order of the sections; the results come first.
+
+    Two more follow them; the others open their sections.
+    """
     notes = record["captions"].get("findings", {}).values()
     results = record["captions"]["tables"].get("results", {}).get("captions", [])
     found = [note["caption"] for note in notes if note.get("headline")]
-    return list(dict.fromkeys([*results, *found]))
+    return list(dict.fromkeys([*results, *found]))[: max(1, len(results)) + _MORE]
 
 
 def hero_figure(record: dict[str, Any], parts: Sequence[Section]) -> FigureView | None:

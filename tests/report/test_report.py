@@ -169,11 +169,15 @@ def test_the_report_opens_with_findings_and_each_section_with_its_answer(tmp_pat
     record["captions"]["findings"] = {
         "a": note | {"caption": "Keys gain +28.4 points [25.0, 31.6].", "headline": True},
         "b": note | {"caption": "It is widest in block 2."},
+        "c": note | {"caption": "Heads 1 and 3 do most.", "headline": True},
+        "d": note | {"caption": "A fourth finding opens its section only.", "headline": True},
     }
     build_site(tmp_path, record)
     hero, section = (tmp_path / "index.html").read_text().split('<section id="s-22_table">')
     assert hero.index("Best is") < hero.index("Keys gain")
+    assert "Heads 1 and 3" in hero
     assert "widest" not in hero
+    assert "fourth" not in hero
     assert section.index("widest in block 2") < section.index("<table")
     assert "intersection over union" in hero
     assert "walkthrough 02" in hero
