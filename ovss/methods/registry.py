@@ -159,6 +159,10 @@ def parse_method(text: str) -> Method:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"parameters of method '{text}' must look like (sigma=2.0, omega=False)") from error
     try:
+        repr(values)  # of whole numbers with thousands of digits Python makes no text, so no message could name them
+    except ValueError as error:
+        raise InputError(f"parameters of method '{text}' must be numbers of ordinary size") from error
+    try:
         return create_method(name, **values)
     except OverflowError as error:
         raise InputError(f"parameters of method '{text}' must be numbers of ordinary size") from error

@@ -63,7 +63,7 @@ def column(browser, table: str, heading: str) -> list[str]:
         const names = [...table.querySelectorAll("thead th")].map((th) => th.textContent);
         const at = names.indexOf(arguments[1]);
         return [...table.querySelectorAll("tbody tr")].filter((row) => !row.hidden)
-            .map((row) => row.cells[at].dataset.key);
+            .map((row) => row.cells[at].dataset.key ?? row.cells[at].textContent.toLowerCase());
         """,
         table,
         heading,

@@ -48,6 +48,7 @@ def site(tmp_path_factory):
     with darkened(figure):
         save_figure(figure, folder / "dark")
     shutil.move(folder / "dark.png", folder / "figures" / "miou.dark.png")
+    (folder / "figures" / "pairs.dark.png").unlink()
     rebuild_site(folder)
     return folder
 
