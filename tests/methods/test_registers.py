@@ -105,7 +105,7 @@ def test_neurons_are_those_that_fire_most_at_outliers():
     images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(3))
     tokens = backbone.encode_tokens(images)
     norms = tokens.hidden(4).norm(dim=-1)
-    limit = float(norms.flatten().sort().values[-4])  # three tokens are longer
+    limit = float(norms.flatten().sort().values[-4:-2].mean())  # three tokens are longer, none by a rounding error
     scores = np.zeros((2, 256))
     chosen = [image for image in range(3) if (norms[image] > limit).any()]
     for image in chosen:
