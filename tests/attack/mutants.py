@@ -1,9 +1,9 @@
 """Break the package on purpose, one line at a time, and see that the tests notice.
 
 `python tests/attack/mutants.py` breaks all of it; the test beside it a tenth. Each mutant is one change to one file,
-made in a copy of the tree, and names the tests that must fail under it. The copy has no `../shared` beside it, so a
-mutant counts as noticed only by tests that everybody can run. A mutant whose old text is not found exactly once is
-stale and an error, as is a test that fails without any mutant.
+made in a copy of the tree, and names the tests that must fail under it (`mutants.toml`). The copy has no `../shared`
+beside it, so a mutant counts as noticed only by tests that everybody can run. A mutant whose old text is not found
+exactly once is stale and an error, as is a test that fails without any mutant.
 """
 
 import argparse
@@ -13,18 +13,49 @@ import signal
 import sys
 import tempfile
 import time
+import tomllib
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mutant_list import MUTANTS, QUICK, Mutant
-
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 COPIED = ("ovss", "tests", "tools", "notebooks", "docs", "pyproject.toml", "README.md")
 SECONDS = 300
 """A test that takes longer under a mutant counts as failed."""
 _FAILED, _PASSED = 1, 0
+
+
+class Mutant(NamedTuple):
+    """A change to one file.
+
+    Attributes:
+        name: What is wrong under it.
+        file: Relative to the repository.
+        old: Text that occurs once.
+        new: What takes its place.
+        tests: Those of which one must fail.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def read_mutants() -> tuple[list[Mutant], set[str]]:
+    """The mutants of `mutants.toml`, and the tests that take about a second.
+
+    Raises:
+        AssertionError: A mutant is stale.
+    """
+    content = tomllib.loads((HERE / "mutants.toml").read_text(encoding="utf-8"))
+    mutants = [Mutant(**entry | {"tests": tuple(entry["tests"])}) for entry in content["mutant"]]
+    for mutant in mutants:
+        _mutated(ROOT, mutant)
+    return mutants, set(content["quick"])
 
 
 class Outcome(NamedTuple):
@@ -153,9 +184,6 @@ def _test(tree: Path, tests: Sequence[str]) -> int:
     return int(pytest.main([*options, f"--rootdir={tree}", f"--basetemp={tree.parent / 'tmp'}", *tests]))
 
 
-HERE = Path(__file__).resolve().parent
-
-
 def table(outcomes: Sequence[Outcome]) -> str:
     """What survived, and how many of all were noticed."""
     left = [f"{outcome.verdict}: {outcome.mutant.name}" for outcome in outcomes if outcome.verdict != "killed"]
@@ -171,9 +199,10 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", metavar="WORD", help="mutants whose name or file has one of the words")
     arguments = parser.parse_args()
     words = arguments.only or [""]
-    chosen = [mutant for mutant in MUTANTS if any(word in mutant.name or word in mutant.file for word in words)]
+    mutants, quick = read_mutants()
+    chosen = [mutant for mutant in mutants if any(word in mutant.name or word in mutant.file for word in words)]
     if arguments.quick:
-        chosen = [mutant for mutant in chosen if set(mutant.tests) <= QUICK][::4]
+        chosen = [mutant for mutant in chosen if set(mutant.tests) <= quick][::4]
     with tempfile.TemporaryDirectory() as folder:
         outcomes = attack(Path(folder), chosen[:: arguments.every], lambda line: print(line, flush=True))
     print(table(outcomes))
