@@ -52,7 +52,7 @@ lab: $(STAMP) ## open the notebooks in JupyterLab (loopback only, with its token
 
 docs: $(STAMP) ## build the documentation: build/docs/html/index.html
 	rm -rf build/docs
-	OVSS_REPOSITORY=$(REPOSITORY) $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --jobs 2 docs build/docs/html
+	OVSS_REPOSITORY=$(REPOSITORY) $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --jobs 2 -d build/docs/doctrees docs build/docs/html
 	$(BIN)/python tools/check_links.py build/docs/html
 
 clean: ## remove the virtual environment and caches
