@@ -205,8 +205,13 @@ class ScoreMap(ABC):
             queries: Which queries.
         """
 
-    def blocks(self, top: int) -> Iterator[Float[Tensor, "strip columns Q"]]:
-        """Scores of `STRIP` rows of the label map for the words that are offered, some columns at a time."""
+    @property
+    def block_rows(self) -> int:
+        """Rows of the label map that `blocks` gives at a time; like `STRIP`, they depend on nothing but sizes."""
+        return STRIP
+
+    def blocks(self, top: int) -> Iterator[Float[Tensor, "rows columns Q"]]:
+        """Scores of `block_rows` rows of the label map for the words that are offered, some columns at a time."""
         yield self.strip(top, self.words).transpose(1, 2)
 
     def strip(self, top: int, queries: Words = slice(None)) -> Float[Tensor, "strip Q W"]:
@@ -277,7 +282,7 @@ class ScoreMap(ABC):
             return self._best_refined(banned)
         classes = torch.empty(self.size, dtype=torch.long, device=self.device)
         chances = torch.empty(self.size, device=self.device) if sure else None
-        for top in range(0, self.size[0], STRIP):
+        for top in range(0, self.size[0], self.block_rows):
             left = 0
             for block in self.blocks(top):
                 place = (slice(top, top + block.shape[0]), slice(left, left + block.shape[1]))

@@ -57,21 +57,28 @@ class PatchScores(ScoreMap):
         return self.cells[self.words].permute(1, 2, 0).contiguous()
 
     @cached_property
+    def block_rows(self) -> int:
+        """As many as fill a block at the width of the label map, and at least `STRIP`."""
+        if self.propagation is not None:
+            return STRIP
+        return max(STRIP, _BLOCK // (self.size[1] * self._offered_cells.shape[2]))
+
+    @cached_property
     def _column_blocks(self) -> list[tuple[Float[Tensor, "columns n"], Int[Tensor, " n"]]]:
         """Weights of some columns of the label map at a time, and the columns of cells that these are made from."""
-        width = max(1, _BLOCK // (STRIP * self._offered_cells.shape[2]))
+        width = max(1, _BLOCK // (self.block_rows * self._offered_cells.shape[2]))
         parts = self._column_matrix.split(width)
         near = [part.any(dim=0).nonzero().squeeze(1) for part in parts]
         return [(part[:, used], used) for part, used in zip(parts, near, strict=True)]
 
-    def blocks(self, top: int) -> Iterator[Float[Tensor, "strip columns Q"]]:
+    def blocks(self, top: int) -> Iterator[Float[Tensor, "rows columns Q"]]:
         """Stitched scores with the queries last, few enough columns at a time that a block stays in the cache."""
         if self.propagation is not None:
             yield from super().blocks(top)
             return
-        weights = self._row_matrix[top : top + STRIP]
+        weights = self._row_matrix[top : top + self.block_rows]
         used = weights.any(dim=0).nonzero().squeeze(1)
-        weights, cells = weights[:, used], self._offered_cells[used]  # (strip, n), (n, w, Q)
+        weights, cells = weights[:, used], self._offered_cells[used]  # (rows, n), (n, w, Q)
         for columns, near in self._column_blocks:
             widened = columns @ cells[:, near]  # (n, columns, Q)
             yield (weights @ widened.flatten(1)).unflatten(1, (len(columns), -1))

@@ -135,7 +135,7 @@ class EditedBackbone(Backbone):
 
 
 class _Counting(Edit):
-    """An edit that knows the how manieth time it comes by a place."""
+    """An edit that counts how often a pass has come by each place."""
 
     def __init__(self) -> None:
         self._calls: Counter[tuple[str, int]] = Counter()
