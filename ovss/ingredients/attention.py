@@ -178,7 +178,7 @@ def gaussian_window(grid: tuple[int, int], sigma: float, device: torch.device, p
     # It is kept, so it must also do where gradients are asked for.
     with torch.inference_mode(False):
         rows, columns = (
-            torch.exp(-((at[:, None] - at[None, :]) ** 2) / (2 * sigma**2))
+            _gaussian((at[:, None] - at[None, :]) ** 2, sigma)
             for at in (torch.arange(side, dtype=torch.float32, device=device) for side in grid)
         )
         table = torch.kron(rows, columns)  # (N, N)
@@ -197,8 +197,13 @@ def neighbourhood(tokens: Tokens, sigma: float) -> Tensor | _ByRows:
 
 def _window_rows(places: Float[Tensor, "N 2"], sigma: float, prefix: int, rows: slice) -> Float[Tensor, "R T"]:
     own = places[max(rows.start - prefix, 0) : max(rows.stop - prefix, 0)]
-    table = torch.exp(-(own[:, None] - places).square().sum(-1) / (2 * sigma**2))
+    table = _gaussian((own[:, None] - places).square().sum(-1), sigma)
     return F.pad(table, (prefix, 0, rows.stop - rows.start - len(own), 0))
+
+
+def _gaussian(squared: Tensor, sigma: float) -> Tensor:
+    """exp(-d^2 / 2 sigma^2) of squared distances: one everywhere for a huge sigma, the identity for a minute one."""
+    return torch.exp(-squared / max(2 * sigma * sigma, torch.finfo(squared.dtype).tiny))
 
 
 def attend_neighbours(

@@ -71,6 +71,13 @@ def test_gaussian_window_of_a_large_grid_is_the_product_of_two_lines():
     np.testing.assert_allclose(table[1:, 1:], torch.kron(rows, columns), atol=1e-6)
 
 
+@pytest.mark.parametrize(("sigma", "between"), [(1e300, 1.0), (1e-300, 0.0)])
+def test_gaussian_window_of_extreme_widths_is_uniform_or_the_identity(sigma, between):
+    table = gaussian_window((2, 3), sigma, CPU, prefix=0)
+    expected = torch.full((6, 6), between).fill_diagonal_(1)
+    assert torch.equal(table, expected)
+
+
 def test_logit_bound_is_the_mean_of_all_products():
     qkv = tuple(seeded(3, 2, 4, 6, 5))
     products = qkv[0].norm(dim=-1)[..., :, None] * qkv[1].norm(dim=-1)[..., None, :] / 5**0.5
