@@ -18,6 +18,7 @@ from ovss.backbone.devices import resolve_device, resolve_dtype
 from ovss.backbone.finite import check_weights
 from ovss.backbone.image_only import build_image_tower
 from ovss.backbone.names import RANDOM, register_tiny, resolve_name, weights_file
+from ovss.backbone.preparation import Preparation, usual_settings
 from ovss.backbone.tokenizers import load_tokenizer
 from ovss.backbone.towers import find_tower
 from ovss.errors import InputError, suggest
@@ -32,8 +33,7 @@ class _Loaded(NamedTuple):
     name: str
     tokenizer: Any
     source: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    prepared: Preparation
 
 
 class _Source(NamedTuple):
@@ -61,8 +61,8 @@ def load_backbone(
             "hf-hub:ORGANISATION/NAME"), or "local-dir:FOLDER" with a copy of one.
         pretrained: An open_clip tag ("openai", "laion2b_s34b_b88k", "metaclip_fullcc", ...), a checkpoint file
             (`ovss.backbone.checkpoints.read_checkpoint`), "TAG=FILE" for a local file of a tag's weights, or "random".
-            QuickGELU and pixel statistics follow the tag. None: the shipped weights of "tiny", or those of the
-            repository; an architecture has no weights of its own.
+            QuickGELU, pixel statistics and interpolation follow the tag. None: the shipped weights of "tiny", or those
+            of the repository; an architecture has no weights of its own.
         seed: Seed of random weights.
         activation: "gelu" or "quickgelu", where a checkpoint file without a tag cannot tell.
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps".
@@ -91,8 +91,7 @@ def load_backbone(
         name=loaded.name,
         pretrained=loaded.source,
         tokenizer=loaded.tokenizer,
-        mean=loaded.mean,
-        std=loaded.std,
+        **loaded.prepared._asdict(),
         weights_hash=known_hash,
         origin={"model": model, "pretrained": pretrained, "seed": seed, "activation": activation},
     )
@@ -128,16 +127,8 @@ def _load_model(name: str, pretrained: str | None, seed: int, activation: str | 
     if file is not None and weights is not None:
         fill(model, name, file, weights)
     tokenizer = load_tokenizer(architecture, model, is_random, file)
-    settings = source.settings or _usual_settings(architecture)
-    mean = tuple(settings.get("mean") or open_clip.OPENAI_DATASET_MEAN)
-    std = tuple(settings.get("std") or open_clip.OPENAI_DATASET_STD)
-    return _Loaded(model, name, tokenizer, source.label, mean, std)
-
-
-def _usual_settings(architecture: str) -> dict[str, Any]:
-    """Settings of the first published weights of an architecture: of its family, where weights say nothing."""
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
-    return open_clip.get_pretrained_cfg(architecture, tags[0]) if tags else {}
+    settings = source.settings or usual_settings(architecture)
+    return _Loaded(model, name, tokenizer, source.label, Preparation.of(settings))
 
 
 def _create(architecture: str, quick_gelu: bool | None, seed: int, random: bool) -> nn.Module:
@@ -217,10 +208,7 @@ def _load_repository(name: str, pretrained: str | None, activation: str | None) 
             )
             raise InputError(f"'{name}' cannot be loaded ({_first_line(error)}); {advice}") from error
     find_tower(model.visual, name)
-    settings = getattr(model.visual, "preprocess_cfg", {})
-    mean = tuple(settings.get("mean") or open_clip.OPENAI_DATASET_MEAN)
-    std = tuple(settings.get("std") or open_clip.OPENAI_DATASET_STD)
-    return _Loaded(model, name, tokenizer, name, mean, std)
+    return _Loaded(model, name, tokenizer, name, Preparation.of(getattr(model.visual, "preprocess_cfg", {})))
 
 
 @contextmanager

@@ -45,10 +45,13 @@ class _Model(Interface):
     @property
     def patch_size(self) -> int: ...
 
+    @property
+    def resize_filter(self) -> str: ...
+
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes in pixels for one model.
+    """Sizes in pixels for one model, and how images are brought to them.
 
     Attributes:
         short_side: The shorter side is resized to this.
@@ -56,6 +59,7 @@ class Geometry:
         crop: Side of the centre square that is cut out then; None: no crop.
         window: Side of the sliding window; None: the whole image at once.
         stride: Distance of neighbouring windows.
+        resize_filter: The filter; that of the model where the protocol leaves it to the model.
         size_rule: How the size after resizing is made whole; see `Protocol`.
     """
 
@@ -64,6 +68,7 @@ class Geometry:
     crop: int | None
     window: int | None
     stride: int | None
+    resize_filter: str
     size_rule: str = "round"
 
 
@@ -76,8 +81,9 @@ class Protocol:
         short_side: Length of the shorter side after resizing, in pixels (or native sizes where `relative`).
         max_long_side: Limit of the longer side in pixels; None: no limit.
         crop: Side of a centre crop of image and ground truth, pixels; None: no crop.
-        resize_filter: "opencv-bilinear" (8-bit fixed point, as mmsegmentation), "bilinear" (in float arithmetic) or
-            "pil-bicubic"; the first two do not antialias.
+        resize_filter: "opencv-bilinear" (8-bit fixed point, as mmsegmentation), "bilinear" (in float arithmetic),
+            "pil-bicubic", "pil-bilinear" or "model": that of the transform of the model's weights, which is one of
+            Pillow's two. Pillow's antialias, the first two do not.
         size_rule: How the resized image's size is made whole: "round" (mmsegmentation) or "cut" (torchvision).
         window: Side of the sliding window, in pixels or native sizes; None: the whole image at once.
         stride: Distance of windows, likewise.
@@ -279,13 +285,20 @@ class Protocol:
         return words.with_templates(rules.templates)
 
     def geometry(self, backbone: _Model) -> Geometry:
-        """Sizes in pixels for a model; windows of relative protocols are rounded to whole patches.
+        """Sizes in pixels for a model, and its filter; windows of relative protocols are rounded to whole patches.
 
         Raises:
-            InputError: The protocol's pixels are far from what the model was made for.
+            InputError: The protocol's pixels are far from what the model was made for, or it asks for the model's
+                filter, which is none that we have.
         """
+        short, window, stride = self._sizes(backbone)
+        resize_filter = backbone.resize_filter if self.resize_filter == "model" else self.resize_filter
+        return Geometry(short, self.max_long_side, self.crop, window, stride, resize_filter, self.size_rule)
+
+    def _sizes(self, backbone: _Model) -> tuple[int, int | None, int | None]:
+        """Short side, window and stride in pixels."""
         if self.relative:
-            return self._relative_geometry(backbone.image_size, backbone.patch_size)
+            return self._relative_sizes(backbone.image_size, backbone.patch_size)
         seen = self.window or self.crop or self.short_side
         ratio = seen / backbone.image_size
         if not 1 / _MAX_SIZE_RATIO <= ratio <= _MAX_SIZE_RATIO:
@@ -294,16 +307,14 @@ class Protocol:
                 f"protocol '{self.name}' has {part} of {seen} pixels, which makes no sense for {backbone.name}, "
                 f"made for {backbone.image_size}; use protocol 'study', whose sizes follow the model"
             )
-        window, stride = _whole(self.window), _whole(self.stride)
-        return Geometry(int(self.short_side), self.max_long_side, self.crop, window, stride, self.size_rule)
+        return int(self.short_side), _whole(self.window), _whole(self.stride)
 
-    def _relative_geometry(self, native: int, patch: int) -> Geometry:
+    def _relative_sizes(self, native: int, patch: int) -> tuple[int, int | None, int | None]:
         short = int(self.short_side * native + 0.5)
-        window = stride = None
-        if self.window is not None and self.stride is not None:
-            window = max(1, int(self.window * native / patch + 0.5)) * patch
-            stride = min(max(1, int(self.stride * native + 0.5)), window)
-        return Geometry(short, self.max_long_side, None, window, stride, self.size_rule)
+        if self.window is None or self.stride is None:
+            return short, None, None
+        window = max(1, int(self.window * native / patch + 0.5)) * patch
+        return short, window, min(max(1, int(self.stride * native + 0.5)), window)
 
 
 def _whole(length: float | None) -> int | None:

@@ -158,10 +158,11 @@ def test_a_copy_of_a_repository_is_loaded_from_its_folder(base, tmp_path):
 
     from safetensors.torch import save_file
 
-    preprocess = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    preprocess = {"mean": [0.5] * 3, "std": 0.25, "interpolation": "bilinear"}
     config = {"model_cfg": open_clip.get_model_config("small-quickgelu"), "preprocess_cfg": preprocess}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     save_file(base.model.state_dict(), tmp_path / "open_clip_model.safetensors")
     loaded = load_backbone(str(tmp_path))
     assert loaded.weights_hash == base.weights_hash
-    assert loaded.mean == (0.5, 0.5, 0.5)
+    assert (loaded.mean, loaded.std) == ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    assert loaded.resize_filter == "pil-bilinear"

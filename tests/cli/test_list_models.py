@@ -31,6 +31,7 @@ def test_every_configuration_is_listed_with_its_tags_repositories_and_activation
         for item in model.weights:
             settings = open_clip.get_pretrained_cfg(base, item.tag) or open_clip.get_pretrained_cfg(name, item.tag)
             assert item.activation == ("QuickGELU" if settings.get("quick_gelu") else "GELU"), (name, item.tag)
+            assert item.resize_filter == f"pil-{settings['interpolation']}", (name, item.tag)
             assert set(item.repositories) == repositories.get((base, item.tag), set()), (name, item.tag)
             assert item.data
 
@@ -40,6 +41,7 @@ def test_sizes_in_the_list_are_those_of_the_room_that_reads_models():
         facts = describe_model(name)
         assert facts.refused == model.refused
         assert facts.patch_size == int(model.facts["patch"])
+        assert facts.resize_filter == model.resize_filter
 
 
 def test_the_list_shows_each_model_or_why_it_is_not_taken(capsys):
