@@ -12,6 +12,7 @@ from ovss import tiny
 from ovss.backbone.image_only import build_image_tower, tower_kind
 from ovss.backbone.names import RANDOM, register_tiny, resolve_name
 from ovss.backbone.preparation import own_resize_filter, usual_settings
+from ovss.backbone.tokenizers import text_settings
 from ovss.backbone.towers import WANTED, find_tower
 from ovss.errors import InputError, suggest
 
@@ -135,7 +136,7 @@ def measure_model(name: str) -> ModelFacts:
 
 
 def _text_and_tags(name: str) -> dict[str, Any]:
-    text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
+    text = text_settings(name)
     hub = text.get("hf_model_name") or text.get("hf_tokenizer_name") or ""
     tokenizer = f"{hub} (tokenizer and text tower)" if "hf_model_name" in text else hub
     tags = open_clip.list_pretrained_tags_by_model(name)

@@ -17,11 +17,11 @@ from ovss.backbone.checkpoints import fill, hash_weights, read_checkpoint
 from ovss.backbone.devices import resolve_device, resolve_dtype
 from ovss.backbone.finite import check_weights
 from ovss.backbone.image_only import build_image_tower
-from ovss.backbone.names import RANDOM, register_tiny, resolve_name, weights_file
+from ovss.backbone.names import RANDOM, near_repository, register_tiny, resolve_name, weights_file
 from ovss.backbone.preparation import Preparation, usual_settings
-from ovss.backbone.tokenizers import load_tokenizer
+from ovss.backbone.tokenizers import hub_tokenizer, load_tokenizer, text_settings
 from ovss.backbone.towers import find_tower
-from ovss.errors import InputError, suggest
+from ovss.errors import InputError, first_line, suggest
 
 __all__ = ["backbone_from"]
 
@@ -122,7 +122,7 @@ def _load_model(name: str, pretrained: str | None, seed: int, activation: str | 
     model = _create(architecture, quick_gelu, seed, is_random)
     find_tower(model.visual, name)
     if weights is None and source.settings:
-        file = _download(name, source)
+        file = _download(name, source, architecture)
         weights = read_checkpoint(file)
     if file is not None and weights is not None:
         fill(model, name, file, weights)
@@ -139,13 +139,11 @@ def _create(architecture: str, quick_gelu: bool | None, seed: int, random: bool)
         torch.manual_seed(seed)
         logging.root.setLevel(logging.ERROR)
         try:
-            text = (open_clip.get_model_config(architecture) or {}).get("text_cfg", {})
-            if "hf_model_name" in text and random:
+            if "hf_model_name" in text_settings(architecture) and random:
                 return build_image_tower(architecture)
             return open_clip.create_model(architecture, pretrained=None, pretrained_text=False, **options)
         except (ImportError, OSError, RuntimeError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
-            raise InputError(f"model '{architecture}' cannot be built ({reason})") from error
+            raise InputError(f"model '{architecture}' cannot be built ({first_line(error)})") from error
         finally:
             logging.root.setLevel(level)
 
@@ -178,14 +176,16 @@ def _find_source(architecture: str, pretrained: str | None) -> _Source:
     raise InputError(f"'{pretrained}' is neither a tag of {architecture} nor a file.{near}")
 
 
-def _download(name: str, source: _Source) -> Path:
+def _download(name: str, source: _Source, architecture: str) -> Path:
+    hub = hub_tokenizer(architecture)
+    beside = f", beside it tokenizer.json and tokenizer_config.json of {hub}," if hub else ""
     with _hub_is_quiet():
         try:
             return Path(open_clip.download_pretrained(source.settings))
         except Exception as error:
             raise InputError(
-                f"weights '{source.label}' of {name} cannot be downloaded ({_first_line(error)}); fetch "
-                f"{weights_file(source.settings)} on another machine and give the file: "
+                f"weights '{source.label}' of {name} cannot be downloaded ({first_line(error)}); fetch "
+                f"{weights_file(source.settings)} on another machine{beside} and give the file: "
                 f"pretrained='{source.label}=/path/to/file'"
             ) from error
 
@@ -206,7 +206,9 @@ def _load_repository(name: str, pretrained: str | None, activation: str | None) 
                 if scheme == "hf-hub"
                 else "it must hold open_clip_config.json and open_clip_model.safetensors"
             )
-            raise InputError(f"'{name}' cannot be loaded ({_first_line(error)}); {advice}") from error
+            raise InputError(
+                f"'{name}' cannot be loaded ({first_line(error)}); {advice}{near_repository(place)}"
+            ) from error
     find_tower(model.visual, name)
     return _Loaded(model, name, tokenizer, name, Preparation.of(getattr(model.visual, "preprocess_cfg", {})))
 
@@ -221,7 +223,3 @@ def _hub_is_quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:120]
