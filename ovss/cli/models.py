@@ -108,8 +108,8 @@ def known_models() -> dict[str, Model]:
     """Every configuration of open_clip by name, in its order."""
     published: dict[str, list[Weights]] = {}
     for row in _read("weights.csv"):
-        texts = (row[key] for key in ("tag", "data", "activation", "resize_filter"))
-        found = Weights(*texts, tuple(row["repositories"].split()))
+        texts = {key: row[key] for key in ("tag", "data", "activation", "resize_filter")}
+        found = Weights(**texts, repositories=tuple(row["repositories"].split()))
         published.setdefault(row["model"], []).append(found)
     rows = {row["model"]: row for row in _read("models.csv")}
     return {
