@@ -77,14 +77,14 @@ def load_backbone(
         Backbone('tiny', pretrained='shipped', 8 blocks, 64 px, patch 8, torch.float32, cpu)
 
     Raises:
-        InputError: Unknown name, missing file, weights that do not fit, hold NaN or infinity, or cannot be downloaded,
-            no weights, an image tower that is not a plain vision transformer.
+        InputError: Unknown name, missing file, weights that do not fit the model or the memory of the device, hold NaN
+            or infinity, or cannot be downloaded, no weights, an image tower that is not a plain vision transformer.
     """
     target = resolve_device(device)
     number_format = resolve_dtype(dtype, target)
     loaded = _load_model(*resolve_name(model, pretrained), seed, activation)
     known_hash = None if number_format == torch.float32 else hash_weights(loaded.model.state_dict())
-    network = loaded.model.to(target, number_format)
+    network = _moved(loaded, target, number_format)
     check_weights(network, loaded.source)
     return Backbone(
         network,
@@ -95,6 +95,19 @@ def load_backbone(
         weights_hash=known_hash,
         origin={"model": model, "pretrained": pretrained, "seed": seed, "activation": activation},
     )
+
+
+def _moved(loaded: _Loaded, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The model on its device, in its number format."""
+    try:
+        return loaded.model.to(device, dtype)
+    except torch.OutOfMemoryError as error:
+        millions = sum(weights.numel() for weights in loaded.model.parameters()) / 1e6
+        smaller = "" if dtype.itemsize == 2 else " float16,"
+        raise InputError(
+            f"the {millions:.0f} million weights of {loaded.name} ({str(dtype).removeprefix('torch.')}) do not fit the "
+            f"memory of {device}; try{smaller} another device or a smaller model"
+        ) from error
 
 
 def backbone_from(named: Backbone | str) -> Backbone:
