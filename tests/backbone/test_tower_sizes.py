@@ -33,7 +33,8 @@ def tower(family, patch, size, dtype) -> Backbone:
 @pytest.mark.parametrize(("family", "patch", "dtype"), product(FAMILIES, SIZES, BARS))
 def test_every_size_agrees_with_the_model_itself_and_labels_an_image(family, patch, dtype):
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8))
-    protocol = ovss.load_protocol("study", templates=["a {}."])
+    whole = {"short_side": 1, "window": None, "stride": None}
+    protocol = ovss.load_protocol("study", templates=["a {}."], **whole)
     for size in SIZES[patch][: None if dtype == torch.float32 else 1]:
         backbone = tower(family, patch, size, dtype)
         assert (backbone.patch_size, backbone.native_size) == (patch, size)
