@@ -29,7 +29,7 @@ from ovss.segment.windowed import WindowedImage, seen_image
 from ovss.segment.windows import axis_windows
 from ovss.vocabulary import Vocabulary, embed_vocabulary
 
-__all__ = ["BackbonePass", "Scorer", "check_companion"]
+__all__ = ["BackbonePass", "Scorer", "check_companion", "check_methods"]
 
 
 class BackbonePass(NamedTuple):
@@ -300,6 +300,31 @@ class Scorer:
         stacked = torch.stack([window for window in windows if isinstance(window, Tensor)])  # (rows * columns, Q, h, w)
         grid = stacked.unflatten(0, (len(image.rows.starts), len(image.columns.starts)))
         return PatchScores(cells=grid.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2), **shared)
+
+
+@torch.inference_mode()
+def check_methods(backbone: Backbone, methods: Mapping[str, Method]) -> None:
+    """Let each method see one window of noise where the model has no class token, which some methods need.
+
+    Words are embedded before the first image is seen, which can take minutes; what is refused is refused before that.
+
+    Raises:
+        InputError: A method refuses the model.
+    """
+    if backbone.class_token:
+        return
+    noise = torch.randn(1, 3, *backbone.native_size, generator=torch.Generator().manual_seed(0))
+    tokens = backbone.encode_tokens(noise)
+    for method in methods.values():
+        try:
+            if not method.uses_companion:
+                method.patch_embeddings(tokens)
+            if method.regions is not None:
+                method.regions.correlation(tokens)
+        except InputError:
+            raise
+        except Exception:
+            continue  # not a refusal; images say what it is, and in which block it begins
 
 
 def check_companion(companion: Companion | None, methods: Mapping[str, Method], protocol: Protocol) -> None:
