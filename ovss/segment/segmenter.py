@@ -155,10 +155,10 @@ class Segmenter:
 
     def _segmented(self, ready: Sequence[tuple[Path | None, WindowedImage]]) -> Iterator[Segmentation]:
         if ready:
-            all_scores = self._scorer.score([image for _, image in ready])
-            for (source, image), scores in zip(ready, all_scores, strict=True):
-                found = scores[self.method.label]
-                yield Segmentation(found.labels(), self.classes, image.image, self.method.label, found, source)
+            name = self.method.label
+            for (source, image), found in zip(ready, self._scorer.label([image for _, image in ready]), strict=True):
+                scores, labels = found[name]
+                yield Segmentation(labels, self.classes, image.image, name, scores, source)
 
     def __repr__(self) -> str:
         words = ", ".join(map(printable, self.classes[:6])) + (", ..." if len(self.classes) > 6 else "")

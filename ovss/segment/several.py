@@ -66,8 +66,8 @@ class SeveralSegmenters:
         """
         source = Path(image) if isinstance(image, str | Path) else None
         prepared = self._scorer.prepare(load_image(image) if isinstance(image, str | Path) else image)
-        found = self._scorer.score([prepared])[0]
+        found = self._scorer.label([prepared])[0]
         return [
-            Segmentation(scores.labels(), self.classes, prepared.image, label, scores, source)
-            for label, scores in found.items()
+            Segmentation(labels, self.classes, prepared.image, label, scores, source)
+            for label, (scores, labels) in found.items()
         ]
