@@ -112,11 +112,11 @@ class Finite:
         self._asked.append((good, explain))
 
     @property
-    def answers(self) -> Tensor:
-        """Whether each pass is finite (passes,), on the device."""
-        return torch.stack([good for good, _ in self._asked]) if self._asked else torch.ones(0, dtype=torch.bool)
+    def answers(self) -> list[Tensor]:
+        """Whether each pass is finite, on the device."""
+        return [good for good, _ in self._asked]
 
-    def check(self, answers: Sequence[bool] | np.ndarray | None = None) -> None:
+    def check(self, answers: Sequence[np.ndarray] | None = None) -> None:
         """Refuse what is not finite; what is has been asked for, once.
 
         Args:
@@ -125,9 +125,7 @@ class Finite:
         Raises:
             InputError: Names the block where it begins, or the method.
         """
-        if not self._asked:
-            return
-        known = to_host([self.answers])[0] if answers is None else answers
+        known = to_host(self.answers) if answers is None else answers
         for good, (_, explain) in zip(known, self._asked, strict=True):
             if not good:
                 explain()

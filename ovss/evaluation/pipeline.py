@@ -225,10 +225,10 @@ class Pipeline:
             observed.append(seen_by_extras)
             truth, classes = to_device(item.sent, labels[0].device).long(), len(self.job.vocabulary.classes)
             tallied.append(torch.stack([count_tensors(one, truth, classes) for one in labels]))
-        *arrays, answers = to_host([*tallied, finite.answers])
-        finite.check(answers)
+        arrays = to_host([*tallied, *finite.answers])
+        finite.check(arrays[len(group) :])
         counted = []
-        for item, one, array in zip(group, observed, arrays, strict=True):
+        for item, one, array in zip(group, observed, arrays[: len(group)], strict=True):
             counts = {
                 label: np.stack([hits, item.areas, guess])
                 for label, (hits, guess) in zip(self.job.methods, array, strict=True)

@@ -177,8 +177,8 @@ class Scorer:
         """
         found, finite = self.start(images)
         labels = [scores.label_map() for maps in found for scores in maps.values()]
-        *arrays, answers = to_host([*labels, finite.answers])
-        finite.check(answers)
+        arrays = to_host([*labels, *finite.answers])
+        finite.check(arrays[len(labels) :])
         given = iter(arrays)
         return [{label: (scores, next(given)) for label, scores in maps.items()} for maps in found]
 

@@ -40,9 +40,10 @@ class Elsewhere(Tensor):
 
     @staticmethod
     def __new__(cls, values: Tensor) -> "Elsewhere":
-        made = Tensor._make_wrapper_subclass(  # pyright: ignore[reportAttributeAccessIssue]
-            cls, values.shape, values.stride(), values.storage_offset(), dtype=values.dtype, device=ELSEWHERE
-        )
+        with torch.inference_mode(False):  # views of what is kept are taken in either mode
+            made = Tensor._make_wrapper_subclass(  # pyright: ignore[reportAttributeAccessIssue]
+                cls, values.shape, values.stride(), values.storage_offset(), dtype=values.dtype, device=ELSEWHERE
+            )
         made.values = values
         return made
 
