@@ -9,7 +9,7 @@ from ovss.files.tables import text_table
 if TYPE_CHECKING:
     from ovss.protocols import Protocol
 
-__all__ = ["add_command"]
+__all__ = ["add_command", "change_rows", "field_rows", "overview_rows"]
 
 
 def add_command(commands: Any) -> None:

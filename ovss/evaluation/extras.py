@@ -6,7 +6,7 @@ Each extra is a list of rows. Every row begins with the image and the method; th
   counts. Rows of "ceiling", which no method has a part in, are those of the first one.
 - errors: class and the numbers of `ERRORS`. Segment errors are what the counts have left of them.
 - calibration: bin of confidence, pixels, wrong pixels, and what the sum of confidences exceeds pixels times the middle
-  of the bin by, in units of 1 / `FINENESS`; of each group of the calibration error, the first bin with pixels has that
+  of the bin by, in units of 1 / `_FINENESS`; of each group of the calibration error, the first bin with pixels has that
   of all its bins.
 
 Classes, oracles and bins with nothing to tell have no row.
@@ -62,7 +62,7 @@ each bin is 10^(1/4) times nearer to 1 than the one before, so that the order of
 STARTS = np.array([*range(0, 29, 2)])
 """First bin of each group."""
 _MIDDLE = (UPPER + np.concatenate([[0.0], UPPER[:-1]])) / 2
-FINENESS = 16
+_FINENESS = 16
 """Units of a pixel's confidence that sums are recorded in."""
 _WIDTHS = {"oracles": 5, "errors": 2 + len(ERRORS), "calibration": 5}
 """Numbers in a row, without the image."""
@@ -215,7 +215,7 @@ class Observer:
         speakers, spoken = np.unique(np.searchsorted(STARTS, present, side="right") - 1, return_index=True)
         rest = np.zeros(len(UPPER))
         rest[present[spoken]] = groups[speakers]
-        found = np.column_stack([pixels, pixels - hits, np.rint(rest * FINENESS)]).astype(np.int64)
+        found = np.column_stack([pixels, pixels - hits, np.rint(rest * _FINENESS)]).astype(np.int64)
         return np.column_stack([present, found[present]])
 
 
@@ -263,4 +263,4 @@ def dense_confidences(rows: np.ndarray, images: int, method: int) -> np.ndarray:
     dense = np.zeros((images, 3, len(UPPER)))
     dense[mine[:, 0], :, mine[:, 2]] = mine[:, 3:]
     pixels, wrong, rest = dense[:, 0], dense[:, 1], dense[:, 2]
-    return np.stack([pixels, pixels - wrong, rest / FINENESS + pixels * _MIDDLE], axis=1)
+    return np.stack([pixels, pixels - wrong, rest / _FINENESS + pixels * _MIDDLE], axis=1)

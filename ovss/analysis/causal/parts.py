@@ -12,7 +12,7 @@ __all__ = ["KINDS", "Part", "list_parts", "resolve_parts"]
 KINDS = {"head": "heads", "attention": "attention", "ffn": "ffn"}
 """Kinds of parts that every block has, and the word that stands for all of them."""
 _STATES = ("tokens", "channel")
-HOW = ("zero", "mean", "swap")
+_HOW = ("zero", "mean", "swap")
 _TEXT = re.compile(
     r"block (?P<block>\d+) (?:head (?P<head>\d+)|(?P<kind>attention|ffn)|channel (?P<channel>\d+)"
     r"|tokens (?P<tokens>none|\d+(?:,\d+)*))(?: (?P<how>[a-z]+))?"
@@ -55,7 +55,7 @@ class Part:
     def __post_init__(self) -> None:
         if self.kind not in (*KINDS, *_STATES):
             raise InputError(f"part of kind '{self.kind}' is unknown; it is one of {', '.join((*KINDS, *_STATES))}")
-        allowed = (*HOW, "clip") if self.kind == "channel" else HOW
+        allowed = (*_HOW, "clip") if self.kind == "channel" else _HOW
         if self.how not in allowed:
             raise InputError(f"how='{self.how}' of a part of kind '{self.kind}' must be one of {', '.join(allowed)}")
         given = {"head": self.head is not None, "channel": self.channel is not None, "tokens": bool(self.tokens)}
