@@ -185,7 +185,7 @@ class Backbone:
 
     def normalise(self, pixels: UInt8[Tensor, "*B 3 H W"]) -> Float[Tensor, "*B 3 H W"]:
         """Pixels as the model was trained on them, float32, where they are."""
-        mean, std = (constant(values, pixels.device).view(3, 1, 1) for values in (self.mean, self.std))
+        mean, std = (constant(values, pixels.device, torch.float32).view(3, 1, 1) for values in (self.mean, self.std))
         return (pixels.float() / 255 - mean) / std
 
     @property

@@ -89,7 +89,7 @@ class Companion:
                 f"no whole number of them; use windows of a multiple of {self.patch_size}"
             )
         old_mean, old_std, mean, std = (
-            constant(tuple(values), windows.device).view(3, 1, 1)
+            constant(tuple(values), windows.device, torch.float32).view(3, 1, 1)
             for values in (backbone.mean, backbone.std, self.mean, self.std)
         )
         weight = next(self.model.parameters())

@@ -92,10 +92,15 @@ def to_host(tensors: Sequence[Tensor]) -> list[np.ndarray]:
 
 
 @lru_cache(maxsize=64)
-def constant(values: tuple[int | float, ...], device: torch.device) -> Shaped[Tensor, " n"]:
-    """Numbers as a tensor on a device, copied there once; who gets it must not change it."""
+def constant(
+    values: tuple[int | float, ...], device: torch.device, dtype: torch.dtype = torch.int64
+) -> Shaped[Tensor, " n"]:
+    """Numbers as a tensor on a device, copied there once; who gets it must not change it.
+
+    The number format is part of what is asked for: to a cache, (1, 1) and (1.0, 1.0) are the same.
+    """
     with torch.inference_mode(False):  # it is kept, so it must also do where gradients are asked for
-        return to_device(torch.tensor(values), device)
+        return to_device(torch.tensor(values, dtype=dtype), device)
 
 
 def tally(index: Int[Tensor, "..."], bins: int) -> Int[Tensor, " bins"]:

@@ -225,6 +225,7 @@ class Pipeline:
             observed.append(seen_by_extras)
             truth, classes = to_device(item.sent, labels[0].device).long(), len(self.job.vocabulary.classes)
             tallied.append(torch.stack([count_tensors(one, truth, classes) for one in labels]))
+            since = self.stopwatch.time("labels", since)
         arrays = to_host([*tallied, *finite.answers])
         finite.check(arrays[len(group) :])
         counted = []

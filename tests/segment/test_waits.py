@@ -203,6 +203,7 @@ def test_constants_are_copied_once():
     with Waits() as waits:
         first, again = constant((1, 2, 3), ELSEWHERE), constant((1, 2, 3), ELSEWHERE)
     assert first is again
+    assert constant((1, 2, 3), ELSEWHERE, torch.float32).dtype == torch.float32
     assert waits.total == 0
 
 
