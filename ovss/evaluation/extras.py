@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ovss.backbone import Companion
+from ovss.backbone.devices import to_host
 from ovss.evaluation.job import Job
 from ovss.methods import Method
 from ovss.metrics import (
@@ -130,8 +132,8 @@ class Observer:
 
     def observe(
         self, scores: Mapping[str, ScoreMap], truth: np.ndarray, seen: tuple[int, int], patch: int
-    ) -> dict[str, Observed]:
-        """Label maps of one image by method.
+    ) -> tuple[list[Tensor], dict[str, Observed]]:
+        """Label maps (H, W) of one image, in the order of the methods, where the scores are; and what the extras see.
 
         Args:
             scores: Score maps by method, those within classes too.
@@ -140,7 +142,9 @@ class Observer:
             patch: Side of a patch in pixels.
         """
         regions = TrueRegions(torch.from_numpy(truth)) if "oracles" in self.job.extras else None
-        result = {}
+        maps: list[Tensor] = []
+        sure: list[Tensor] = []
+        answered: list[dict[str, np.ndarray]] = []
         for label in self.job.methods:
             found, oracles = scores[label], {}
             if regions is not None:
@@ -148,15 +152,21 @@ class Observer:
                 if label in self.places:
                     placed = scores[self.places[label]]
                     oracles |= {"place": placed.labels(), "presence + place": regions.with_presence(placed)}
-                if not result:
+                if not maps:
                     oracles["ceiling"] = regions.per_cell(patch, seen, len(self.job.vocabulary.classes))
-            decided = found.decide() if "calibration" in self.job.extras else None
-            result[label] = Observed(
-                found.labels() if decided is None else decided.labels,
-                None if decided is None else decided.confidence,
-                oracles,
-            )
-        return result
+            if "calibration" in self.job.extras:
+                labels, confidence = found.decide()
+                sure.append(confidence)
+            else:
+                labels = found.label_map()
+            maps.append(labels)
+            answered.append(oracles)
+        if not self.job.extras:
+            return maps, {}
+        arrays = to_host([*maps, *sure])
+        confidences = arrays[len(maps) :] or [None] * len(maps)
+        parts = zip(self.job.methods, arrays[: len(maps)], confidences, answered, strict=True)
+        return maps, {label: Observed(array, confidence, oracles) for label, array, confidence, oracles in parts}
 
     def extras(
         self, observed: Mapping[str, Observed], counts: Mapping[str, np.ndarray], truth: np.ndarray

@@ -29,7 +29,7 @@ from ovss.methods.tuned import under_protocol
 from ovss.protocols import Protocol
 from ovss.provenance.outside_code import outside_code
 from ovss.segment import resolve_protocol
-from ovss.segment.scorer import check_companion, check_methods
+from ovss.segment.checks import check_companion, check_methods
 from ovss.vocabulary import Vocabulary
 
 __all__ = ["SHARD_SIZE", "Evaluation", "evaluate"]
