@@ -48,6 +48,7 @@ class ClipSegAaai25(Method):
         authors="Yajie Liu, Guodong Wang, Jinjin Zhang, Qingjie Liu, Di Huang",
         venue="AAAI 2025",
         arxiv="",
+        support="TF-SF",
         layers="blocks 6..9 of 12 or 12..17 of 24 for the attention (at another depth the numbers for 12 are scaled), "
         "the last three blocks for the values",
         deviations=(

@@ -43,6 +43,7 @@ class DihClip(Method):
         authors="Songsong Duan, Xi Yang, Nannan Wang",
         venue="ICCV 2025",
         arxiv="",
+        support="TF-SF",
         layers=LAYERS,
         deviations=(
             "each kept head mixes the values of all heads, as in the authors' code; the sum is divided by the number "

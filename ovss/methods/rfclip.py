@@ -36,6 +36,7 @@ class RfClip(Method):
         authors="Jiahao Li, Yang Lu, Yachao Zhang, Yong Xie, Fangyong Wang, Yuan Xie, Yanyun Qu",
         venue="AAAI 2026",
         arxiv="2511.16170",
+        support="TF-SF",
         layers="all blocks, of a pass of its own from the input of block 1 on",
         deviations=(
             "distracted patches are blended in all channels, as in the authors' code; the paper replaces few",

@@ -55,6 +55,7 @@ class ScClip(Method):
         authors="Sule Bai, Yong Liu, Yifei Han, Haoji Zhang, Yansong Tang, Jie Zhou, Jiwen Lu",
         venue="IEEE TIP 2025",
         arxiv="2411.15869",
+        support="TF-SF",
         layers=LAYERS,
         deviations=(
             "rows and columns of a grid that is not square are kept apart; the authors' code takes one for the other "

@@ -48,6 +48,7 @@ class Sfp(Method):
         authors="Shuo Jin, Siyue Yu, Bingfeng Zhang, Mingjie Sun, Yi Dong, Jimin Xiao",
         venue="ICCV 2025",
         arxiv="",
+        support="TF-SF",
         layers=f"{LAYERS}; the block before the last one for the outliers",
         deviations=(
             "patches are purified once, in front of the last block, as in the authors' code; the paper: at each layer",
