@@ -19,9 +19,12 @@ from ovss.metrics import MEASURES, PREDICTION, TRUTH, measure
 from ovss.metrics.intervals import Interval, difference, in_percent, of_means
 from ovss.metrics.resampling import Replicates, Resampler, seen_once
 from ovss.metrics.significance import holm, permutation_test
-from ovss.provenance import as_columns
+from ovss.provenance import as_columns, protocol_words
 
 __all__ = ["Evaluation"]
+
+_UNKNOWN = "not recorded"
+"""In tables of runs that are older than a column."""
 
 
 class Evaluation(Card):
@@ -175,7 +178,10 @@ class Evaluation(Card):
     def table(self, decimals: int = 1) -> pd.DataFrame:
         """The summary for readers: every measure as "54.3 [52.1, 56.6]", percent with its 95 % interval over images.
 
-        Where a row uses a second network, a column names it.
+        In front stands what must agree or be known before two rows are compared: `support`, a word of
+        `ovss.ledger.SUPPORT`; `protocol`, with the first digits of its hash; `set per data set`, the settings and
+        hyperparameters that have another value for this data set than for others. Where a row uses a second network, a
+        column names it.
         """
         summary = self.summary(provenance=False)
         cells = {
@@ -185,9 +191,15 @@ class Evaluation(Card):
             ]
             for name in MEASURES
         }
-        seconds = [method.get("companion", "") for method in self.methods.values()]
-        second = {"second network": seconds} if any(seconds) else {}
-        return summary[["method"]].assign(**second, **cells, images=summary["images"], skipped=summary["skipped"])
+        rows = self.methods.values()
+        words = {
+            "support": [row.get("support", _UNKNOWN) or "not stated" for row in rows],
+            "protocol": protocol_words(self.facts["protocol"], self.facts["protocol_hash"]),
+            "set per data set": [row.get("set_per_dataset", _UNKNOWN) or "none" for row in rows],
+        }
+        seconds = [row.get("companion", "") for row in rows]
+        words |= {"second network": seconds} if any(seconds) else {}
+        return summary[["method"]].assign(**words, **cells, images=summary["images"], skipped=summary["skipped"])
 
     def per_class(self) -> pd.DataFrame:
         """One row per method and class: IoU and accuracy in percent, areas in pixels, images with the class."""
