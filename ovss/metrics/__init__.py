@@ -19,7 +19,7 @@ from ovss.errors import InputError
 
 if TYPE_CHECKING:
     from ovss.metrics.borders import border_counts, border_error
-    from ovss.metrics.boundary import boundary_counts, trimap_counts
+    from ovss.metrics.boundary import boundary_counts
     from ovss.metrics.calibration import area_under_risk_coverage, confidence_record, expected_calibration_error
     from ovss.metrics.errors import ERROR_COLUMNS, error_counts
 
@@ -32,7 +32,6 @@ _HOMES = {
     "confidence_record": "calibration",
     "error_counts": "errors",
     "expected_calibration_error": "calibration",
-    "trimap_counts": "boundary",
 }
 """Names that are imported on first use: the split of errors needs scipy, which records and their hashes do without."""
 
@@ -53,7 +52,6 @@ __all__ = [
     "error_counts",
     "expected_calibration_error",
     "measure",
-    "trimap_counts",
 ]
 
 MEASURES = ("mIoU", "mAcc", "pAcc", "fwIoU")

@@ -1,4 +1,4 @@
-"""Boundary IoU and trimap IoU as integer counts per image and class: how well contours agree, whatever the area.
+"""Boundary IoU as integer counts per image and class: how well contours agree, whatever the area.
 
 Boundary IoU: Cheng et al., "Boundary IoU", CVPR 2021, on the bands that the published code of "What's Outside the
 Intersection?" (Bernhard et al., WACV 2024) draws. A band reaches w pixels from the contour, w being a share of the
@@ -39,31 +39,6 @@ def boundary_counts(
     shared = per_class(true[guess_band & true_band & (guess == true)], classes)
     either = per_class(guess[guess_band & (true != VOID)], classes) + per_class(true[true_band], classes) - shared
     return np.stack([shared, either], axis=1)
-
-
-def trimap_counts(
-    prediction: np.ndarray, truth: np.ndarray, classes: int, *, void: int = 255, share: float = 0.02
-) -> np.ndarray:
-    """Intersection and union of prediction and ground truth near the contour of the ground truth.
-
-    Intersection: the part of the interior band of the ground truth that was found. Union: that band, and what is
-    predicted within w pixels of the true region.
-
-    Arguments and errors are those of `boundary_counts`.
-
-    Returns:
-        int64 (C, 2): intersection and union, in pixels.
-    """
-    guess, true = numbered(prediction, truth, classes, void)
-    width = _band_width(share, true.shape)
-    band = _interior_band(true, width)
-    found = per_class(true[band & (guess == true)], classes)
-    union = per_class(true[band], classes)
-    false_positive = (guess != true) & (true != VOID) & (guess != VOID)
-    for label in np.intersect1d(np.unique(guess[false_positive]), np.unique(true)):
-        close = in_window(true == label, width, np.maximum)
-        union[label - 1] += np.count_nonzero(close & false_positive & (guess == label))
-    return np.stack([found, union], axis=1)
 
 
 def _band_width(share: float, shape: tuple[int, ...]) -> int:

@@ -41,7 +41,7 @@ def rank_intervals(scores: Replicates, once: float, level: float = _LEVEL) -> tu
         certain.
     """
     methods = len(scores.estimate)
-    low, high = np.ones(methods), np.full(methods, float(methods))
+    low, high = np.ones(methods, dtype=np.int64), np.full(methods, methods)
     if methods < 2:
         return low, high
     for number in range(methods):
