@@ -219,7 +219,7 @@ class Pipeline:
 
     def _count(self, observed: dict[str, Observed], item: _Loaded) -> "_Numbers":
         counts = {label: count(found.labels, item.truth, self.job, item.id) for label, found in observed.items()}
-        return counts, self._observer.extras(observed, counts, item.known)
+        return counts, self._observer.extras(observed, item.known)
 
 
 def count(prediction: np.ndarray, truth: np.ndarray, job: Job, id: str) -> np.ndarray:

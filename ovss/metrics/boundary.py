@@ -9,7 +9,7 @@ Ratios of summed counts are the measures; nothing is averaged over images.
 import numpy as np
 
 from ovss.errors import InputError
-from ovss.metrics.morphology import VOID, in_window, numbered, per_class, width_in_pixels
+from ovss.metrics.morphology import NumberedTruth, interior_band, per_class, width_in_pixels
 
 
 def boundary_counts(
@@ -33,11 +33,22 @@ def boundary_counts(
     Raises:
         InputError: Maps that do not fit each other or the class list, or a share below 0.
     """
-    guess, true = numbered(prediction, truth, classes, void)
-    width = _band_width(share, true.shape)
-    guess_band, true_band = _interior_band(guess, width), _interior_band(true, width)
+    true = NumberedTruth.of(truth, classes, void)
+    return band_counts(true.number(prediction), true, share)
+
+
+def band_counts(guess: np.ndarray, truth: NumberedTruth, share: float = 0.02) -> np.ndarray:
+    """As `boundary_counts`.
+
+    Args:
+        guess: Label map (H, W) in the numbers of the ground truth.
+        truth: The ground truth; its bands are made once for all methods.
+        share: See `boundary_counts`.
+    """
+    width, true, classes = _band_width(share, truth.labels.shape), truth.labels, truth.classes
+    guess_band, true_band = interior_band(guess, width), truth.band(width)
     shared = per_class(true[guess_band & true_band & (guess == true)], classes)
-    either = per_class(guess[guess_band & (true != VOID)], classes) + per_class(true[true_band], classes) - shared
+    either = per_class(guess[guess_band & truth.known], classes) + per_class(true[true_band], classes) - shared
     return np.stack([shared, either], axis=1)
 
 
@@ -45,8 +56,3 @@ def _band_width(share: float, shape: tuple[int, ...]) -> int:
     if not 0 <= share < np.inf:
         raise InputError(f"the width of the boundary band is a share of the diagonal, 0 or more; got {share}")
     return max(width_in_pixels(share, shape), 1)
-
-
-def _interior_band(labels: np.ndarray, width: int) -> np.ndarray:
-    """Pixels that see another label within the square window: the interior bands of all classes at once."""
-    return in_window(labels, width, np.minimum) != in_window(labels, width, np.maximum)

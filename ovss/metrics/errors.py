@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ovss.errors import InputError
-from ovss.metrics.morphology import VOID, grow_by_disc, in_window, numbered, per_class, width_in_pixels
+from ovss.metrics.morphology import NumberedTruth, grow_by_disc, in_window, per_class, width_in_pixels
 
 ERROR_COLUMNS = (
     "ignore",
@@ -22,8 +22,9 @@ ERROR_COLUMNS = (
     "FP_segment",
     "FN_segment",
 )
-_TOUCHING = np.ones((3, 3), dtype=bool)
-"""Pixels that share a corner belong to one piece."""
+_TOUCHING = np.zeros((3, 3, 3), dtype=bool)
+_TOUCHING[1] = True
+"""Pixels of one mask that share a corner belong to one piece."""
 
 
 def error_counts(
@@ -51,9 +52,20 @@ def error_counts(
     Raises:
         InputError: Maps that do not fit each other or the class list, or a width below 0 or, from 1, not whole.
     """
-    guess, true = numbered(prediction, truth, classes, void)
+    true = NumberedTruth.of(truth, classes, void)
+    return split_errors(true.number(prediction), true, width)
+
+
+def split_errors(guess: np.ndarray, truth: NumberedTruth, width: float = 0.01) -> dict[str, np.ndarray]:
+    """As `error_counts`.
+
+    Args:
+        guess: Label map (H, W) in the numbers of the ground truth.
+        truth: The ground truth.
+        width: See `error_counts`.
+    """
+    true, known, classes = truth.labels, truth.known, truth.classes
     pixels = _boundary_width(width, true.shape)
-    known = true != VOID
     hits = per_class(true[guess == true], classes)
     wrong = np.stack([per_class(guess[known], classes), per_class(true, classes)]) - hits  # (2, C): FP, FN
     boundary, extent = np.zeros_like(wrong), np.zeros_like(wrong)
@@ -86,35 +98,31 @@ def _box(guess: np.ndarray, true: np.ndarray, label: int, margin: int) -> tuple[
     return spans[0], spans[1]
 
 
-def _split(guess: np.ndarray, true: np.ndarray, known: np.ndarray, width: int) -> tuple[list[int], list[int]]:
+def _split(guess: np.ndarray, true: np.ndarray, known: np.ndarray, width: int) -> tuple[list[np.intp], list[np.intp]]:
     """Boundary and extent errors of one class, each (FP, FN), from its masks (h, w) with room around them."""
-    hit, background = guess & true, ~(guess | true)
-    between = grow_by_disc(hit, width) & grow_by_disc(background, width)
-    by_hit, by_background = in_window(hit, 1, np.maximum), in_window(background, 1, np.maximum)
-    boundary, extent = [], []
-    for region, other in ((guess, true), (true, guess)):
-        wrong = region & ~other
-        strip = wrong & grow_by_disc(wrong & between, width)
-        strip = _pieces(strip, by_hit, by_background)
-        rest = wrong & ~strip & known
-        boundary.append(np.count_nonzero(strip & known))
-        extent.append(np.count_nonzero(rest & _pieces(region, hit)) if rest.any() else 0)
+    hit, regions = guess & true, np.stack([guess, true])
+    wrong, ends = regions ^ hit, np.stack([hit, ~(guess | true)])
+    near, touched = grow_by_disc(ends, width), in_window(ends, 1, np.maximum)
+    strips = _pieces(wrong & grow_by_disc(wrong & (near[0] & near[1]), width), *touched)
+    rest = wrong & ~strips & known
+    found = _pieces(regions, hit) if rest.any() else regions
+    boundary, extent = ([np.count_nonzero(part) for part in parts] for parts in (strips & known, rest & found))
     return boundary, extent
 
 
-def _pieces(mask: np.ndarray, *touched: np.ndarray) -> np.ndarray:
-    """The connected pieces of a mask that overlap each of the other masks."""
-    spots = np.flatnonzero(mask)
+def _pieces(masks: np.ndarray, *touched: np.ndarray) -> np.ndarray:
+    """The connected pieces of each of some masks (n, h, w) that overlap all of the other masks (h, w)."""
+    spots = np.flatnonzero(masks)
     if not spots.size:
-        return mask
-    labels = np.zeros(mask.shape, dtype=np.int32)
-    found = int(ndimage.label(mask, structure=_TOUCHING, output=labels))  # type: ignore[arg-type]
-    piece = labels.ravel()[spots]
-    kept = np.ones(found + 1, dtype=bool)
+        return masks
+    labels = np.zeros(masks.shape, dtype=np.int32)
+    count = int(ndimage.label(masks, structure=_TOUCHING, output=labels))  # type: ignore[arg-type]
+    piece, place = labels.ravel()[spots], spots % touched[0].size
+    kept = np.ones(count + 1, dtype=bool)
     for other in touched:
-        overlapping = np.zeros(found + 1, dtype=bool)
-        overlapping[piece[other.ravel()[spots]]] = True
+        overlapping = np.zeros(count + 1, dtype=bool)
+        overlapping[piece[other.ravel()[place]]] = True
         kept &= overlapping
-    result = np.zeros_like(mask)
+    result = np.zeros_like(masks)
     result.ravel()[spots] = kept[piece]
     return result
