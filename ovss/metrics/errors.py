@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ovss.errors import InputError
-from ovss.metrics.morphology import NumberedTruth, grow_by_disc, in_window, per_class, width_in_pixels
+from ovss.metrics.morphology import NumberedTruth, grow_by_disc, grow_by_square, per_class, width_in_pixels
 
 ERROR_COLUMNS = (
     "ignore",
@@ -22,9 +22,8 @@ ERROR_COLUMNS = (
     "FP_segment",
     "FN_segment",
 )
-_TOUCHING = np.zeros((3, 3, 3), dtype=bool)
-_TOUCHING[1] = True
-"""Pixels of one mask that share a corner belong to one piece."""
+_TOUCHING = np.ones((3, 3), dtype=bool)
+"""Pixels that share a corner belong to one piece."""
 
 
 def error_counts(
@@ -98,31 +97,35 @@ def _box(guess: np.ndarray, true: np.ndarray, label: int, margin: int) -> tuple[
     return spans[0], spans[1]
 
 
-def _split(guess: np.ndarray, true: np.ndarray, known: np.ndarray, width: int) -> tuple[list[np.intp], list[np.intp]]:
+def _split(guess: np.ndarray, true: np.ndarray, known: np.ndarray, width: int) -> tuple[list[int], list[int]]:
     """Boundary and extent errors of one class, each (FP, FN), from its masks (h, w) with room around them."""
-    hit, regions = guess & true, np.stack([guess, true])
-    wrong, ends = regions ^ hit, np.stack([hit, ~(guess | true)])
-    near, touched = grow_by_disc(ends, width), in_window(ends, 1, np.maximum)
-    strips = _pieces(wrong & grow_by_disc(wrong & (near[0] & near[1]), width), *touched)
-    rest = wrong & ~strips & known
-    found = _pieces(regions, hit) if rest.any() else regions
-    boundary, extent = ([np.count_nonzero(part) for part in parts] for parts in (strips & known, rest & found))
+    hit = guess & true
+    wrong, ends = np.stack([guess, true]) ^ hit, np.stack([hit, ~(guess | true)])
+    near, touched = grow_by_disc(ends, width), grow_by_square(ends, 1)
+    strips = wrong & grow_by_disc(wrong & (near[0] & near[1]), width)
+    boundary, extent = [], []
+    for errors, strip in zip(wrong, strips, strict=True):
+        strip = _pieces(strip, *touched)
+        rest = errors & ~strip & known
+        boundary.append(np.count_nonzero(strip & known))
+        # Of a region, a piece of errors that touches no hit is a piece of the region.
+        extent.append(np.count_nonzero(rest & _pieces(errors, touched[0])) if rest.any() else 0)
     return boundary, extent
 
 
-def _pieces(masks: np.ndarray, *touched: np.ndarray) -> np.ndarray:
-    """The connected pieces of each of some masks (n, h, w) that overlap all of the other masks (h, w)."""
-    spots = np.flatnonzero(masks)
+def _pieces(mask: np.ndarray, *touched: np.ndarray) -> np.ndarray:
+    """The connected pieces of a mask that overlap each of the other masks."""
+    spots = np.flatnonzero(mask)
     if not spots.size:
-        return masks
-    labels = np.zeros(masks.shape, dtype=np.int32)
-    count = int(ndimage.label(masks, structure=_TOUCHING, output=labels))  # type: ignore[arg-type]
-    piece, place = labels.ravel()[spots], spots % touched[0].size
-    kept = np.ones(count + 1, dtype=bool)
+        return mask
+    labels = np.zeros(mask.shape, dtype=np.int32)
+    found = int(ndimage.label(mask, structure=_TOUCHING, output=labels))  # type: ignore[arg-type]
+    piece = labels.ravel()[spots]
+    kept = np.ones(found + 1, dtype=bool)
     for other in touched:
-        overlapping = np.zeros(count + 1, dtype=bool)
-        overlapping[piece[other.ravel()[place]]] = True
+        overlapping = np.zeros(found + 1, dtype=bool)
+        overlapping[piece[other.ravel()[spots]]] = True
         kept &= overlapping
-    result = np.zeros_like(masks)
+    result = np.zeros_like(mask)
     result.ravel()[spots] = kept[piece]
     return result

@@ -138,18 +138,32 @@ def grow_by_disc(mask: np.ndarray, width: int) -> np.ndarray:
         mask: One mask or several (..., H, W).
         width: Pixels.
     """
-    height, length = mask.shape[-2:]
-    width = min(width, int(hypot(height, length)) + 1)
-    padded = np.zeros((*mask.shape[:-2], height + 2 * width, length + 2 * width), dtype=bool)
-    padded[..., width : width + height, width : width + length] = mask
-    rows, reach = padded[..., width : width + length].copy(), 0
-    grown = np.zeros_like(mask)
+    width = min(width, int(hypot(*mask.shape[-2:])) + 1)
+    return _grow(mask, [isqrt(width * width + width - away * away) for away in range(width + 1)])
+
+
+def grow_by_square(mask: np.ndarray, width: int) -> np.ndarray:
+    """Pixels within `width` rows and columns of the mask; see `grow_by_disc`."""
+    return _grow(mask, [width] * (width + 1))
+
+
+def _grow(mask: np.ndarray, reaches: list[int]) -> np.ndarray:
+    """Pixels that rows of half-width `reaches[away]`, `away` rows off, reach from a mask; farther ones are no wider."""
+    *several, height, length = mask.shape
+    width = len(reaches) - 1
+    rows, columns = slice(width, width + height), slice(width, width + length)
+    # In one line of pixels a step sideways or down is a shift; what leaves a row or a mask stays within its padding.
+    padded = np.zeros((*several, height + 2 * width, length + 2 * width), dtype=bool)
+    padded[..., rows, columns] = mask
+    line, done, down = padded.reshape(-1), 0, padded.shape[-1]
+    wide, grown = line.copy(), np.zeros_like(line)
     for away in range(width, -1, -1):
-        while reach < isqrt(width * width + width - away * away):
-            reach += 1
-            rows |= padded[..., width - reach : width - reach + length]
-            rows |= padded[..., width + reach : width + reach + length]
-        grown |= rows[..., width - away : width - away + height, :]
-        if away:
-            grown |= rows[..., width + away : width + away + height, :]
-    return grown
+        for reach in range(done + 1, reaches[away] + 1):
+            wide[reach:] |= line[:-reach]
+            wide[:-reach] |= line[reach:]
+        done = reaches[away]
+        shift = away * down
+        grown[shift:] |= wide[: len(wide) - shift]
+        if shift:
+            grown[:-shift] |= wide[shift:]
+    return grown.reshape(padded.shape)[..., rows, columns]
