@@ -1,6 +1,6 @@
 """How often intervals of ranks hold, by simulation: the last table of docs/intervals.md.
 
-    python tools/rank_coverage.py                               # minutes; writes docs/intervals.md
+    python tools/rank_coverage.py                               # three minutes; writes docs/intervals.md
     python tools/rank_coverage.py --samples 5 --out look.csv    # a look
 
 The same arguments give the same table. Populations are those of `simulated_images`, seen by several methods.
@@ -103,7 +103,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     """Simulate, print progress, write the table."""
     parser = argparse.ArgumentParser(description="Simulated coverage of 95 % intervals of ranks.")
-    parser.add_argument("--samples", type=int, default=40, help="samples per world and setting")
+    parser.add_argument("--samples", type=int, default=60, help="samples per world and setting")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="a CSV file with every world, instead of the table in docs/")
     chosen = parser.parse_args()

@@ -5,11 +5,11 @@ A method that is certainly worse than k others of M, and certainly better than m
 paired differences could be zero is decided by a limit for the largest of them (the 95 % quantile, over resamples, of
 the largest absolute difference from its own mean in standard deviations), on the errors of the calibrated intervals.
 
-Percentiles of the rank over resamples are no such interval: resamples of a sample in which two equal methods happen to
-differ differ likewise, and a method that has no equal neighbours can only keep its rank or lose it. The simulation in
-`docs/intervals.md` compares both. The idea is that of Mogstad, Romano, Shaikh and Wilhelm, "Inference for Ranks with
-Applications to Mobility across Neighbourhoods and Academic Achievement across Countries", Review of Economic Studies
-2024; there are no adjustments over all methods at once here, so 95 % is the promise for each method, not for all.
+Percentiles of the rank over resamples are no such interval: of equal methods, the one that leads in a sample leads in
+its resamples, too. The simulation in `docs/intervals.md` compares both. The idea is that of Mogstad, Romano, Shaikh and
+Wilhelm, "Inference for Ranks with Applications to Mobility across Neighbourhoods and Academic Achievement across
+Countries", Review of Economic Studies 2024; there are no adjustments over all methods at once here, so 95 % is the
+promise for each method, not for all.
 """
 
 import numpy as np
