@@ -31,6 +31,19 @@ STRIP_BYTES = 2**26
 """Bytes of scores that are made at a time; what a row holds does not depend on it."""
 
 
+def best_query(scores: Float[Tensor, "Q ..."]) -> tuple[Float[Tensor, "..."], Int[Tensor, "..."]]:
+    """Highest score of each place and the query that has it, the first of equal ones: `scores.max(dim=0)`.
+
+    Where queries come first torch looks for the index element by element; this takes a quarter of its time.
+
+    Args:
+        scores: Finite scores, or -inf.
+    """
+    top, count = scores.amax(0), len(scores)
+    from_last = torch.arange(count, 0, -1, dtype=torch.int32, device=scores.device)
+    return top, count - ((scores == top) * from_last.view(-1, *[1] * top.ndim)).amax(0).long()
+
+
 class WindowScores:
     """Scores of one window, enlarged bilinearly to its pixels.
 
@@ -134,8 +147,8 @@ class RegionVotes(WindowScores):
         super().__init__(scores, (region.shape[0], region.shape[1]))
         owner = torch.arange(len(scores)) if query_class is None else torch.tensor(query_class)
         owner = owner.to(scores.device)
-        best = [super(RegionVotes, self).rows(rows).max(dim=0) for rows in self.strips()]
-        top, self._first = torch.cat([one.values for one in best]), torch.cat([one.indices for one in best])
+        best = [best_query(super(RegionVotes, self).rows(rows)) for rows in self.strips()]
+        top, self._first = (torch.cat(parts) for parts in zip(*best, strict=True))
         count, classes = int(region.max()) + 1, int(owner.max()) + 1
         votes = torch.bincount((region * classes + owner[self._first]).flatten(), minlength=count * classes)
         elected = votes.view(count, classes).argmax(dim=1)[region]  # (H, W)
@@ -148,9 +161,9 @@ class RegionVotes(WindowScores):
                 continue
             pixels = super().rows(rows)[:, changed]  # (Q, P)
             others = owner[:, None] != elected[rows][changed]
-            found = pixels.masked_fill_(others, -torch.inf).max(dim=0)
             row, column = changed.nonzero(as_tuple=True)
-            self._value[rows[row], column], self._winner[rows[row], column] = found.values, found.indices
+            place = (rows[row], column)
+            self._value[place], self._winner[place] = best_query(pixels.masked_fill_(others, -torch.inf))
 
     def rows(self, wanted: Int[Tensor, " n"], queries: slice = slice(None)) -> Float[Tensor, "K n W"]:
         """Scores after the vote."""
@@ -232,7 +245,7 @@ def name_by_vote(
 def _assign_pixels(maps: Float[Tensor, "K h w"], size: tuple[int, int]) -> Int[Tensor, "H W"]:
     """Cluster of each pixel: the one whose map, enlarged bilinearly, is highest there."""
     enlarged = WindowScores(maps, size)
-    return torch.cat([enlarged.rows(rows).max(0).indices for rows in enlarged.strips()])
+    return torch.cat([best_query(enlarged.rows(rows))[1] for rows in enlarged.strips()])
 
 
 def find_regions(
