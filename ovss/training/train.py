@@ -24,7 +24,7 @@ from ovss.training.data import Pool
 from ovss.training.recipe import SHARDS, Recipe
 from ovss.training.trainer import CHECKPOINT, Trainer
 
-__all__ = ["CHECKPOINT", "load_recipe", "run_training"]
+__all__ = ["load_recipe", "run_training"]
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
