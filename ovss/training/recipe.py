@@ -137,6 +137,7 @@ class Recipe:
 
 SECOND = Recipe(
     views=64_000,
+    pool=16_384,
     full=0.15,
     spread=0.8,
     quiet=3.0,
