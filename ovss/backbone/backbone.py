@@ -23,6 +23,7 @@ from ovss.backbone.checkpoints import hash_weights
 from ovss.backbone.devices import constant, to_device
 from ovss.backbone.names import RANDOM
 from ovss.backbone.positions import POSITION_RULES, resize_positions
+from ovss.backbone.preparation import own_resize_filter
 from ovss.backbone.text import encode_text, unseen_words
 from ovss.backbone.tokens import Intervention, Tokens
 from ovss.backbone.towers import find_tower
@@ -40,6 +41,8 @@ class Backbone:
         tokenizer: Strings to token ids (T, context).
         mean: Channel means of the training images, of values in 0..1.
         std: Channel standard deviations, likewise.
+        interpolation: How the model's own transform resizes images, "bicubic" or "bilinear"; None: nothing is known of
+            it.
         weights_hash: SHA-256 of the weights where it is known already.
         origin: Arguments of `load_backbone` that give this model again, for other processes.
 
@@ -70,6 +73,7 @@ class Backbone:
         tokenizer: Any,
         mean: Sequence[float],
         std: Sequence[float],
+        interpolation: str | None = None,
         weights_hash: str | None = None,
         origin: Mapping[str, Any] | None = None,
     ) -> None:
@@ -79,6 +83,7 @@ class Backbone:
         self.tokenizer = tokenizer
         self.origin = origin
         self.mean, self.std = tuple(mean), tuple(std)
+        self.interpolation = interpolation
         self._tower = tower = find_tower(self.model.visual, name)
         self._positions: dict[tuple[int, int, str], Tensor | None] = {}
         if weights_hash is not None:
@@ -132,6 +137,11 @@ class Backbone:
     def weights_hash(self) -> str:
         """SHA-256 over names, shapes and float32 values of all weights."""
         return hash_weights(self.model.state_dict())
+
+    @property
+    def resize_filter(self) -> str:
+        """Filter of the model's own transform, by its name in protocols; see `own_resize_filter`."""
+        return own_resize_filter(self.interpolation, self.name)
 
     def block(self, layer: int, grid: tuple[int, int] | None = None) -> Block:
         """Block `layer`, 1-based.

@@ -234,7 +234,7 @@ class Pipeline:
                 label: np.stack([hits, item.areas, guess])
                 for label, (hits, guess) in zip(self.job.methods, array, strict=True)
             }
-            counted.append((item.id, counts, pool.submit(self._observer.extras, one, counts, item.truth)))
+            counted.append((item.id, counts, pool.submit(self._observer.extras, one, item.truth)))
             on_image()
         self.stopwatch.time("labels", since)
         return counted

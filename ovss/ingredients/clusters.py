@@ -25,10 +25,9 @@ def self_correlation(qkv: tuple[Tensor, Tensor, Tensor]) -> Float[Tensor, "B T T
     Args:
         qkv: Queries, keys and values of a block, each (B, heads, T, d).
     """
-    heads = qkv[0].shape[1]
-    unit = torch.stack([F.normalize(part.float(), dim=-1) for part in qkv])  # (3, B, heads, T, d)
-    rows = unit.permute(1, 3, 0, 2, 4).flatten(2)  # (B, T, 3 * heads * d)
-    return rows @ rows.mT / (3 * heads)
+    units = [F.normalize(part.float(), dim=-1).transpose(1, 2).flatten(2) for part in qkv]
+    rows = torch.cat(units, dim=-1)  # (B, T, 3 * heads * d)
+    return rows @ rows.mT / (3 * qkv[0].shape[1])
 
 
 def denoise(correlation: Float[Tensor, "B T T"], rule: str = "code", prefix: int = 1) -> Float[Tensor, "B N N"]:

@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ovss.ingredients.pamr import pamr
+from ovss.ingredients.regions import best_query
 
 _ITERATIONS, _DILATIONS = 10, (8, 16)
 """Of PAMR on the first segmentation (authors' code)."""
@@ -28,7 +29,7 @@ def first_labels(
     for window, one in zip(windows, scores, strict=True):
         enlarged = F.interpolate(one[None], size=window.shape[-2:], mode="bilinear", align_corners=False)[0]
         refined = pamr(window, enlarged, _ITERATIONS, _DILATIONS)
-        chance, query = (scale * refined).softmax(dim=0).max(dim=0)
+        chance, query = best_query((scale * refined).softmax(dim=0))
         query = query.masked_fill(chance < threshold, 0)[:height, :width]
         labels.append(query.unfold(0, patch, patch).unfold(1, patch, patch).flatten(2).mode(dim=-1).values)
     return torch.stack(labels)

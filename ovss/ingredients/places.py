@@ -1,4 +1,4 @@
-"""Patches of several windows that lie at one place of the image, and their neighbours (GLA-CLIP)."""
+"""Neighbours of patches, and patches of several windows that lie at one place of the image (GLA-CLIP)."""
 
 import torch
 import torch.nn.functional as F
@@ -6,6 +6,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ovss.backbone.devices import tally
+
+
+def sum_around(x: Float[Tensor, "B N D"], grid: tuple[int, int]) -> Float[Tensor, "B N D"]:
+    """Sum over each patch and those of its eight neighbours that lie inside the grid.
+
+    Args:
+        x: Patches, row-major.
+        grid: Patch rows and columns.
+    """
+    # Sums of whole rows of memory; pooling would have to bring the features to the front and back.
+    cells = F.pad(x.unflatten(1, grid), (0, 0, 1, 1, 1, 1))  # (B, h + 2, w + 2, D)
+    rows = cells[:, :-2] + cells[:, 1:-1] + cells[:, 2:]
+    return (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]).flatten(1, 2)
 
 
 def surroundings(
@@ -21,9 +34,8 @@ def surroundings(
     flat, place = x.flatten(0, 1), _numbered(places)
     count = tally(place, len(place))
     same = torch.zeros_like(flat).index_add_(0, place, flat)[place]
-    maps = torch.cat([x, torch.ones_like(x[..., :1])], dim=-1).mT.unflatten(-1, grid)  # and who is there
-    around = 9 * F.avg_pool2d(maps, 3, stride=1, padding=1) - maps
-    around = around.flatten(2).mT.flatten(0, 1)
+    counted = torch.cat([x, torch.ones_like(x[..., :1])], dim=-1)  # and who is there
+    around = (sum_around(counted, grid) - counted).flatten(0, 1)
     return (same + around[:, :-1]) / (count[place][:, None] + around[:, -1:])
 
 

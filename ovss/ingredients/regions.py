@@ -33,6 +33,19 @@ STRIP_BYTES = 2**26
 """Bytes of scores that are made at a time; what a row holds does not depend on it."""
 
 
+def best_query(scores: Float[Tensor, "Q ..."]) -> tuple[Float[Tensor, "..."], Int[Tensor, "..."]]:
+    """Highest score of each place and the query that has it, the first of equal ones: `scores.max(dim=0)`.
+
+    Where queries come first torch looks for the index element by element; this takes a quarter of its time.
+
+    Args:
+        scores: Finite scores, or -inf.
+    """
+    top, count = scores.amax(0), len(scores)
+    from_last = torch.arange(count, 0, -1, dtype=torch.int32, device=scores.device)
+    return top, count - ((scores == top) * from_last.view(-1, *[1] * top.ndim)).amax(0).long()
+
+
 class WindowScores:
     """Scores of one window, enlarged bilinearly to its pixels.
 
@@ -141,8 +154,8 @@ class RegionVotes(WindowScores):
         super().__init__(scores, (region.shape[0], region.shape[1]))
         classes = len(scores) if query_class is None else max(query_class) + 1
         owner = constant(tuple(range(classes) if query_class is None else query_class), scores.device)
-        best = [super(RegionVotes, self).rows(rows).max(dim=0) for rows in self.strips()]
-        top, self._first = torch.cat([one.values for one in best]), torch.cat([one.indices for one in best])
+        best = [best_query(super(RegionVotes, self).rows(rows)) for rows in self.strips()]
+        top, self._first = (torch.cat(parts) for parts in zip(*best, strict=True))
         count, region = int(region.max()) + 1, to_device(region, scores.device)
         votes = tally(region * classes + owner[self._first], count * classes)
         elected = votes.view(count, classes).argmax(dim=1)[region]  # (H, W)
@@ -156,8 +169,8 @@ class RegionVotes(WindowScores):
                 continue
             pixels = super().rows(rows)[:, row, column]  # (Q, P)
             place = row + int(rows[0]), column
-            found = pixels.masked_fill_(owner[:, None] != elected[place], -torch.inf).max(dim=0)
-            self._value[place], self._winner[place] = found.values, found.indices
+            others = owner[:, None] != elected[place]
+            self._value[place], self._winner[place] = best_query(pixels.masked_fill_(others, -torch.inf))
 
     def _changing(self, wanted: Int[Tensor, " n"]) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
         """Row, counted in `wanted`, and column of each pixel that changes its class there; on the device."""
@@ -193,7 +206,7 @@ def name_by_vote(
 def _assign_pixels(maps: Float[Tensor, "K h w"], size: tuple[int, int]) -> Int[Tensor, "H W"]:
     """Cluster of each pixel: the one whose map, enlarged bilinearly, is highest there."""
     enlarged = WindowScores(maps, size)
-    return torch.cat([enlarged.rows(rows).max(0).indices for rows in enlarged.strips()])
+    return torch.cat([best_query(enlarged.rows(rows))[1] for rows in enlarged.strips()])
 
 
 def find_regions(

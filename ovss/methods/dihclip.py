@@ -6,6 +6,7 @@ last block before and after and join its attention.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -38,12 +39,14 @@ class DihClip(Method):
     """
 
     name: ClassVar[str] = "dihclip"
+    applies_mixes: ClassVar[bool] = True
     paper: ClassVar[Paper] = Paper(
         title="DIH-CLIP: Unleashing the Diversity of Multi-Head Self-Attention for Training-Free Open-Vocabulary "
         "Semantic Segmentation",
         authors="Songsong Duan, Xi Yang, Nannan Wang",
         venue="ICCV 2025",
         arxiv="",
+        support="TF-SF",
         layers=LAYERS,
         deviations=(
             "each kept head mixes the values of all heads, as in the authors' code; the sum is divided by the number "
@@ -98,8 +101,8 @@ class DihClip(Method):
         """Patches after both passes, each with heads of its own choice, and post-aggregation."""
         similarity = self.similarity(tokens)
         alike = similarity_attention(similarity)
-        first = self.weigh(self.project(tokens, similarity), alike)
-        second = self.weigh(fused_kv(tokens, calibration_blocks(tokens.depth)[2]), alike)
+        both = self.project(tokens, similarity), fused_kv(tokens, calibration_blocks(tokens.depth)[2])
+        first, second = (self.apply_mix(partial(self.weigh, kv, alike), kv[1]) for kv in both)
         return finish_both(self.name, tokens, first, second, self.w_cls, self.beta)
 
 

@@ -19,20 +19,23 @@ from ovss.errors import InputError
 
 if TYPE_CHECKING:
     from ovss.metrics.borders import border_counts, border_error
-    from ovss.metrics.boundary import boundary_counts, trimap_counts
+    from ovss.metrics.boundary import band_counts, boundary_counts
     from ovss.metrics.calibration import area_under_risk_coverage, confidence_record, expected_calibration_error
-    from ovss.metrics.errors import ERROR_COLUMNS, error_counts
+    from ovss.metrics.errors import ERROR_COLUMNS, error_counts, split_errors
+    from ovss.metrics.morphology import NumberedTruth
 
 _HOMES = {
     "ERROR_COLUMNS": "errors",
+    "NumberedTruth": "morphology",
     "area_under_risk_coverage": "calibration",
+    "band_counts": "boundary",
     "border_counts": "borders",
     "border_error": "borders",
     "boundary_counts": "boundary",
     "confidence_record": "calibration",
     "error_counts": "errors",
     "expected_calibration_error": "calibration",
-    "trimap_counts": "boundary",
+    "split_errors": "errors",
 }
 """Names that are imported on first use: the split of errors needs scipy, which records and their hashes do without."""
 
@@ -44,7 +47,9 @@ __all__ = [
     "RULES",
     "TRUTH",
     "Measures",
+    "NumberedTruth",
     "area_under_risk_coverage",
+    "band_counts",
     "border_counts",
     "border_error",
     "boundary_counts",
@@ -54,7 +59,7 @@ __all__ = [
     "error_counts",
     "expected_calibration_error",
     "measure",
-    "trimap_counts",
+    "split_errors",
 ]
 
 MEASURES = ("mIoU", "mAcc", "pAcc", "fwIoU")
@@ -91,7 +96,8 @@ def count_labels(
     truth, guess = labels.ravel(), prediction.ravel()
     if void_class is None:
         valid = truth != void
-        truth, guess = truth[valid], guess[valid]
+        if not valid.all():
+            truth, guess = truth[valid], guess[valid]
     else:
         truth = np.where(truth == void, void_class, truth)
         if (truth == void_class).all():

@@ -193,6 +193,10 @@ class ScoreMap(ABC):
         """The same scores with other words to choose from; those left out enter neither labels nor softmax."""
         return replace(self, offered=to_device(words, self.device))
 
+    def held(self) -> Self:
+        """The same scores, for one who asks for them several times: what is dear to make is kept."""
+        return self
+
     @cached_property
     def choice(self) -> LabelRule:
         """The rule for the words that are offered."""

@@ -1,8 +1,10 @@
 """What a method would say if its last block knew which patches belong together: attention kept within true classes.
 
 A method's attention is its mix applied to the identity; of methods that run several blocks on a path of their own, the
-mix of each of these. Of each patch's row the patches of other classes, and all tokens that are no patches, are set to
-zero, and what is left is scaled to the sum that the row had. Everything before and after the mix stays as it is.
+mix of each of these, and of methods that mix values several times (two passes, several blocks under one attention),
+each of these mixes. Of each patch's row the patches of other classes, and all tokens that are no patches, are set to
+zero, and what is left is scaled to the sum that the row had. Everything before and after the mix stays as it is: where
+a method averages patches in front of its last block or behind it, other classes still come in there.
 """
 
 import copy
@@ -90,6 +92,10 @@ class _Within(Method):
         v = tokens.qkv(block)[2] if values is None else values
         return self._kept(lambda identity: super(_Within, self).mix_block(tokens, block, identity), v)
 
+    def apply_mix(self, mix: Callable[[Tensor], Tensor], values: Tensor) -> Float[Tensor, "B H T d"]:
+        """One of several mixes, kept within classes."""
+        return self._kept(mix, values)
+
     def _kept(self, mix: Callable[[Tensor], Tensor], values: Float[Tensor, "B H T d"]) -> Float[Tensor, "B H T d"]:
         assert self._classes is not None
         size = values.shape[2]
@@ -124,7 +130,7 @@ def why_not(method: Method, companion: Companion | None = None) -> str:
     """
     if method.uses_companion and companion is not None:
         return "its attention is among the patches of another network"
-    if type(method).mix_block is not Method.mix_block:
+    if method.applies_mixes or type(method).mix_block is not Method.mix_block:
         return ""
     if type(method).mix is Method.mix:
         return "it has no single attention map in its last block"

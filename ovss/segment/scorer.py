@@ -106,7 +106,7 @@ class Scorer:
             InputError: The resized image is smaller than one patch.
         """
         upright = to_rgb(image)
-        seen = seen_image(upright, self.geometry, self.protocol.resize_filter)
+        seen = seen_image(upright, self.geometry)
         if min(seen.size) < self.backbone.patch_size:
             raise InputError(
                 f"an image of {upright.width}x{upright.height} pixels becomes {seen.width}x{seen.height} under "

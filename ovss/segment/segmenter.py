@@ -19,6 +19,7 @@ from ovss.methods import Method
 from ovss.methods.registry import parse_method
 from ovss.methods.tuned import under_protocol
 from ovss.protocols import Protocol, default_protocol, load_protocol
+from ovss.segment.checks import check_methods
 from ovss.segment.scorer import Scorer
 from ovss.segment.segmentation import Segmentation
 from ovss.segment.windowed import WindowedImage
@@ -81,6 +82,7 @@ class Segmenter:
         made = parse_method(method) if isinstance(method, str) else method
         self.method = under_protocol(made, self.protocol)
         methods = {self.method.label: self.method}
+        check_methods(backbone, methods)
         self._scorer = Scorer(
             backbone, methods, self.vocabulary, self.protocol, batch_size=batch_size, companion=companion
         )

@@ -10,6 +10,7 @@ from ovss.backbone import Backbone
 from ovss.images import load_image
 from ovss.methods import Method
 from ovss.methods.tuned import under_protocol
+from ovss.segment.checks import check_methods
 from ovss.segment.scorer import Scorer
 from ovss.segment.segmentation import Segmentation
 from ovss.segment.segmenter import Segmenter
@@ -54,6 +55,7 @@ class SeveralSegmenters:
         self.classes = first.classes
         made = [under_protocol(method, first.protocol) for method in methods.values()]
         self.methods = {method.label: method for method in made}
+        check_methods(backbone, self.methods)
         self._scorer = Scorer(
             backbone, self.methods, first.vocabulary, first.protocol, batch_size=batch_size, companion=companion
         )

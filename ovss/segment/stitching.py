@@ -1,7 +1,7 @@
 """Scores of an image's windows put together: at patch resolution as matrix products, at pixels window by window."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ __all__ = ["PatchScores"]
 
 _BLOCK = 2**19
 """Scores that are labelled at a time, 2 MiB: as many as a core's cache holds."""
+_HELD = 2**28
+"""Bytes of strips that are kept for one who asks for them several times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +120,18 @@ class PixelScores(ScoreMap):
         windows: Scores of each window, row by row of windows.
         rows: Windows along the height.
         columns: Windows along the width.
+        strips: Strips of all queries by their first row, where they are kept; see `held`.
     """
 
     windows: tuple[WindowScores, ...]
     rows: Windows1D
     columns: Windows1D
+    strips: dict[int, Float[Tensor, "strip Q W"]] | None = field(default=None, repr=False)
+
+    def held(self) -> "PixelScores":
+        """The same scores, whose strips are made once; unless they take more than 256 MiB together."""
+        size = 4 * len(self.rule.query_class) * self.size[0] * self.size[1]
+        return self if size > _HELD else replace(self, strips={})
 
     @property
     def device(self) -> torch.device:
@@ -137,6 +146,10 @@ class PixelScores(ScoreMap):
     def stitched(self, top: int, queries: Words = slice(None)) -> Float[Tensor, "strip Q W"]:
         """Stitched scores of some rows of the label map."""
         height = min(STRIP, self.size[0] - top)
+        if self.strips is not None:
+            if top not in self.strips:
+                self.strips[top] = self._stitcher.strip(top, height, slice(None))
+            return self.strips[top][:, queries]
         if isinstance(queries, slice):
             return self._stitcher.strip(top, height, queries)
         first, last = int(queries.min()), int(queries.max())

@@ -73,13 +73,12 @@ class WindowedImage:
         return self.rows.overlapping or self.columns.overlapping
 
 
-def seen_image(image: Image.Image, geometry: Geometry, resize_filter: str) -> Image.Image:
+def seen_image(image: Image.Image, geometry: Geometry) -> Image.Image:
     """An RGB image as the model sees it before windows are cut: resized and, where the protocol crops, cropped.
 
     Args:
         image: RGB image.
-        geometry: The protocol's sizes for the model.
-        resize_filter: See `resize_image`.
+        geometry: The protocol's sizes and filter for the model.
 
     Raises:
         InputError: The image is so thin that nothing of its short side would be left.
@@ -90,7 +89,7 @@ def seen_image(image: Image.Image, geometry: Geometry, resize_filter: str) -> Im
             f"an image of {image.width}x{image.height} pixels becomes {size[0]}x{size[1]} where its sides are limited; "
             "it is too thin"
         )
-    resized = resize_image(image, size, resize_filter)
+    resized = resize_image(image, size, geometry.resize_filter)
     return resized if geometry.crop is None else centre_crop(resized, geometry.crop)
 
 

@@ -125,9 +125,10 @@ class Run:
 
     def _take_means(self) -> Means:
         means = Means()
+        opened = {part.block for several in self.named.values() for part in several if part.neurons}
 
         def record(images: Tensor, layers: set[int], position: str, before: Tokens | None) -> Tokens:
-            return EditedBackbone(self.backbone, Record(means)).recorded(images, layers, position)
+            return EditedBackbone(self.backbone, Record(means, opened)).recorded(images, layers, position)
 
         for shard in self.shards:
             for group in self._groups(self._load(shard)):
