@@ -62,12 +62,12 @@ from ovss.ingredients.regions import (
     RegionNaming,
     RegionVotes,
     WindowScores,
-    WindowStitcher,
     find_regions,
     name_by_mean,
     name_by_vote,
 )
 from ovss.ingredients.registers import Register, find_register_neurons
+from ovss.ingredients.window_stitcher import WindowStitcher
 
 __all__ = [
     "DENOISERS",

@@ -10,7 +10,7 @@ from ovss.ingredients.places import sum_around
 DETECTORS = ("kdist", "lof", "norm")
 _LARGEST_NORMS = 10
 # Keeps ratios finite where tokens coincide; scikit-learn adds the same amount to its reachabilities.
-TINY = 1e-10
+_TINY = 1e-10
 
 _TIE = 1e-5
 """Relative difference of outlier factors below which they count as equal on grids where all patches are neighbours."""
@@ -58,7 +58,7 @@ def kdist_scores(x: Float[Tensor, "B N D"], neighbours: int = 30) -> Float[Tenso
     """
     distances, index = _nearest(x, neighbours)
     delta = distances[..., -1]  # (B, N)
-    return delta * _gather(delta.clamp_min(TINY).reciprocal(), index).mean(-1)
+    return delta * _gather(delta.clamp_min(_TINY).reciprocal(), index).mean(-1)
 
 
 def lof_scores(x: Float[Tensor, "B N D"], neighbours: int = 30) -> Float[Tensor, "B N"]:
@@ -74,7 +74,7 @@ def lof_scores(x: Float[Tensor, "B N D"], neighbours: int = 30) -> Float[Tensor,
     squares, index = _nearest(x, neighbours)
     distances = squares.sqrt()
     reach = torch.maximum(distances, _gather(distances[..., -1], index))  # (B, N, k)
-    density = (reach.mean(-1) + TINY).reciprocal()
+    density = (reach.mean(-1) + _TINY).reciprocal()
     return _gather(density, index).mean(-1) / density
 
 

@@ -74,7 +74,7 @@ def _connected(labels: Int[Tensor, "B h w"]) -> tuple[Int[Tensor, "N N"], Bool[T
     rows, columns = (torch.arange(side, device=labels.device) for side in (height, width))
     apart = [(at[:, None] - at[None, :]).abs() for at in (rows, columns)]
     distance = torch.maximum(apart[0][:, None, :, None], apart[1][None, :, None, :]).flatten(2).flatten(0, 1)
-    longest = int(distance.max())
+    longest = max(height, width) - 1
     connected = torch.ones(len(labels), *distance.shape, dtype=torch.bool, device=labels.device)
     for step, share in enumerate(torch.linspace(0, 1, longest + 1, device=labels.device)):
         row, column = ((at[:, None] * (1 - share) + at[None, :] * share).round().long() for at in (rows, columns))

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ovss.backbone.devices import tally
+
 
 def sum_around(x: Float[Tensor, "B N D"], grid: tuple[int, int]) -> Float[Tensor, "B N D"]:
     """Sum over each patch and those of its eight neighbours that lie inside the grid.
@@ -29,10 +31,17 @@ def surroundings(
         grid: Patch rows and columns of a window.
         places: First pixel (y, x) of each patch; two patches are at one place only where it is the same.
     """
-    _, place = torch.unique(places, dim=0, return_inverse=True)
-    flat = x.flatten(0, 1)
-    count = torch.bincount(place)
-    same = flat.new_zeros(len(count), flat.shape[1]).index_add_(0, place, flat)[place]
+    flat, place = x.flatten(0, 1), _numbered(places)
+    count = tally(place, len(place))
+    same = torch.zeros_like(flat).index_add_(0, place, flat)[place]
     counted = torch.cat([x, torch.ones_like(x[..., :1])], dim=-1)  # and who is there
     around = (sum_around(counted, grid) - counted).flatten(0, 1)
     return (same + around[:, :-1]) / (count[place][:, None] + around[:, -1:])
+
+
+def _numbered(places: Int[Tensor, "N 2"]) -> Int[Tensor, " N"]:
+    """A number for each patch, the same at the same place; `torch.unique` would wait for how many there are."""
+    key = places[:, 0] * (places[:, 1].amax() + 1) + places[:, 1]
+    ordered, order = key.sort(stable=True)
+    number = F.pad(ordered[1:] != ordered[:-1], (1, 0)).cumsum(0)
+    return torch.empty_like(number).scatter_(0, order, number)

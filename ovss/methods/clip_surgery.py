@@ -32,6 +32,7 @@ class ClipSurgery(Method):
         authors="Yi Li, Hualiang Wang, Yiqun Duan, Xiaomeng Li",
         venue="arXiv 2023",
         arxiv="2304.05653",
+        support="TF-SF",
         layers="the last 6 blocks, of 12 as of 24 (authors' code); half of the blocks where there are fewer than 12",
         deviations=(
             "feature surgery is off by default: it depends on the vocabulary, and later papers compare embeddings",

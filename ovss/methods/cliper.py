@@ -36,6 +36,7 @@ class Cliper(Method):
         authors="Lin Sun, Jiale Cao, Jin Xie, Xiaoheng Jiang, Yanwei Pang",
         venue="ICCV 2025",
         arxiv="2411.13836",
+        support="TF-SF",
         layers="all blocks; embeddings are those of the last layer, from 24 blocks on of the one before it",
         deviations=(
             "the refinement by a diffusion model, the second module, is left out: it needs another network",

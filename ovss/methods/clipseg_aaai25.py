@@ -6,6 +6,7 @@ which; the last blocks together know best what is seen, so they provide the valu
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -44,11 +45,13 @@ class ClipSegAaai25(Method):
     """Coherence-enhanced residual attention (CRA) over deep semantic integration (DSI); no residual, no FFN."""
 
     name: ClassVar[str] = "clipseg_aaai25"
+    applies_mixes: ClassVar[bool] = True
     paper: ClassVar[Paper] = Paper(
         title="Unveiling the Knowledge of CLIP for Training-Free Open-Vocabulary Semantic Segmentation",
         authors="Yajie Liu, Guodong Wang, Jinjin Zhang, Qingjie Liu, Di Huang",
         venue="AAAI 2025",
         arxiv="",
+        support="TF-SF",
         layers="blocks 6..9 of 12 or 12..17 of 24 for the attention (at another depth the numbers for 12 are scaled), "
         "the last three blocks for the values",
         deviations=(
@@ -165,13 +168,14 @@ class ClipSegAaai25(Method):
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
         """Patches: the mean of what the last blocks give under the one attention."""
-        weights = self.cra(tokens).to(tokens.backbone.dtype)
+        mix = partial(torch.matmul, self.cra(tokens).to(tokens.backbone.dtype))
         deep = self.deep_blocks(tokens.depth)
         if self.values == "last":
             inputs = torch.stack([tokens.patches(number - 1) for number in deep]).mean(0)  # (B, N, D)
             block = tokens.block(tokens.depth)
-            return block.merge(weights @ block.value(inputs))
-        outputs = [tokens.block(n).merge(weights @ tokens.qkv(n)[2][:, :, tokens.prefix :]) for n in deep]
+            return block.merge(self.apply_mix(mix, block.value(inputs)))
+        values = {n: tokens.qkv(n)[2][:, :, tokens.prefix :] for n in deep}
+        outputs = [tokens.block(n).merge(self.apply_mix(mix, value)) for n, value in values.items()]
         return torch.stack(outputs).mean(0)
 
     def calibrate(self, backbone: Backbone, samples: Iterable[Any], void: int = 255) -> "ClipSegAaai25":

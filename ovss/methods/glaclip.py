@@ -41,6 +41,7 @@ class GlaClip(Method):
         authors="ByeongCheol Lee, Hyun Seok Seong, Sangeek Hyun, Gilhan Park, WonJun Moon, Jae-Pil Heo",
         venue="CVPR 2026",
         arxiv="2603.23030",
+        support="TF-SF",
         deviations=(
             "the ClearCLIP form, which needs no second model; the paper's main results are on ProxyCLIP",
             "the factor of the mean does not follow the number of windows (window_beta=False): in the authors' code "

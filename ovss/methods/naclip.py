@@ -32,6 +32,7 @@ class NaClip(Method):
         authors="Sina Hajimiri, Ismail Ben Ayed, Jose Dolz",
         venue="WACV 2025",
         arxiv="2404.08181",
+        support="TF-SF",
         deviations=(
             "PAMR belongs to the protocol (naclip+pamr), so that every method can be measured with and without it",
             "a grid of the native number of patches but another shape gets a resized position embedding; the "

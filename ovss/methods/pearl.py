@@ -32,6 +32,7 @@ class Pearl(Method):
         authors="Gensheng Pei, Xiruo Jiang, Xinhao Cai, Tao Chen, Yazhou Yao, Byeungwoo Jeon",
         venue="CVPR 2026",
         arxiv="2603.21528",
+        support="TF-SF",
         deviations=(
             "text-aware label propagation, the second module, acts on stitched scores and belongs to the protocol",
             "five Newton-Schulz steps, as in the authors' code, are far from a rotation; solver='svd' is the "

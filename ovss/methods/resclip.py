@@ -40,6 +40,7 @@ class ResClip(Method):
         authors="Yuhang Yang, Jinhong Deng, Wen Li, Lixin Duan",
         venue="CVPR 2025",
         arxiv="2411.15851",
+        support="TF-SF",
         layers="last block and blocks 6..9 of 12; at another depth these numbers are scaled",
         deviations=(
             "one setting of tau and lam by default; the authors tune them for each data set, as in protocol `resclip`",

@@ -152,17 +152,17 @@ def test_cropping_protocols_crop_the_ground_truth_as_the_image(backbone, data):
     )
     evaluation = run(backbone, data, protocol=protocol)
     counts = evaluation.counts("clip")
-    void = [int((crop_truth(s.labels, Geometry(64, None, 64, None, None)) == 255).sum()) for s in data]
+    void = [int((crop_truth(s.labels, Geometry(64, None, 64, None, None, "pil-bicubic")) == 255).sum()) for s in data]
     assert counts[:, 1].sum(1).tolist() == [64 * 64 - pixels for pixels in void]
 
 
 def test_nearest_crop_equals_pil():
     labels = np.random.default_rng(0).integers(0, 200, (61, 90))
-    found = crop_truth(labels, Geometry(40, None, 40, None, None))
+    found = crop_truth(labels, Geometry(40, None, 40, None, None, "pil-bicubic"))
     resized = Image.fromarray(labels.astype(np.uint8)).resize((59, 40), Image.Resampling.NEAREST)
     left = round((59 - 40) / 2)
     assert np.array_equal(found, np.asarray(resized)[:, left : left + 40])
-    wide = crop_truth(labels + 1000, Geometry(40, None, 40, None, None))
+    wide = crop_truth(labels + 1000, Geometry(40, None, 40, None, None, "pil-bicubic"))
     assert np.array_equal(wide, found + 1000)
 
 
@@ -240,6 +240,24 @@ def test_protocol_resolution_reaches_the_rows(backbone, data):
     assert strict.counts("clip")[:, 2, 0].sum() > plain.counts("clip")[:, 2, 0].sum()
     assert strict.facts["protocol_hash"] != plain.facts["protocol_hash"]
     assert replace(protocol, threshold=0.8).hash != protocol.hash
+    cells = [one.table()["protocol"].tolist() for one in (strict, plain)]
+    assert cells[0] != cells[1]
+    assert [name for name, _ in (cell[0].split() for cell in cells)] == ["study", "study"]
+    assert all(
+        one.facts["protocol_hash"].startswith(cell[0].split()[1])
+        for one, cell in zip((strict, plain), cells, strict=True)
+    )
+
+
+def test_rows_say_their_support_and_what_is_set_for_their_data_set(backbone, data, tmp_path):
+    file = tmp_path / "own.toml"
+    tuned = "logit_scale = 50\nmethods.naclip = {sigma = 3.0}\n"
+    file.write_text(f'extends = "study"\ntemplates = ["a {{}}."]\n[datasets.folder]\n{tuned}')
+    labels = {"plain": "clip", "tuned": "naclip", "mine": "naclip(sigma=2.0)"}
+    table = run(backbone, data, labels, protocol=ovss.load_protocol(file)).table().set_index("method")
+    assert table["support"].unique().tolist() == ["TF-SF"]
+    assert table["set per data set"].tolist() == ["logit_scale", "logit_scale, sigma", "logit_scale"]
+    assert run(backbone, data, "clip").table()["set per data set"].tolist() == ["none"]
 
 
 def test_a_handful_of_images_has_numbers_but_no_interval_and_says_so(backbone, data):
