@@ -167,7 +167,8 @@ class RegionVotes(WindowScores):
             row, column = self._changing(rows)
             if not len(row):
                 continue
-            pixels = super().rows(rows)[:, row, column]  # (Q, P)
+            # By one number each, an eighth of the time: an index of rows and columns goes element by element.
+            pixels = super().rows(rows).flatten(1).index_select(1, row * self.size[1] + column)  # (Q, P)
             place = row + int(rows[0]), column
             others = owner[:, None] != elected[place]
             self._value[place], self._winner[place] = best_query(pixels.masked_fill_(others, -torch.inf))

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.ingredients import attend, attend_last
-from ovss.methods.base import Method, Paper
-from ovss.methods.dual_path import dual_path, dual_path_blocks
+from ovss.methods.base import Paper
+from ovss.methods.dual_path import DualPath
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
@@ -23,7 +23,7 @@ __all__ = ["ClipSurgery"]
 
 @register
 @dataclass(frozen=True)
-class ClipSurgery(Method):
+class ClipSurgery(DualPath):
     """New path: + o(softmax(v v^T / sqrt d) v) of each of the last blocks."""
 
     name: ClassVar[str] = "clip_surgery"
@@ -39,29 +39,15 @@ class ClipSurgery(Method):
         ),
     )
 
-    blocks: int | None = parameter(
-        None,
-        "last blocks beside which the new path runs; None: 6, or half of fewer than 12",
-        "authors' code",
-        "[1, inf)",
-    )
     feature_surgery: bool = parameter(
         False, "remove from the scores what all queries have in common", "paper, feature surgery"
     )
-
-    def layers(self, depth: int) -> frozenset[int]:
-        """Hidden states read: the inputs of the last blocks."""
-        return frozenset(number - 1 for number in dual_path_blocks(self.name, self.blocks, depth))
 
     def mix_block(self, tokens: Tokens, block: int, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
         """Values of a block, or others, under the attention among its values."""
         if block == tokens.depth:
             return attend_last(tokens, "vv", values)
         return attend(tokens.qkv(block), "vv", values=values)
-
-    def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
-        """All tokens at the end of the new path, CLS first."""
-        return dual_path(tokens, dual_path_blocks(self.name, self.blocks, tokens.depth), self.mix_block)
 
     @property
     def compares_words(self) -> bool:

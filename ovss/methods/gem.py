@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovss.backbone import Tokens
-from ovss.methods.base import Method, Paper
-from ovss.methods.dual_path import dual_path, dual_path_blocks
+from ovss.methods.base import Paper
+from ovss.methods.dual_path import DualPath
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
@@ -23,7 +23,7 @@ __all__ = ["Gem"]
 
 @register
 @dataclass(frozen=True)
-class Gem(Method):
+class Gem(DualPath):
     """New path: + o(mean of the iterated self-self attentions of q, k and v, applied to v), last blocks."""
 
     name: ClassVar[str] = "gem"
@@ -39,19 +39,9 @@ class Gem(Method):
         ),
     )
 
-    blocks: int | None = parameter(
-        None,
-        "last blocks beside which the new path runs; None: 6, or half of fewer than 12",
-        "authors' code",
-        "[1, inf)",
-    )
     iterations: int = parameter(
         1, "self-self attention steps before the values are collected", "authors' code", "[0, inf)"
     )
-
-    def layers(self, depth: int) -> frozenset[int]:
-        """Hidden states read: the inputs of the last blocks."""
-        return frozenset(number - 1 for number in dual_path_blocks(self.name, self.blocks, depth))
 
     def mix_block(self, tokens: Tokens, block: int, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
         """Values of a block, or others, mixed by the self-self attention of its queries, keys and values."""
@@ -67,7 +57,3 @@ class Gem(Method):
                 z = F.normalize(z, dim=-1, out=z)
             mixed += F.scaled_dot_product_attention(beta * z, z, v, scale=1.0)
         return mixed.div_(3)
-
-    def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:
-        """All tokens at the end of the new path, CLS first."""
-        return dual_path(tokens, dual_path_blocks(self.name, self.blocks, tokens.depth), self.mix_block)
