@@ -10,12 +10,14 @@ from typing import Any
 import pandas as pd
 from docs_text import escaped, file_of_the_tree, folded, formula, table, toctree, with_links
 
-from ovss.cli.catalogue import describe_class
+from ovss.cli.catalogue import describe_class, support_words
 from ovss.cli.methods import describe
 from ovss.files.tables import to_markdown
 from ovss.ledger import load_published
-from ovss.methods import Method, method_class
+from ovss.methods import Method, create_method, method_class
+from ovss.methods.tuned import set_per_dataset, tuned_names, under_protocol
 from ovss.protocols import list_protocols, load_protocol
+from ovss.vocabulary.tables import list_vocabularies
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "reports" / "tiny"
@@ -58,6 +60,7 @@ def method_page(cls: type[Method], walkthroughs: Mapping[str, Any]) -> str:
     parts.append("## Parameters\n\n" + (shown if len(rows) > 1 else "None.\n"))
     deviations = "".join(f"- {escaped(line)}\n" for line in paper["deviations"]) or "None that is known.\n"
     parts.append(f"## Deviations from the paper\n\n{deviations}")
+    parts.append(f"## Support and tuning\n\n{_tuning(cls.name, paper['support'])}\n")
     parts.append(f"## Cost\n\n{_cost(method.own_pass, method.shares_windows, cls)}\n")
     parts.append(f"## Published numbers\n\n{_published(cls.name)}\n")
     parts.append(f"## Read on\n\n{_read_on(cls, walkthroughs)}")
@@ -85,6 +88,36 @@ def _cost(own_pass: bool, shares: bool, cls: type[Method]) -> str:
     return " ".join(lines)
 
 
+def _tuning(name: str, support: str) -> str:
+    """What a method has beside the model, and which of its values the protocols set anew for single data sets."""
+    made, rows = create_method(name), []
+    for protocol in _protocols_of(name):
+        loaded = load_protocol(protocol)
+        found: dict[tuple[str, ...], list[str]] = {}
+        for dataset in sorted(set(loaded.overrides) & set(list_vocabularies())):
+            rules = loaded.for_dataset(dataset)
+            names = (*set_per_dataset(rules), *tuned_names(under_protocol(made, rules), rules))
+            found.setdefault(names, []).append(dataset)
+        rows += [(protocol, ", ".join(datasets), ", ".join(names)) for names, datasets in found.items() if names]
+    stated = f"Support: {support_words(support)}."
+    if not rows:
+        return f"{stated} No protocol here sets a value of this method for a single data set."
+    told = "Set per data set, so that a row under such a protocol says it too (column `set per data set`):"
+    return f"{stated} {told}\n\n{table([('protocol', 'data sets', 'set anew'), *rows])}"
+
+
+def _protocols_of(name: str) -> list[str]:
+    """Protocols that are named after a method or hold parameters of it."""
+    named = [protocol for protocol in list_protocols() if re.split(r"[+-]", protocol)[0] == name]
+    tuned = [
+        protocol
+        for protocol in list_protocols()
+        for settings in (load_protocol(protocol).fields, *load_protocol(protocol).overrides.values())
+        if name in settings.get("methods", {})
+    ]
+    return list(dict.fromkeys([*named, *tuned]))
+
+
 def _published(name: str) -> str:
     cells = load_published()
     cells = cells.loc[(cells["method"] == name) & cells["value"].notna()]
@@ -102,9 +135,7 @@ def _read_on(cls: type[Method], walkthroughs: Mapping[str, Any]) -> str:
     for stem, notebook in walkthroughs.items():
         if any(word.search(cell.source) for cell in notebook.cells if cell.cell_type == "code"):
             lines.append(f"- Walkthrough [{_title(notebook)}](../walkthroughs/{stem}.ipynb)\n")
-    named = [name for name in list_protocols() if re.split(r"[+-]", name)[0] == cls.name]
-    tuned = [name for name in list_protocols() if cls.name in load_protocol(name).fields["methods"]]
-    for name in dict.fromkeys([*named, *tuned]):
+    for name in _protocols_of(cls.name):
         lines.append(f"- Protocol [{name}](../protocols.md#{_anchor(name)})\n")
     return "".join(lines) or "- The paper.\n"
 

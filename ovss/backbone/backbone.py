@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from open_clip import CoCa
 from PIL import Image
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ovss.backbone.affine import share_out
 from ovss.backbone.block import Block
 from ovss.backbone.checkpoints import hash_weights
+from ovss.backbone.devices import constant, to_device
 from ovss.backbone.names import RANDOM
 from ovss.backbone.positions import POSITION_RULES, resize_positions
 from ovss.backbone.preparation import own_resize_filter
@@ -190,9 +191,12 @@ class Backbone:
         Args:
             image: PIL image of any mode, or an array (H, W, 3) or (H, W) of uint8.
         """
-        pixels = torch.from_numpy(np.array(to_rgb(image), dtype=np.float32)).permute(2, 0, 1) / 255  # (3, H, W)
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
-        return (pixels - mean) / std
+        return self.normalise(torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1))
+
+    def normalise(self, pixels: UInt8[Tensor, "*B 3 H W"]) -> Float[Tensor, "*B 3 H W"]:
+        """Pixels as the model was trained on them, float32, where they are."""
+        mean, std = (constant(values, pixels.device, torch.float32).view(3, 1, 1) for values in (self.mean, self.std))
+        return (pixels.float() / 255 - mean) / std
 
     @property
     def ffn_width(self) -> int:
@@ -262,7 +266,7 @@ class Backbone:
         if not wanted or min(wanted) < 0 or max(wanted) > self.depth:
             raise InputError(f"layers {sorted(wanted)} must be a non-empty part of 0..{self.depth}")
         grid = (height // self.patch_size, width // self.patch_size)
-        x = self._tower.embed(images.to(self.device, self.dtype), self.position_embedding(grid, position))
+        x = self._tower.embed(to_device(images, self.device).to(self.dtype), self.position_embedding(grid, position))
         x = self.begin(x, intervene)
         states, projected = {0: x} if 0 in wanted else {}, {}
         for number in range(1, max(wanted) + 1):

@@ -78,6 +78,12 @@ def describe_class(cls: "type[Method]") -> Description:
     return Description(cls.name, summary, vars(cls.paper), cls.own_pass, cls.shares_windows, tuple(rows))
 
 
+def support_words(word: str) -> str:
+    """What a method's word of support means; it stands in the same file as the papers' form."""
+    words: Mapping[str, str] = _look_up("SUPPORT", _module("ovss.methods.paper"))
+    return f"{word}, {words[word]}" if word else "not stated"
+
+
 class _NotLiteralError(ValueError):
     """A value of a method file can only be had by running the file."""
 

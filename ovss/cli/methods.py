@@ -4,7 +4,7 @@ import argparse
 import textwrap
 from typing import Any, NamedTuple
 
-from ovss.cli.catalogue import Description, Hyperparameter, describe_methods
+from ovss.cli.catalogue import Description, Hyperparameter, describe_methods, support_words
 from ovss.cli.common import described, show
 from ovss.errors import InputError, suggest
 from ovss.files.tables import text_table
@@ -57,7 +57,7 @@ def overview() -> str:
 
 
 def details(name: str) -> str:
-    """Paper, idea, blocks, parameters and deviations of a method.
+    """Paper, idea, blocks, support, parameters and deviations of a method.
 
     Raises:
         InputError: No method has this name.
@@ -69,6 +69,7 @@ def details(name: str) -> str:
     lines += [*textwrap.wrap(paper["authors"], _WIDTH), origin, ""]
     lines += textwrap.wrap(method.summary, _WIDTH)
     lines += textwrap.wrap(f"Blocks: {paper['layers']}.", _WIDTH)
+    lines += [f"Support: {support_words(paper['support'])}."]
     if method.own_pass:
         lines += ["Cost: one backbone pass of its own beside the shared one, since states change between the blocks."]
     if method.shares_windows:

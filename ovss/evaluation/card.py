@@ -11,6 +11,7 @@ from ovss.evaluation.extras import ORACLES, dense_confidences, dense_errors, den
 from ovss.evaluation.rates import CALIBRATION, by_image, by_size, calibration_rates, error_rates
 from ovss.metrics import INTERSECTION, TRUTH
 from ovss.metrics.intervals import MIN_IMAGES, Interval, in_percent, of_miou, of_numbers
+from ovss.metrics.ranks import rank_intervals, ranks_of
 from ovss.metrics.resampling import Replicates, Resampler, seen_once
 
 if TYPE_CHECKING:
@@ -178,8 +179,11 @@ class Card:
         """How sure the order of the methods is, from one resampling of the images that all methods share.
 
         Returns:
-            A row per method, the best first: mIoU in percent; its rank, with the 95 % interval of the rank over
-            resamples; `best`: share of the resamples in which it comes first; NaN below 10 images.
+            A row per method, the best first: mIoU in percent; its rank; rank_low and rank_high, the 95 % interval of
+            the rank: one more than the methods that are certainly better, to all but those that are certainly worse, by
+            paired differences that hold together (`ovss.metrics.ranks`, coverage in `docs/intervals.md`); `best`: share
+            of the resamples in which it comes first, which is no probability of its being the best. NaN below 10
+            images.
 
         Example:
             >>> import ovss
@@ -190,12 +194,12 @@ class Card:
             0  naclip  72.0     1         1          1   1.0
             1    clip  25.2     2         2          2   0.0
         """
-        scores = Replicates.side_by_side([self._plain(label)[2] for label in self.methods])
-        order = _ranks(scores.estimate[None])[0]
-        drawn = _ranks(scores.resampled)
+        plain = [self._plain(label) for label in self.methods]
+        scores, once = Replicates.side_by_side([found for _, _, found in plain]), plain[0][1]
+        order = ranks_of(scores.estimate[None])[0]
         enough = len(self.ids) >= MIN_IMAGES
-        low, high = np.percentile(drawn, [2.5, 97.5], axis=0, method="nearest") if enough else [np.nan] * 2
-        best = (drawn == 1).mean(axis=0) if enough else np.nan
+        low, high = rank_intervals(scores, once) if enough else [np.nan] * 2
+        best = (ranks_of(scores.resampled) == 1).mean(axis=0) if enough else np.nan
         columns = {"mIoU": scores.estimate, "rank": order, "rank_low": low, "rank_high": high, "best": best}
         frame = pd.DataFrame({"method": list(self.methods), **columns})
         return frame.sort_values("rank", kind="stable", ignore_index=True)
@@ -222,11 +226,6 @@ class Card:
 
 
 _ORDER = ("method", "oracle", "mIoU", "mIoU_low", "mIoU_high", "gain", "gain_low", "gain_high")
-
-
-def _ranks(scores: np.ndarray) -> np.ndarray:
-    """Ranks (some, methods) from 1; of equal scores all have the better rank."""
-    return 1 + (scores[:, None, :] > scores[:, :, None]).sum(-1)
 
 
 def _constant(like: Replicates, value: float) -> Replicates:

@@ -9,7 +9,7 @@ from ovss.backbone import Backbone
 from ovss.datasets import Dataset
 from ovss.errors import InputError
 from ovss.evaluation.records import write_bytes
-from ovss.evaluation.results import RUN_FILE
+from ovss.evaluation.written import RUN_FILE
 from ovss.files import read_sealed_json, sealed_json
 from ovss.protocols import Protocol
 

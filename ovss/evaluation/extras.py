@@ -12,23 +12,27 @@ Each extra is a list of rows. Every row begins with the image and the method; th
 Classes, oracles and bins with nothing to tell have no row.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ovss.backbone import Companion
+from ovss.backbone.devices import to_host
 from ovss.evaluation.job import Job
 from ovss.methods import Method
 from ovss.metrics import (
     INTERSECTION,
     PREDICTION,
     TRUTH,
-    boundary_counts,
+    NumberedTruth,
+    band_counts,
     confidence_record,
     count_labels,
-    error_counts,
+    split_errors,
 )
 from ovss.segment.labels import ScoreMap
 from ovss.segment.oracles import NONE, TrueRegions
@@ -130,8 +134,8 @@ class Observer:
 
     def observe(
         self, scores: Mapping[str, ScoreMap], truth: np.ndarray, seen: tuple[int, int], patch: int
-    ) -> dict[str, Observed]:
-        """Label maps of one image by method.
+    ) -> tuple[list[Tensor], dict[str, Observed]]:
+        """Label maps (H, W) of one image, in the order of the methods, where the scores are; and what the extras see.
 
         Args:
             scores: Score maps by method, those within classes too.
@@ -140,73 +144,105 @@ class Observer:
             patch: Side of a patch in pixels.
         """
         regions = TrueRegions(torch.from_numpy(truth)) if "oracles" in self.job.extras else None
-        result = {}
+        maps: list[Tensor] = []
+        sure: list[Tensor] = []
+        answered: list[dict[str, np.ndarray]] = []
         for label in self.job.methods:
             found, oracles = scores[label], {}
             if regions is not None:
+                found = found.held()
                 oracles |= {"presence": regions.with_presence(found), "naming": regions.named(found)}
                 if label in self.places:
-                    placed = scores[self.places[label]]
+                    placed = scores[self.places[label]].held()
                     oracles |= {"place": placed.labels(), "presence + place": regions.with_presence(placed)}
-                if not result:
+                if not maps:
                     oracles["ceiling"] = regions.per_cell(patch, seen, len(self.job.vocabulary.classes))
-            decided = found.decide() if "calibration" in self.job.extras else None
-            result[label] = Observed(
-                found.labels() if decided is None else decided.labels,
-                None if decided is None else decided.confidence,
-                oracles,
-            )
-        return result
+            if "calibration" in self.job.extras:
+                labels, confidence = found.decide()
+                sure.append(confidence)
+            else:
+                labels = found.label_map()
+            maps.append(labels)
+            answered.append(oracles)
+        if not self.job.extras:
+            return maps, {}
+        arrays = to_host([*maps, *sure])
+        confidences = arrays[len(maps) :] or [None] * len(maps)
+        parts = zip(self.job.methods, arrays[: len(maps)], confidences, answered, strict=True)
+        return maps, {label: Observed(array, confidence, oracles) for label, array, confidence, oracles in parts}
 
-    def extras(
-        self, observed: Mapping[str, Observed], counts: Mapping[str, np.ndarray], truth: np.ndarray
-    ) -> dict[str, np.ndarray]:
+    def extras(self, observed: Mapping[str, Observed], truth: np.ndarray) -> dict[str, np.ndarray]:
         """Rows (n, k) of one image by extra, without the number of the image.
 
         Args:
             observed: What `observe` saw.
-            counts: Counts (3, C) by method.
             truth: See `truth`.
         """
-        known = bool((truth != NONE).any())
+        known = _Known(truth, len(self.job.vocabulary.classes))
         result = {}
         for name in self.job.extras:
             parts = [np.empty((0, _WIDTHS[name]), dtype=np.int64)]
-            for number, (label, one) in enumerate(observed.items()):
-                if known:
-                    rows = getattr(self, f"_{name}")(one, counts[label], truth)
+            for number, one in enumerate(observed.values()):
+                if known.anything:
+                    rows = _ROWS[name](one, known)
                     parts.append(np.insert(rows, 0, number, axis=1))
             result[name] = np.concatenate(parts)
         return result
 
-    def _oracles(self, one: Observed, counts: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        parts = [np.empty((0, 4), dtype=np.int64)]
-        for name, labels in one.oracles.items():
-            found = count_labels(labels, truth, counts.shape[1], void=NONE)[[INTERSECTION, PREDICTION]]
-            present = np.flatnonzero(found.any(0))
-            oracle = np.full(len(present), ORACLES.index(name))
-            parts.append(np.column_stack([oracle, present, found[:, present].T]))
-        return np.concatenate(parts)
 
-    def _errors(self, one: Observed, counts: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        classes = counts.shape[1]
-        kinds = error_counts(one.labels, truth, classes, void=NONE)
-        bands = boundary_counts(one.labels, truth, classes, void=NONE)
-        found = np.column_stack([*(kinds[name] for name in ERRORS[:-2]), bands])
-        present = np.flatnonzero(found.any(1))
-        return np.column_stack([present, found[present]])
+@dataclass(frozen=True)
+class _Known:
+    """Ground truth (H, W) of one image with `NONE` for what does not count, and what is made of it for all methods."""
 
-    def _calibration(self, one: Observed, counts: np.ndarray, truth: np.ndarray) -> np.ndarray:
-        assert one.confidence is not None
-        pixels, hits, total = confidence_record(one.confidence, one.labels, truth, void=NONE, bins=UPPER)
-        # Only the sum of each group is ever asked for, so that one bin speaks for all of a group.
-        groups = np.add.reduceat(total - pixels * _MIDDLE, STARTS)
-        present = np.flatnonzero(pixels)
-        speakers, spoken = np.unique(np.searchsorted(STARTS, present, side="right") - 1, return_index=True)
-        rest = np.zeros(len(UPPER))
-        rest[present[spoken]] = groups[speakers]
-        found = np.column_stack([pixels, pixels - hits, np.rint(rest * _FINENESS)]).astype(np.int64)
-        return np.column_stack([present, found[present]])
+    labels: np.ndarray
+    classes: int
+
+    @cached_property
+    def anything(self) -> bool:
+        return bool((self.labels != NONE).any())
+
+    @cached_property
+    def numbered(self) -> NumberedTruth:
+        return NumberedTruth.of(self.labels, self.classes, NONE)
+
+
+def _oracle_rows(one: Observed, truth: _Known) -> np.ndarray:
+    parts = [np.empty((0, 4), dtype=np.int64)]
+    for name, labels in one.oracles.items():
+        found = count_labels(labels, truth.labels, truth.classes, void=NONE)[[INTERSECTION, PREDICTION]]
+        present = np.flatnonzero(found.any(0))
+        oracle = np.full(len(present), ORACLES.index(name))
+        parts.append(np.column_stack([oracle, present, found[:, present].T]))
+    return np.concatenate(parts)
+
+
+def _error_rows(one: Observed, truth: _Known) -> np.ndarray:
+    guess = truth.numbered.number(one.labels)
+    kinds, bands = split_errors(guess, truth.numbered), band_counts(guess, truth.numbered)
+    found = np.column_stack([*(kinds[name] for name in ERRORS[:-2]), bands])
+    present = np.flatnonzero(found.any(1))
+    return np.column_stack([present, found[present]])
+
+
+def _calibration_rows(one: Observed, truth: _Known) -> np.ndarray:
+    assert one.confidence is not None
+    pixels, hits, total = confidence_record(one.confidence, one.labels, truth.labels, void=NONE, bins=UPPER)
+    # Only the sum of each group is ever asked for, so that one bin speaks for all of a group.
+    groups = np.add.reduceat(total - pixels * _MIDDLE, STARTS)
+    present = np.flatnonzero(pixels)
+    speakers, spoken = np.unique(np.searchsorted(STARTS, present, side="right") - 1, return_index=True)
+    rest = np.zeros(len(UPPER))
+    rest[present[spoken]] = groups[speakers]
+    found = np.column_stack([pixels, pixels - hits, np.rint(rest * _FINENESS)]).astype(np.int64)
+    return np.column_stack([present, found[present]])
+
+
+_ROWS: dict[str, Callable[[Observed, _Known], np.ndarray]] = {
+    "oracles": _oracle_rows,
+    "errors": _error_rows,
+    "calibration": _calibration_rows,
+}
+"""What makes the rows of an extra, without the numbers of image and method."""
 
 
 def dense_oracle(rows: np.ndarray, counts: np.ndarray, oracle: str, method: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Saved scores labelled again: other thresholds, scales, background rules and words, without another backbone pass."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ovss.evaluation.results import Evaluation
 from ovss.evaluation.scores import read_scores, scores_path
 from ovss.files import digest, read_sealed_json, sealed_json
 from ovss.images import to_rgb
+from ovss.methods.tuned import set_per_dataset
 from ovss.metrics import count_labels
 from ovss.protocols import Protocol, load_protocol
 from ovss.protocols.schema import DEFAULTS, LATER
@@ -176,7 +177,7 @@ def relabel(
     saved = SavedRun.open(Path(run) / "scores" / key[:16])
     rules = _rules(saved, dataset, protocol, changes)
     words = _words(saved, dataset, rules, vocabulary)
-    chosen = {label: origin.method(label) for label in methods or saved.methods}
+    chosen = {label: _described(origin.method(label), rules, protocol, changes) for label in methods or saved.methods}
     for label in chosen:
         if label not in saved.methods:
             raise InputError(
@@ -210,6 +211,18 @@ def relabel(
         rule=rules.metric,
         facts=origin.facts | facts,
     )
+
+
+def _described(
+    method: Mapping[str, Any], rules: Protocol, protocol: str | Protocol | None, changes: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """What a row says of a method, with the settings that the new rules have for the data set alone."""
+    if "set_per_dataset" not in method:
+        return method
+    said = [name for name in method["set_per_dataset"].split(", ") if name and name not in changes]
+    if protocol is not None:  # the rules of a saved run do not know those for other data sets
+        said = [*set_per_dataset(rules), *(name for name in said if name not in rules.fields)]
+    return {**method, "set_per_dataset": ", ".join(said)}
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,19 @@ from ovss.errors import InputError, suggest
 from ovss.evaluation.card import Card
 from ovss.evaluation.extras import EXTRAS
 from ovss.evaluation.records import Record, Shard, Store, write_bytes
-from ovss.files import read_sealed_json, sealed_json
-from ovss.files.tables import html_table, to_csv, to_json, to_latex, to_markdown, with_interval
+from ovss.evaluation.written import RUN_FILE, run_files
+from ovss.files import read_sealed_json
+from ovss.files.tables import html_table, with_interval
 from ovss.metrics import MEASURES, PREDICTION, TRUTH, measure
 from ovss.metrics.intervals import Interval, difference, in_percent, of_means
 from ovss.metrics.resampling import Replicates, Resampler, seen_once
 from ovss.metrics.significance import holm, permutation_test
-from ovss.provenance import as_columns
+from ovss.provenance import as_columns, protocol_words
 
 __all__ = ["Evaluation"]
 
-RUN_FILE = "run.json"
-_FORMAT = 2
-"""Of run folders; those without one are from when protocol `sclip` had other values, see `evaluation.continuing`."""
+_UNKNOWN = "not recorded"
+"""In tables of runs that are older than a column."""
 
 
 class Evaluation(Card):
@@ -178,7 +178,10 @@ class Evaluation(Card):
     def table(self, decimals: int = 1) -> pd.DataFrame:
         """The summary for readers: every measure as "54.3 [52.1, 56.6]", percent with its 95 % interval over images.
 
-        Where a row uses a second network, a column names it.
+        In front stands what must agree or be known before two rows are compared: `support`, a word of
+        `ovss.ledger.SUPPORT`; `protocol`, with the first digits of its hash; `set per data set`, the settings and
+        hyperparameters that have another value for this data set than for others. Where a row uses a second network, a
+        column names it.
         """
         summary = self.summary(provenance=False)
         cells = {
@@ -188,9 +191,15 @@ class Evaluation(Card):
             ]
             for name in MEASURES
         }
-        seconds = [method.get("companion", "") for method in self.methods.values()]
-        second = {"second network": seconds} if any(seconds) else {}
-        return summary[["method"]].assign(**second, **cells, images=summary["images"], skipped=summary["skipped"])
+        rows = self.methods.values()
+        words = {
+            "support": [row.get("support", _UNKNOWN) or "not stated" for row in rows],
+            "protocol": protocol_words(self.facts["protocol"], self.facts["protocol_hash"]),
+            "set per data set": [row.get("set_per_dataset", _UNKNOWN) or "none" for row in rows],
+        }
+        seconds = [row.get("companion", "") for row in rows]
+        words |= {"second network": seconds} if any(seconds) else {}
+        return summary[["method"]].assign(**words, **cells, images=summary["images"], skipped=summary["skipped"])
 
     def per_class(self) -> pd.DataFrame:
         """One row per method and class: IoU and accuracy in percent, areas in pixels, images with the class."""
@@ -302,34 +311,7 @@ class Evaluation(Card):
             InputError: One cannot be written.
         """
         folder = Path(folder)
-        differences = self.differences()  # first, because it leaves the intervals of the others behind
-        short, summary = self.table(), self.summary()
-        texts = {
-            "summary.csv": to_csv(summary),
-            "summary.md": to_markdown(short),
-            "summary.tex": to_latex(short),
-            "summary.json": to_json(summary),
-            "per_class.csv": to_csv(self.per_class()),
-        }
-        if len(differences):
-            texts["differences.csv"] = to_csv(differences, decimals=5)
-        texts |= {f"{name}.csv": to_csv(getattr(self, name)(), decimals=5) for name in self.extras}
-        files = {name: text.encode() for name, text in texts.items()}
-        files["per_image.parquet"] = self.per_image().to_parquet(index=False)
-        run = {
-            "format": _FORMAT,
-            "facts": self.facts,
-            "methods": self.methods,
-            "rule": self.rule,
-            "classes": self.classes,
-            "images": len(self.ids),
-            "skipped": self.skipped,
-            "shards": self._shards,
-            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
-        }
-        if self.extras:
-            run |= {"extras": self.extras, "refused": self.refused}
-        files[RUN_FILE] = sealed_json(run)
+        files = run_files(self)
         # Tables of a former run must not pass for this one's, however far the writing gets.
         for name in (RUN_FILE, "differences.csv", *(f"{extra}.csv" for extra in EXTRAS)):
             (folder / name).unlink(missing_ok=True)

@@ -25,11 +25,11 @@ from ovss.evaluation.results import Evaluation
 from ovss.evaluation.scores import scores_path
 from ovss.files import only_run, sweep
 from ovss.methods import Method, resolve_methods
-from ovss.methods.tuned import under_protocol
+from ovss.methods.tuned import set_per_dataset, tuned_names, under_protocol
 from ovss.protocols import Protocol
 from ovss.provenance.outside_code import outside_code
 from ovss.segment import resolve_protocol
-from ovss.segment.scorer import check_companion, check_methods
+from ovss.segment.checks import check_companion, check_methods
 from ovss.vocabulary import Vocabulary
 
 __all__ = ["SHARD_SIZE", "Evaluation", "evaluate"]
@@ -220,8 +220,15 @@ class _Run:
         )
 
     def _describe(self, method: Method) -> dict[str, Any]:
-        described: dict[str, Any] = {"method_name": method.name, "parameters": method.parameters}
-        used = method.uses_companion or self.job.protocol.lposs_features == "companion"
+        protocol = self.job.protocol
+        special = (*set_per_dataset(protocol), *tuned_names(method, protocol))
+        described: dict[str, Any] = {
+            "method_name": method.name,
+            "parameters": method.parameters,
+            "support": method.paper.support,
+            "set_per_dataset": ", ".join(special),
+        }
+        used = method.uses_companion or protocol.lposs_features == "companion"
         if used and self.companion is not None:
             described |= self.companion.facts
         return described

@@ -1,11 +1,11 @@
 """Anomaly tokens: finding the patches that stopped describing their place, and repairing them (SC-CLIP)."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ovss.errors import InputError
+from ovss.ingredients.places import sum_around
 
 DETECTORS = ("kdist", "lof", "norm")
 _LARGEST_NORMS = 10
@@ -139,7 +139,6 @@ def repair(x: Float[Tensor, "B N D"], anomalous: Bool[Tensor, "B N"], grid: tupl
         not anomalous; without any such neighbour it stays as it is.
     """
     sound = (~anomalous).to(x.dtype)[..., None]  # (B, N, 1)
-    values = torch.cat([x * sound, sound], dim=-1).mT.unflatten(-1, grid)  # (B, D + 1, h, w)
-    sums = F.avg_pool2d(values, 3, stride=1, padding=1, divisor_override=1).flatten(2).mT  # (B, N, D + 1)
+    sums = sum_around(torch.cat([x * sound, sound], dim=-1), grid)  # (B, N, D + 1)
     total, count = sums[..., :-1], sums[..., -1:]
     return torch.where(anomalous[..., None] & (count > 0), total / count.clamp_min(1), x)

@@ -8,6 +8,7 @@ import pandas as pd
 from ovss.errors import InputError
 from ovss.ledger.published import KEY
 from ovss.metrics import MEASURES
+from ovss.provenance import protocol_words
 
 
 def load_results(paths: Iterable[str | Path]) -> pd.DataFrame:
@@ -77,14 +78,25 @@ def protocol_ranks(measured: pd.DataFrame) -> pd.DataFrame:
         For each model and data set that was measured under several protocols, one row per method measured under all of
         them: columns arch, weights, dataset, method, one column per protocol with the method's rank by mIoU (1 is best,
         equal numbers share the better rank; missing where the data set has no such protocol), lowest and highest rank.
+        A name that stands for protocols of several hashes has a column for each, with the first digits of the hash.
     """
     columns = ["arch", "weights", "dataset", "method"]
     table = tidy(measured) if len(measured) else pd.DataFrame(columns=[*KEY, "value"])
     rows = []
     for _, part in table[table["metric"] == "mIoU"].groupby(columns[:3], sort=True):
+        part = _told_apart(pd.DataFrame(part))
         wide = part.pivot_table(index=columns, columns="protocol", values="value", aggfunc="first").dropna()
         if wide.shape[1] > 1 and len(wide) > 1:
             ranks = wide.rank(ascending=False, method="min").astype("Int64")
             rows.append(ranks.assign(lowest=ranks.min(axis=1), highest=ranks.max(axis=1)).reset_index())
     found = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=[*columns, "lowest", "highest"])
     return found.rename_axis(columns=None)
+
+
+def _told_apart(part: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one data set, where protocols of one name that say different things have different names."""
+    if "protocol_hash" not in part:
+        return part
+    pairs = list(zip(part["protocol"], part["protocol_hash"].astype(str), strict=True))
+    names = [name for name, _ in set(pairs)]
+    return part.assign(protocol=[protocol_words(*pair) if names.count(pair[0]) > 1 else pair[0] for pair in pairs])

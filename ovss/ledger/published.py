@@ -10,6 +10,7 @@ import pandas as pd
 
 from ovss.datasets import BENCHMARKS
 from ovss.errors import InputError, suggest
+from ovss.methods.paper import SUPPORT
 from ovss.metrics import MEASURES
 from ovss.protocols import list_protocols
 
@@ -18,12 +19,6 @@ KEY = ["method", "arch", "weights", "protocol", "dataset", "metric"]
 """What identifies a measured cell."""
 UNKNOWN = "unknown"
 """Protocol of a cell whose source used none that is named here, or does not say which."""
-SUPPORT = {
-    "TR-SF": "trained, support-free",
-    "TF-SF": "training-free, support-free",
-    "TF-TA": "training-free, adapted to the target",
-    "OFF-SA": "with an offline support set",
-}
 COLUMNS = (
     *("method", "arch", "weights", "towers", "support", "protocol", "dataset", "metric"),
     *("value", "source", "note", "protocol_reason"),

@@ -1,7 +1,7 @@
 """What a method is: hyperparameters as fields, a paper record, a function from `Tokens` to patch embeddings."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -37,6 +37,8 @@ class Method:
     """Whether it also reads `JoinedTokens`: attention of the last block over all windows of an image."""
     uses_companion: ClassVar[bool] = False
     """Whether `patch_scores` takes the features of a second network as one more argument."""
+    applies_mixes: ClassVar[bool] = False
+    """Whether `stream` sends each of several mixes through `apply_mix`: two passes, or values of several blocks."""
     in_all: ClassVar[bool] = True
     """Whether "all" stands for it too: not where the defaults are another method or fit certain weights only."""
 
@@ -128,6 +130,15 @@ class Method:
         own = ("stream", "patch_embeddings", "patch_scores", "window_scores")
         kind = type(self)
         return kind.mix is not Method.mix and all(getattr(kind, name) is getattr(Method, name) for name in own)
+
+    def apply_mix(self, mix: Callable[[Tensor], Tensor], values: Float[Tensor, "B H T d"]) -> Float[Tensor, "B H T d"]:
+        """Values of the last block under one of several mixes, for methods with `applies_mixes`.
+
+        Args:
+            mix: Linear in the values.
+            values: Of the patches, or of all tokens.
+        """
+        return mix(values)
 
     @property
     def residual_and_ffn(self) -> tuple[bool, bool]:
@@ -288,6 +299,11 @@ def finish_block(
 def scale_block(block: int, depth: int) -> int:
     """A block number given for depth 12, at another depth: round(block * depth / 12), at least 1."""
     return max(1, round(block * depth / 12))
+
+
+def middle_blocks(depth: int) -> tuple[int, ...]:
+    """Blocks 6 to 9 of 12, at another depth scaled, whose attention several methods read."""
+    return tuple(range(scale_block(6, depth), scale_block(9, depth) + 1))
 
 
 def check_block(method: str, name: str, block: int, depth: int) -> int:

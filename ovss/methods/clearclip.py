@@ -31,6 +31,7 @@ class ClearClip(Method):
         authors="Mengcheng Lan, Chaofeng Chen, Yiping Ke, Xinjiang Wang, Litong Feng, Wayne Zhang",
         venue="ECCV 2024",
         arxiv="2407.12442",
+        support="TF-SF",
     )
 
     residual: bool = parameter(False, "add the block's input to the attention output", "paper, method section")

@@ -32,6 +32,7 @@ class Clip(Method):
         "Girish Sastry, Amanda Askell, Pamela Mishkin, Jack Clark, Gretchen Krueger, Ilya Sutskever",
         venue="ICML 2021",
         arxiv="2103.00020",
+        support="TF-SF",
         deviations=("CLIP reads out CLS only; reading out its patches too is the baseline of all later papers",),
     )
 

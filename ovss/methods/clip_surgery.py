@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovss.backbone import Tokens
-from ovss.ingredients import attend
+from ovss.ingredients import attend, attend_last
 from ovss.methods.base import Method, Paper
 from ovss.methods.dual_path import dual_path, dual_path_blocks
 from ovss.methods.parameters import parameter
@@ -32,6 +32,7 @@ class ClipSurgery(Method):
         authors="Yi Li, Hualiang Wang, Yiqun Duan, Xiaomeng Li",
         venue="arXiv 2023",
         arxiv="2304.05653",
+        support="TF-SF",
         layers="the last 6 blocks, of 12 as of 24 (authors' code); half of the blocks where there are fewer than 12",
         deviations=(
             "feature surgery is off by default: it depends on the vocabulary, and later papers compare embeddings",
@@ -54,6 +55,8 @@ class ClipSurgery(Method):
 
     def mix_block(self, tokens: Tokens, block: int, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
         """Values of a block, or others, under the attention among its values."""
+        if block == tokens.depth:
+            return attend_last(tokens, "vv", values)
         return attend(tokens.qkv(block), "vv", values=values)
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ovss.backbone import Tokens
 from ovss.errors import InputError
 from ovss.ingredients import balanced_attention
-from ovss.methods.base import Method, Paper, check_block, unit
+from ovss.methods.base import Method, Paper, check_block, middle_blocks, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 from ovss.methods.two_pass import DEEP
@@ -36,6 +36,7 @@ class Cliper(Method):
         authors="Lin Sun, Jiale Cao, Jin Xie, Xiaoheng Jiang, Yanwei Pang",
         venue="ICCV 2025",
         arxiv="2411.13836",
+        support="TF-SF",
         layers="all blocks; embeddings are those of the last layer, from 24 blocks on of the one before it",
         deviations=(
             "the refinement by a diffusion model, the second module, is left out: it needs another network",
@@ -67,7 +68,7 @@ class Cliper(Method):
 
     def maps(self, tokens: Tokens, layers: Container[int] | None = None) -> Iterator[Float[Tensor, "B H T T"]]:
         """Attention of some of the layers 1..L in turn, of all by default; float32."""
-        return balanced_attention(tokens, self.normalise == "once", layers)
+        return balanced_attention(tokens, self.normalise == "once", layers, middle_blocks(tokens.depth))
 
     def values(self, tokens: Tokens, layer: int) -> Float[Tensor, "B H T d"]:
         """Values that the last block takes from the tokens in front of a layer, normalised twice but for the last."""

@@ -6,6 +6,7 @@ which; the last blocks together know best what is seen, so they provide the valu
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,14 +24,15 @@ from ovss.ingredients import (
     coherent_attention,
     coherent_pairs,
     cosine_map,
-    middle_attention,
     patch_labels,
     patch_qkv,
     restrict_attention,
+    shared_attention,
 )
-from ovss.methods.base import Method, Paper, check_block, scale_block
+from ovss.methods.base import Method, Paper, check_block, middle_blocks
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
+from ovss.methods.two_pass import fuse
 
 __all__ = ["ClipSegAaai25"]
 
@@ -43,11 +45,13 @@ class ClipSegAaai25(Method):
     """Coherence-enhanced residual attention (CRA) over deep semantic integration (DSI); no residual, no FFN."""
 
     name: ClassVar[str] = "clipseg_aaai25"
+    applies_mixes: ClassVar[bool] = True
     paper: ClassVar[Paper] = Paper(
         title="Unveiling the Knowledge of CLIP for Training-Free Open-Vocabulary Semantic Segmentation",
         authors="Yajie Liu, Guodong Wang, Jinjin Zhang, Qingjie Liu, Di Huang",
         venue="AAAI 2025",
         arxiv="",
+        support="TF-SF",
         layers="blocks 6..9 of 12 or 12..17 of 24 for the attention (at another depth the numbers for 12 are scaled), "
         "the last three blocks for the values",
         deviations=(
@@ -105,8 +109,7 @@ class ClipSegAaai25(Method):
         """
         if self.middle_blocks == "auto":
             raise InputError(f"{self.name}: middle_blocks='auto' needs labelled images first; see calibrate")
-        first, last = (12, 17) if depth == 24 else (scale_block(6, depth), scale_block(9, depth))
-        chosen = self.middle_blocks or tuple(range(first, last + 1))
+        chosen = self.middle_blocks or (tuple(range(12, 18)) if depth == 24 else middle_blocks(depth))
         return tuple(check_block(self.name, "middle_blocks", int(block), depth) for block in chosen)
 
     def deep_blocks(self, depth: int) -> range:
@@ -129,8 +132,7 @@ class ClipSegAaai25(Method):
 
     def similarity(self, tokens: Tokens) -> Float[Tensor, "B N N"]:
         """Cosines of the patches in the mean of the middle blocks' outputs."""
-        outputs = [tokens.patches(block).float() for block in self.blocks(tokens.depth)]
-        return cosine_map(torch.stack(outputs).mean(0))
+        return cosine_map(fuse(tokens, self.blocks(tokens.depth))[:, tokens.prefix :])  # cosines know no factor
 
     def cra(self, tokens: Tokens) -> Float[Tensor, "B H N N"]:
         """CRA: the mean of the chosen maps over the patches, rows sum to 1 (the head dimension may be 1)."""
@@ -142,7 +144,7 @@ class ClipSegAaai25(Method):
         if "res" in self.attention:
             maps.append(
                 restrict_attention(
-                    middle_attention(tokens, self.blocks(tokens.depth))[..., tokens.prefix :, tokens.prefix :], kept
+                    shared_attention(tokens, self.blocks(tokens.depth))[..., tokens.prefix :, tokens.prefix :], kept
                 )
             )
         if "self" in self.attention:
@@ -166,13 +168,14 @@ class ClipSegAaai25(Method):
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
         """Patches: the mean of what the last blocks give under the one attention."""
-        weights = self.cra(tokens).to(tokens.backbone.dtype)
+        mix = partial(torch.matmul, self.cra(tokens).to(tokens.backbone.dtype))
         deep = self.deep_blocks(tokens.depth)
         if self.values == "last":
             inputs = torch.stack([tokens.patches(number - 1) for number in deep]).mean(0)  # (B, N, D)
             block = tokens.block(tokens.depth)
-            return block.merge(weights @ block.value(inputs))
-        outputs = [tokens.block(n).merge(weights @ tokens.qkv(n)[2][:, :, tokens.prefix :]) for n in deep]
+            return block.merge(self.apply_mix(mix, block.value(inputs)))
+        values = {n: tokens.qkv(n)[2][:, :, tokens.prefix :] for n in deep}
+        outputs = [tokens.block(n).merge(self.apply_mix(mix, value)) for n, value in values.items()]
         return torch.stack(outputs).mean(0)
 
     def calibrate(self, backbone: Backbone, samples: Iterable[Any], void: int = 255) -> "ClipSegAaai25":

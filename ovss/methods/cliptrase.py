@@ -36,6 +36,7 @@ class ClipTrase(Method):
         authors="Tong Shao, Zhuotao Tian, Hang Zhao, Jingyong Su",
         venue="ECCV 2024",
         arxiv="2407.08268",
+        support="TF-SF",
         layers="the last block for the embeddings, the one before it for the regions, for any depth",
         deviations=(
             "DBSCAN's radius and neighbourhood follow the number of patches where the authors give no pair",

@@ -66,6 +66,7 @@ class Compose(Method):
         authors="",
         venue="this study",
         arxiv="",
+        support="TF-SF",
         layers="those of the papers that the chosen ingredients come from",
     )
 

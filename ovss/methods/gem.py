@@ -32,6 +32,7 @@ class Gem(Method):
         authors="Walid Bousselham, Felix Petersen, Vittorio Ferrari, Hilde Kuehne",
         venue="CVPR 2024",
         arxiv="2312.00878",
+        support="TF-SF",
         layers="the last 6 blocks (the authors' depth 7 alters 6); half of the blocks where there are fewer than 12",
         deviations=(
             "the authors run 448 x 448 pixels with antialiased position embedding; both belong to the protocol",

@@ -29,6 +29,7 @@ class MaskClip(Method):
         authors="Chong Zhou, Chen Change Loy, Bo Dai",
         venue="ECCV 2022",
         arxiv="2112.01071",
+        support="TF-SF",
         deviations=(
             "key smoothing and prompt denoising are left out: both act on the scores and are not part of the "
             "embedding that later papers compare with",

@@ -35,6 +35,7 @@ class ProxyClip(Method):
         authors="Mengcheng Lan, Chaofeng Chen, Yiping Ke, Xinjiang Wang, Litong Feng, Wayne Zhang",
         venue="ECCV 2024",
         arxiv="2408.04883",
+        support="TF-SF",
         layers="last block, and of a model without a companion a middle one, scaled with depth",
         deviations=(
             "without a companion CLIP is its own: patches of a middle block stand for the second model's, an ablation",

@@ -35,6 +35,7 @@ class Registers(Method):
         authors="Nick Jiang, Amil Dravid, Alexei Efros, Yossi Gandelsman",
         venue="NeurIPS 2025",
         arxiv="2506.08010",
+        support="TF-SF",
         layers="all blocks, of a pass of its own from the input of block 1 on",
         deviations=(
             "patches are read out against words, as those of plain CLIP; the paper looks at attention maps and other "

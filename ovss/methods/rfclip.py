@@ -6,6 +6,7 @@ smooth what enters the last block, whose attention is the mean of the key-key at
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -18,6 +19,7 @@ from ovss.ingredients import Blur, attention_map, cosine_map, keep_similar, key_
 from ovss.methods.base import Method, Paper, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
+from ovss.methods.two_pass import fuse
 
 __all__ = ["RfClip"]
 
@@ -30,12 +32,14 @@ class RfClip(Method):
     name: ClassVar[str] = "rfclip"
     own_pass: ClassVar[bool] = True
     in_all: ClassVar[bool] = False
+    applies_mixes: ClassVar[bool] = True
     paper: ClassVar[Paper] = Paper(
         title="Target Refocusing via Attention Redistribution for Open-Vocabulary Semantic Segmentation: An "
         "Explainability Perspective",
         authors="Jiahao Li, Yang Lu, Yachao Zhang, Yong Xie, Fangyong Wang, Yuan Xie, Yanyun Qu",
         venue="AAAI 2026",
         arxiv="2511.16170",
+        support="TF-SF",
         layers="all blocks, of a pass of its own from the input of block 1 on",
         deviations=(
             "distracted patches are blended in all channels, as in the authors' code; the paper replaces few",
@@ -77,8 +81,7 @@ class RfClip(Method):
 
     def guide(self, own: Tokens) -> Float[Tensor, "B T D"]:
         """Mean of the outputs of all blocks."""
-        states = range(1, own.depth + 1)
-        return own.shared("guide", lambda: torch.stack([own.hidden(number).float() for number in states]).mean(0))
+        return fuse(own, tuple(range(1, own.depth + 1))) / own.depth
 
     def attended(self, own: Tokens, *streams: Float[Tensor, "B T D"]) -> list[tuple[Tensor, Tensor]]:
         """Attention (B, H, N, N) and values (B, H, N, d) of the last block on each stream, smoothed by the guide.
@@ -105,7 +108,8 @@ class RfClip(Method):
         """Patches: the mean over both passes."""
         own = self.blurred(tokens)
         both = self.attended(own, own.hidden(own.depth - 1), self.guide(own))
-        return own.block(own.depth).merge(torch.stack([maps @ v for maps, v in both]).mean(0))
+        mixed = [self.apply_mix(partial(torch.matmul, maps), v) for maps, v in both]
+        return own.block(own.depth).merge(torch.stack(mixed).mean(0))
 
     def class_scores(self, tokens: Tokens, text: Float[Tensor, "Q E"]) -> Float[Tensor, "B Q"]:
         """Cosine of the image embedding, by the last state of the method's own pass, with each query."""

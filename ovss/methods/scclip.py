@@ -50,11 +50,13 @@ class ScClip(Method):
     """
 
     name: ClassVar[str] = "scclip"
+    applies_mixes: ClassVar[bool] = True
     paper: ClassVar[Paper] = Paper(
         title="Self-Calibrated CLIP for Training-Free Open-Vocabulary Segmentation",
         authors="Sule Bai, Yong Liu, Yifei Han, Haoji Zhang, Yansong Tang, Jie Zhou, Jiwen Lu",
         venue="IEEE TIP 2025",
         arxiv="2411.15869",
+        support="TF-SF",
         layers=LAYERS,
         deviations=(
             "rows and columns of a grid that is not square are kept apart; the authors' code takes one for the other "
@@ -169,15 +171,18 @@ class ScClip(Method):
         else:
             cls = add(last)
         block = tokens.block(tokens.depth)
-        mixed = self.weigh(block.kv(x.to(tokens.backbone.dtype)), enhancement)
+        mixed = self._mixed(block.kv(x.to(tokens.backbone.dtype)), enhancement)
         if self.two_pass and self.two_pass != "sum":
-            y = merge_both(tokens, mixed, self.weigh(fused_kv(tokens, fused), enhancement))
+            y = merge_both(tokens, mixed, self._mixed(fused_kv(tokens, fused), enhancement))
         else:
             y = block.merge(mixed).float()
         y = y + cls
         if self.aggregate and self.aggregate_post:
             y = post_aggregate(tokens, y, post, self.beta)
         return y.to(tokens.backbone.dtype)
+
+    def _mixed(self, kv: tuple[Tensor, Tensor], enhancement: Tensor | None) -> Float[Tensor, "B H N d"]:
+        return self.apply_mix(partial(self.weigh, kv, enhancement), kv[1])
 
     @staticmethod
     def weigh(

@@ -31,6 +31,7 @@ class Sclip(Method):
         authors="Feng Wang, Jieru Mei, Alan Yuille",
         venue="ECCV 2024",
         arxiv="2312.01597",
+        support="TF-SF",
     )
 
     residual: bool = parameter(True, "add the block's input to the attention output", "authors' code")

@@ -6,6 +6,7 @@ attention, guide a second pass over the sum of the middle blocks, and smooth wha
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from jaxtyping import Bool, Float
@@ -42,12 +43,14 @@ class Sfp(Method):
     """
 
     name: ClassVar[str] = "sfp"
+    applies_mixes: ClassVar[bool] = True
     paper: ClassVar[Paper] = Paper(
         title="Feature Purification Matters: Suppressing Outlier Propagation for Training-Free Open-Vocabulary "
         "Semantic Segmentation",
         authors="Shuo Jin, Siyue Yu, Bingfeng Zhang, Mingjie Sun, Yi Dong, Jimin Xiao",
         venue="ICCV 2025",
         arxiv="",
+        support="TF-SF",
         layers=f"{LAYERS}; the block before the last one for the outliers",
         deviations=(
             "patches are purified once, in front of the last block, as in the authors' code; the paper: at each layer",
@@ -110,17 +113,21 @@ class Sfp(Method):
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H N d"]:
         """Values under the three-part attention of the first pass; second pass and aggregation come after it."""
         x, similarity = self.purify(tokens)
-        return self._mix(tokens, x, similarity_attention(similarity), values)
+        qkv = self._project(tokens, x)
+        return self._mix(qkv, similarity_attention(similarity), qkv[2] if values is None else values)
 
-    def _mix(self, tokens: Tokens, x: Tensor, alike: Tensor, values: Tensor | None = None) -> Tensor:
-        qkv = tokens.block(tokens.depth).qkv(x.to(tokens.backbone.dtype))
-        v = qkv[2] if values is None else values
+    def _project(self, tokens: Tokens, x: Float[Tensor, "B N D"]) -> tuple[Tensor, Tensor, Tensor]:
+        return tokens.block(tokens.depth).qkv(x.to(tokens.backbone.dtype))
+
+    @staticmethod
+    def _mix(qkv: tuple[Tensor, Tensor, Tensor], alike: Tensor, v: Tensor) -> Tensor:
         return (attend(qkv, "kk", values=v) + attend(qkv, "qq", values=v) + spread(alike, v)) / 3
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
         """Patches after both passes and post-aggregation."""
         x, similarity = self.purify(tokens)
         alike = similarity_attention(similarity)
-        _, values = fused_kv(tokens, calibration_blocks(tokens.depth)[2])
-        second = spread(alike, values)
-        return finish_both(self.name, tokens, self._mix(tokens, x, alike), second, self.w_cls, self.beta)
+        qkv, (_, values) = self._project(tokens, x), fused_kv(tokens, calibration_blocks(tokens.depth)[2])
+        first = self.apply_mix(partial(self._mix, qkv, alike), qkv[2])
+        second = self.apply_mix(partial(spread, alike), values)
+        return finish_both(self.name, tokens, first, second, self.w_cls, self.beta)

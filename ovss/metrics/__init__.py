@@ -19,20 +19,23 @@ from ovss.errors import InputError
 
 if TYPE_CHECKING:
     from ovss.metrics.borders import border_counts, border_error
-    from ovss.metrics.boundary import boundary_counts, trimap_counts
+    from ovss.metrics.boundary import band_counts, boundary_counts
     from ovss.metrics.calibration import area_under_risk_coverage, confidence_record, expected_calibration_error
-    from ovss.metrics.errors import ERROR_COLUMNS, error_counts
+    from ovss.metrics.errors import ERROR_COLUMNS, error_counts, split_errors
+    from ovss.metrics.morphology import NumberedTruth
 
 _HOMES = {
     "ERROR_COLUMNS": "errors",
+    "NumberedTruth": "morphology",
     "area_under_risk_coverage": "calibration",
+    "band_counts": "boundary",
     "border_counts": "borders",
     "border_error": "borders",
     "boundary_counts": "boundary",
     "confidence_record": "calibration",
     "error_counts": "errors",
     "expected_calibration_error": "calibration",
-    "trimap_counts": "boundary",
+    "split_errors": "errors",
 }
 """Names that are imported on first use: the split of errors needs scipy, which records and their hashes do without."""
 
@@ -44,16 +47,19 @@ __all__ = [
     "RULES",
     "TRUTH",
     "Measures",
+    "NumberedTruth",
     "area_under_risk_coverage",
+    "band_counts",
     "border_counts",
     "border_error",
     "boundary_counts",
+    "check_truth",
     "confidence_record",
     "count_labels",
     "error_counts",
     "expected_calibration_error",
     "measure",
-    "trimap_counts",
+    "split_errors",
 ]
 
 MEASURES = ("mIoU", "mAcc", "pAcc", "fwIoU")
@@ -86,20 +92,30 @@ def count_labels(
         raise InputError(
             f"the prediction is {_size(prediction)} pixels and the ground truth {_size(labels)}; they must agree"
         )
-    if 0 <= void < classes:
-        raise InputError(f"void value {void} is also a class; {classes} classes need a larger one")
+    check_truth(labels, classes, void)
     truth, guess = labels.ravel(), prediction.ravel()
     if void_class is None:
         valid = truth != void
-        truth, guess = truth[valid], guess[valid]
+        if not valid.all():
+            truth, guess = truth[valid], guess[valid]
     else:
         truth = np.where(truth == void, void_class, truth)
         if (truth == void_class).all():
             truth, guess = truth[:0], guess[:0]
-    _check_range(truth, classes, "ground truth")
     _check_range(guess, classes, "prediction")
     areas = (truth[truth == guess], truth, guess)
     return np.stack([np.bincount(area, minlength=classes) for area in areas]).astype(np.int64)
+
+
+def check_truth(labels: np.ndarray, classes: int, void: int) -> None:
+    """Refuse ground truth that holds a value outside the class list; arguments as in `count_labels`.
+
+    Raises:
+        InputError: A value is outside the class list, or `void` is a class.
+    """
+    if 0 <= void < classes:
+        raise InputError(f"void value {void} is also a class; {classes} classes need a larger one")
+    _check_range(labels[labels != void], classes, "ground truth")
 
 
 def _size(labels: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""Boundary IoU and trimap IoU as integer counts per image and class: how well contours agree, whatever the area.
+"""Boundary IoU as integer counts per image and class: how well contours agree, whatever the area.
 
 Boundary IoU: Cheng et al., "Boundary IoU", CVPR 2021, on the bands that the published code of "What's Outside the
 Intersection?" (Bernhard et al., WACV 2024) draws. A band reaches w pixels from the contour, w being a share of the
@@ -9,7 +9,7 @@ Ratios of summed counts are the measures; nothing is averaged over images.
 import numpy as np
 
 from ovss.errors import InputError
-from ovss.metrics.morphology import VOID, in_window, numbered, per_class, width_in_pixels
+from ovss.metrics.morphology import NumberedTruth, interior_band, per_class, width_in_pixels
 
 
 def boundary_counts(
@@ -33,45 +33,26 @@ def boundary_counts(
     Raises:
         InputError: Maps that do not fit each other or the class list, or a share below 0.
     """
-    guess, true = numbered(prediction, truth, classes, void)
-    width = _band_width(share, true.shape)
-    guess_band, true_band = _interior_band(guess, width), _interior_band(true, width)
-    shared = per_class(true[guess_band & true_band & (guess == true)], classes)
-    either = per_class(guess[guess_band & (true != VOID)], classes) + per_class(true[true_band], classes) - shared
-    return np.stack([shared, either], axis=1)
+    true = NumberedTruth.of(truth, classes, void)
+    return band_counts(true.number(prediction), true, share)
 
 
-def trimap_counts(
-    prediction: np.ndarray, truth: np.ndarray, classes: int, *, void: int = 255, share: float = 0.02
-) -> np.ndarray:
-    """Intersection and union of prediction and ground truth near the contour of the ground truth.
+def band_counts(guess: np.ndarray, truth: NumberedTruth, share: float = 0.02) -> np.ndarray:
+    """As `boundary_counts`.
 
-    Intersection: the part of the interior band of the ground truth that was found. Union: that band, and what is
-    predicted within w pixels of the true region.
-
-    Arguments and errors are those of `boundary_counts`.
-
-    Returns:
-        int64 (C, 2): intersection and union, in pixels.
+    Args:
+        guess: Label map (H, W) in the numbers of the ground truth.
+        truth: The ground truth; its bands are made once for all methods.
+        share: See `boundary_counts`.
     """
-    guess, true = numbered(prediction, truth, classes, void)
-    width = _band_width(share, true.shape)
-    band = _interior_band(true, width)
-    found = per_class(true[band & (guess == true)], classes)
-    union = per_class(true[band], classes)
-    false_positive = (guess != true) & (true != VOID) & (guess != VOID)
-    for label in np.intersect1d(np.unique(guess[false_positive]), np.unique(true)):
-        close = in_window(true == label, width, np.maximum)
-        union[label - 1] += np.count_nonzero(close & false_positive & (guess == label))
-    return np.stack([found, union], axis=1)
+    width, true, classes = _band_width(share, truth.labels.shape), truth.labels, truth.classes
+    guess_band, true_band = interior_band(guess, width), truth.band(width)
+    shared = per_class(true[guess_band & true_band & (guess == true)], classes)
+    either = per_class(guess[guess_band & truth.known], classes) + per_class(true[true_band], classes) - shared
+    return np.stack([shared, either], axis=1)
 
 
 def _band_width(share: float, shape: tuple[int, ...]) -> int:
     if not 0 <= share < np.inf:
         raise InputError(f"the width of the boundary band is a share of the diagonal, 0 or more; got {share}")
     return max(width_in_pixels(share, shape), 1)
-
-
-def _interior_band(labels: np.ndarray, width: int) -> np.ndarray:
-    """Pixels that see another label within the square window: the interior bands of all classes at once."""
-    return in_window(labels, width, np.minimum) != in_window(labels, width, np.maximum)

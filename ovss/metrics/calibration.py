@@ -50,15 +50,16 @@ def confidence_record(
         )
     known = truth != void
     values = confidence[known].astype(np.float64)
-    outside = ~((values >= 0) & (values <= 1))
-    if outside.any():
+    if values.size and not (values.min() >= 0 and values.max() <= 1):  # both are NaN where one value is
+        outside = ~((values >= 0) & (values <= 1))
         raise InputError(f"confidence {values[outside][0]} is not a probability; it must lie in 0..1")
     if isinstance(bins, int):
         index, count = np.maximum(np.ceil(values * bins).astype(np.int64) - 1, 0), bins
     else:
         index, count = np.searchsorted(bins, values, side="left"), len(bins)
-    weights = (None, (prediction == truth)[known].astype(np.float64), values)
-    return np.stack([np.bincount(index, weight, minlength=count) for weight in weights]).astype(np.float64)
+    hit = (prediction == truth)[known]
+    missed, hits = np.bincount(2 * index + hit, minlength=2 * count).reshape(count, 2).T
+    return np.stack([missed + hits, hits, np.bincount(index, values, minlength=count)]).astype(np.float64)
 
 
 def expected_calibration_error(record: np.ndarray, groups: int = 15) -> np.ndarray:

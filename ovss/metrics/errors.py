@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ovss.errors import InputError
-from ovss.metrics.morphology import VOID, grow_by_disc, in_window, numbered, per_class, width_in_pixels
+from ovss.metrics.morphology import NumberedTruth, grow_by_disc, grow_by_square, per_class, width_in_pixels
 
 ERROR_COLUMNS = (
     "ignore",
@@ -51,9 +51,20 @@ def error_counts(
     Raises:
         InputError: Maps that do not fit each other or the class list, or a width below 0 or, from 1, not whole.
     """
-    guess, true = numbered(prediction, truth, classes, void)
+    true = NumberedTruth.of(truth, classes, void)
+    return split_errors(true.number(prediction), true, width)
+
+
+def split_errors(guess: np.ndarray, truth: NumberedTruth, width: float = 0.01) -> dict[str, np.ndarray]:
+    """As `error_counts`.
+
+    Args:
+        guess: Label map (H, W) in the numbers of the ground truth.
+        truth: The ground truth.
+        width: See `error_counts`.
+    """
+    true, known, classes = truth.labels, truth.known, truth.classes
     pixels = _boundary_width(width, true.shape)
-    known = true != VOID
     hits = per_class(true[guess == true], classes)
     wrong = np.stack([per_class(guess[known], classes), per_class(true, classes)]) - hits  # (2, C): FP, FN
     boundary, extent = np.zeros_like(wrong), np.zeros_like(wrong)
@@ -88,17 +99,17 @@ def _box(guess: np.ndarray, true: np.ndarray, label: int, margin: int) -> tuple[
 
 def _split(guess: np.ndarray, true: np.ndarray, known: np.ndarray, width: int) -> tuple[list[int], list[int]]:
     """Boundary and extent errors of one class, each (FP, FN), from its masks (h, w) with room around them."""
-    hit, background = guess & true, ~(guess | true)
-    between = grow_by_disc(hit, width) & grow_by_disc(background, width)
-    by_hit, by_background = in_window(hit, 1, np.maximum), in_window(background, 1, np.maximum)
+    hit = guess & true
+    wrong, ends = np.stack([guess, true]) ^ hit, np.stack([hit, ~(guess | true)])
+    near, touched = grow_by_disc(ends, width), grow_by_square(ends, 1)
+    strips = wrong & grow_by_disc(wrong & (near[0] & near[1]), width)
     boundary, extent = [], []
-    for region, other in ((guess, true), (true, guess)):
-        wrong = region & ~other
-        strip = wrong & grow_by_disc(wrong & between, width)
-        strip = _pieces(strip, by_hit, by_background)
-        rest = wrong & ~strip & known
+    for errors, strip in zip(wrong, strips, strict=True):
+        strip = _pieces(strip, *touched)
+        rest = errors & ~strip & known
         boundary.append(np.count_nonzero(strip & known))
-        extent.append(np.count_nonzero(rest & _pieces(region, hit)) if rest.any() else 0)
+        # Of a region, a piece of errors that touches no hit is a piece of the region.
+        extent.append(np.count_nonzero(rest & _pieces(errors, touched[0])) if rest.any() else 0)
     return boundary, extent
 
 

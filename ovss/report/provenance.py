@@ -12,7 +12,7 @@ from ovss.files import digest
 __all__ = ["FACTS"]
 
 FACTS = (
-    *("method", "method_name", "parameters", "model", "pretrained", "weights_hash"),
+    *("method", "method_name", "parameters", "support", "set_per_dataset", "model", "pretrained", "weights_hash"),
     *("dataset", "split", "dataset_fingerprint", "reading", "images", "skipped", "protocol", "protocol_hash"),
     *("resize_filter", "vocabulary", "variant", "vocabulary_hash", "device", "dtype", "batch_size", "seed"),
     *("code_hash", "key"),

@@ -9,6 +9,7 @@ import pandas as pd
 from ovss.errors import InputError
 from ovss.files import atomic_write
 from ovss.files.tables import to_markdown, with_interval
+from ovss.provenance import protocol_words
 
 __all__ = ["render_readme"]
 
@@ -60,6 +61,9 @@ def results_markdown(report: Path) -> str:
     results = pd.read_parquet(table)
     captions = json.loads(record.read_text(encoding="utf-8"))["captions"]["tables"]
     parts = [*captions["results"]["captions"], ""]
+    if "protocol_hash" in results:
+        pairs = zip(results["protocol"], results["protocol_hash"], strict=True)
+        results = results.assign(protocol=[protocol_words(*pair) for pair in pairs])
     groups: Any = results.groupby(["model", "pretrained", "dataset", "protocol"], sort=False)
     for (model, pretrained, dataset, protocol), rows in groups:
         rows = rows.sort_values("mIoU", ascending=False, kind="stable")

@@ -6,12 +6,16 @@ from typing import Any
 import pandas as pd
 
 from ovss.files.tables import interval_words
+from ovss.provenance import protocol_words
 from ovss.report.provenance import FACTS, Provenance
 
-_SHOWN_FACTS = ("model", "pretrained", "dataset", "protocol", "method", "images")
+_SHOWN_FACTS = ("model", "pretrained", "dataset", "protocol", "method", "images", "support", "set_per_dataset")
 """Columns about the origin that a reader compares by; the others are one click away."""
 _FILTERS = ("model", "pretrained", "dataset", "protocol", "method", "measure", "verdict")
-_CONSTANT = ("model", "pretrained", "dataset", "protocol", "images", "against", "machine", "image_size")
+_CONSTANT = (
+    *("model", "pretrained", "dataset", "protocol", "support", "set_per_dataset", "images", "against", "machine"),
+    "image_size",
+)
 """Columns that are said once, not in every row, where all rows agree."""
 _ROWS = 20
 """Rows of one table on a page; a longer one is cut and its file linked."""
@@ -78,7 +82,8 @@ class TableView:
 def table_view(name: str, frame: pd.DataFrame, caption: str, file: str, provenance: Provenance) -> TableView:
     """Choose and format what a page shows of a frame.
 
-    A column `x` with `x_low` and `x_high` beside it is shown as one, value and interval.
+    A column `x` with `x_low` and `x_high` beside it is shown as one, value and interval; a protocol with the first
+    digits of its hash, where the frame has it.
 
     Args:
         name: Name of the table.
@@ -87,14 +92,16 @@ def table_view(name: str, frame: pd.DataFrame, caption: str, file: str, provenan
         file: Path of its CSV file.
         provenance: Where rows with identities are entered.
     """
+    made, frame = frame, _in_words(frame)
     bounds = {f"{column}_{end}" for column in frame.columns for end in ("low", "high") if f"{column}_{end}" in frame}
     distinct = frame.nunique(dropna=False)
     same = [column for column in _CONSTANT if len(frame) > 1 and distinct.get(column) == 1]
     columns = [str(name) for name in frame.columns if name not in {*bounds, *same} and not _hidden(str(name), frame)]
     decimals = {column: _decimals(frame, column) for column in columns if _is_number(frame[column])}
     rows = []
-    for row in frame.head(_ROWS).to_dict("records"):
-        link = provenance.address(row)
+    origins = made.head(_ROWS).to_dict("records")
+    for row, origin in zip(frame.head(_ROWS).to_dict("records"), origins, strict=True):
+        link = provenance.address(origin)
         rows.append([_cell(row, column, decimals.get(column), bounds, link) for column in columns])
     filters = []
     for number, column in enumerate(columns):
@@ -104,6 +111,17 @@ def table_view(name: str, frame: pd.DataFrame, caption: str, file: str, provenan
     headings = [(_heading(column), column in decimals) for column in columns]
     agreed = [(_heading(name), str(frame[name].iloc[0])) for name in same]
     return TableView(f"t-{name}", _heading(name), caption, file, headings, rows, filters, len(frame), agreed)
+
+
+def _in_words(frame: pd.DataFrame) -> pd.DataFrame:
+    """Facts as they are shown."""
+    words = {}
+    if {"protocol", "protocol_hash"} <= set(frame):
+        pairs = zip(frame["protocol"], frame["protocol_hash"], strict=True)
+        words["protocol"] = [protocol_words(name, found) if isinstance(found, str) else name for name, found in pairs]
+    if "set_per_dataset" in frame:
+        words["set_per_dataset"] = [names or "none" for names in frame["set_per_dataset"]]
+    return frame.assign(**words)
 
 
 def _heading(name: str) -> str:

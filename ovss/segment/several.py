@@ -10,7 +10,8 @@ from ovss.backbone import Backbone
 from ovss.images import load_image
 from ovss.methods import Method
 from ovss.methods.tuned import under_protocol
-from ovss.segment.scorer import Scorer, check_methods
+from ovss.segment.checks import check_methods
+from ovss.segment.scorer import Scorer
 from ovss.segment.segmentation import Segmentation
 from ovss.segment.segmenter import Segmenter
 
@@ -67,8 +68,8 @@ class SeveralSegmenters:
         """
         source = Path(image) if isinstance(image, str | Path) else None
         prepared = self._scorer.prepare(load_image(image) if isinstance(image, str | Path) else image)
-        found = self._scorer.score([prepared])[0]
+        found = self._scorer.label([prepared])[0]
         return [
-            Segmentation(scores.labels(), self.classes, prepared.image, label, scores, source)
-            for label, scores in found.items()
+            Segmentation(labels, self.classes, prepared.image, label, scores, source)
+            for label, (scores, labels) in found.items()
         ]

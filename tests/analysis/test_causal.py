@@ -60,6 +60,10 @@ def zero_attention(blocks):
     blocks[2].attn.out_proj.bias[:] = 0
 
 
+def zero_neurons(blocks):
+    blocks[5].mlp.c_proj.weight[:, [3, *range(50, 200)]] = 0
+
+
 def zero_ffn(blocks):
     blocks[5].mlp.c_proj.weight[:] = 0
     blocks[5].mlp.c_proj.bias[:] = 0
@@ -72,6 +76,7 @@ def test_zero_is_what_a_model_without_those_weights_does(backbone, scenes, metho
         "block 8 head 1 zero": zero_last_head,
         "block 3 attention zero": zero_attention,
         "block 6 ffn zero": zero_ffn,
+        f"block 6 neurons 3,{','.join(map(str, range(50, 200)))} zero": zero_neurons,
     }
     found = ablate(backbone, method, scenes, list(oracle), limit=IMAGES)
     assert found["untouched"].unique() == pytest.approx([miou(backbone, method, scenes)], abs=1e-9)
@@ -103,6 +108,37 @@ def test_the_mean_is_that_of_all_images_by_kind_of_token(backbone, scenes):
     found = ablate(backbone, method, scenes, ["block 5 ffn mean"], limit=IMAGES, shard_size=4)
     assert found["mIoU"][0] == pytest.approx(expected, abs=1e-3)
     assert abs(found["change"][0]) > 0.1
+
+
+def test_means_and_swaps_of_neurons_are_those_of_the_ffn_in_two_halves(backbone):
+    pixels = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    means, plain = Means(), backbone.encode_tokens(pixels, layers=range(9))
+    for part in (pixels[:2], pixels[2:]):
+        EditedBackbone(backbone, Record(means, {4})).recorded(part, range(9), "scale")
+    block, x = backbone.model.visual.transformer.resblocks[3], plain.hidden(3)
+    x = x + block.attn(block.ln_1(x), block.ln_1(x), block.ln_1(x), need_weights=False)[0]
+    fired = block.mlp.gelu(block.mlp.c_fc(block.ln_2(x)))
+    mean, swapped = fired.clone(), fired.clone()
+    mean[:, :1, [5, 8]] = fired[:, :1, [5, 8]].mean(0)
+    mean[:, 1:, [5, 8]] = fired[:, 1:, [5, 8]].mean((0, 1))
+    swapped[..., [5, 8]] = fired[[2, 0, 1]][..., [5, 8]]
+    for how, expected in (("mean", mean), ("swap", swapped)):
+        part = Part("neurons", 4, neurons=(5, 8), how=how)
+        edit = Replace([part], backbone.prefix, means, torch.tensor([2, 0, 1]))
+        found = EditedBackbone(backbone, edit).continued(plain)
+        torch.testing.assert_close(found.hidden(4), x + block.mlp.c_proj(expected), rtol=1e-4, atol=1e-4)
+        assert (found.hidden(4) - plain.hidden(4)).abs().max() > 1e-3
+
+
+def test_neurons_are_named_in_words_and_checked(backbone):
+    part = Part.parse("block 4 neurons 5,8 mean")
+    assert part == Part("neurons", 4, neurons=(5, 8), how="mean")
+    assert str(part) == "block 4 neurons 5,8 mean"
+    assert part.check(backbone) is part
+    with pytest.raises(InputError, match=r"neuron 256 is outside 0..255 of an FFN"):
+        Part("neurons", 4, neurons=(256,)).check(backbone)
+    with pytest.raises(InputError, match="needs the numbers of its neurons"):
+        Part("neurons", 4)
 
 
 def test_means_of_heads_are_those_of_the_method_in_its_last_block(backbone):

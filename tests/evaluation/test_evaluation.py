@@ -240,6 +240,24 @@ def test_protocol_resolution_reaches_the_rows(backbone, data):
     assert strict.counts("clip")[:, 2, 0].sum() > plain.counts("clip")[:, 2, 0].sum()
     assert strict.facts["protocol_hash"] != plain.facts["protocol_hash"]
     assert replace(protocol, threshold=0.8).hash != protocol.hash
+    cells = [one.table()["protocol"].tolist() for one in (strict, plain)]
+    assert cells[0] != cells[1]
+    assert [name for name, _ in (cell[0].split() for cell in cells)] == ["study", "study"]
+    assert all(
+        one.facts["protocol_hash"].startswith(cell[0].split()[1])
+        for one, cell in zip((strict, plain), cells, strict=True)
+    )
+
+
+def test_rows_say_their_support_and_what_is_set_for_their_data_set(backbone, data, tmp_path):
+    file = tmp_path / "own.toml"
+    tuned = "logit_scale = 50\nmethods.naclip = {sigma = 3.0}\n"
+    file.write_text(f'extends = "study"\ntemplates = ["a {{}}."]\n[datasets.folder]\n{tuned}')
+    labels = {"plain": "clip", "tuned": "naclip", "mine": "naclip(sigma=2.0)"}
+    table = run(backbone, data, labels, protocol=ovss.load_protocol(file)).table().set_index("method")
+    assert table["support"].unique().tolist() == ["TF-SF"]
+    assert table["set per data set"].tolist() == ["logit_scale", "logit_scale, sigma", "logit_scale"]
+    assert run(backbone, data, "clip").table()["set per data set"].tolist() == ["none"]
 
 
 def test_a_handful_of_images_has_numbers_but_no_interval_and_says_so(backbone, data):

@@ -57,6 +57,18 @@ def test_other_rules_give_what_a_fresh_run_gives(kept, backbone, data, change):
     assert found.summary()["mIoU"].tolist() == expected.summary()["mIoU"].tolist()
 
 
+def test_rows_say_which_settings_are_left_that_were_set_for_the_data_set(backbone, data, tmp_path):
+    file = tmp_path / "own.toml"
+    file.write_text('extends = "study"\ntemplates = ["a {}."]\n[datasets.folder]\nlogit_scale = 50\nstride = 0.4\n')
+    run = tmp_path / "run"
+    ovss.evaluate(backbone, "clip", data, protocol=ovss.load_protocol(file), out=run, keep_scores="float32")
+    said = [
+        relabel(run, data, **options).summary()["set_per_dataset"].tolist()
+        for options in ({}, {"logit_scale": 30.0}, {"protocol": quick_protocol(stride=0.4)})
+    ]
+    assert said == [["stride, logit_scale"], ["stride"], [""]]
+
+
 def test_a_rule_moves_the_result(kept, data):
     plain, strict = relabel(kept, data), relabel(kept, data, background="threshold", threshold=0.9)
     assert strict.counts("clip")[:, 2, 0].sum() > plain.counts("clip")[:, 2, 0].sum()

@@ -312,3 +312,13 @@ def test_ranks_are_compared_between_protocols_of_one_data_set_only():
     assert set(ranks["dataset"]) == {"voc20"}
     assert protocol_ranks(pd.DataFrame(rows[-2:])).empty
     assert protocol_ranks(pd.DataFrame()).empty
+
+
+def test_two_protocols_of_one_name_are_ranked_apart():
+    rows = [cell("clip", "a", value=40) | {"protocol_hash": "1" * 64}]
+    rows += [cell("naclip", "a", value=80) | {"protocol_hash": "1" * 64}]
+    rows += [cell("clip", "a", value=41) | {"protocol_hash": "2" * 64}]
+    rows += [cell("naclip", "a", value=30) | {"protocol_hash": "2" * 64}]
+    ranks = protocol_ranks(pd.DataFrame(rows)).set_index("method")
+    assert ranks.loc["clip", ["a 11111111", "a 22222222"]].tolist() == [2, 1]
+    assert protocol_ranks(pd.DataFrame(rows[:2])).empty

@@ -1,4 +1,4 @@
-"""Boundary and trimap IoU: the published counts, and an oracle that walks pixel by pixel."""
+"""Boundary IoU: the published counts, and an oracle that walks pixel by pixel."""
 
 import math
 
@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from label_maps import label_maps, neighbours, published_cases
 
 from ovss.errors import InputError
-from ovss.metrics import boundary_counts, trimap_counts
+from ovss.metrics import boundary_counts
 
 
 def oracle(prediction, truth, label, void, share):
-    """Boundary and trimap counts of one class, pixel by pixel."""
+    """Boundary counts of one class, pixel by pixel."""
     rows, columns = truth.shape
     width = max(round(share * math.hypot(rows, columns)), 1)
-    both = either = found = union = 0
+    both = either = 0
     for y in range(rows):
         for x in range(columns):
             if truth[y, x] == void:
@@ -25,18 +25,14 @@ def oracle(prediction, truth, label, void, share):
             guess, true = prediction[y, x] == label, truth[y, x] == label
             guess_band = guess and any(prediction[pixel] != label for pixel in window)
             true_band = true and any(truth[pixel] != label for pixel in window)
-            near = true_band or (not true and any(truth[pixel] == label for pixel in window))
             both += guess_band and true_band
             either += guess_band or true_band
-            found += guess and true_band
-            union += true_band or (guess and near)
-    return [both, either], [found, union]
+    return [both, either]
 
 
 @pytest.mark.parametrize("case", published_cases())
 def test_counts_equal_those_of_the_published_code(case):
     assert np.array_equal(boundary_counts(case["pred"], case["gt"], 6), case["boundary_iou"])
-    assert np.array_equal(trimap_counts(case["pred"], case["gt"], 6), case["trimap_iou"])
 
 
 @given(maps=label_maps(), share=st.sampled_from([0, 0.02, 0.1, 0.2, 0.5, 2]))
@@ -44,23 +40,17 @@ def test_counts_equal_those_of_the_published_code(case):
 def test_counts_equal_a_walk_over_the_pixels_of_small_maps(maps, share):
     prediction, truth = maps
     expected = [oracle(prediction, truth, label, 255, share) for label in range(4)]
-    boundary, trimap = (
-        boundary_counts(prediction, truth, 4, share=share),
-        trimap_counts(prediction, truth, 4, share=share),
-    )
-    assert boundary.dtype == trimap.dtype == np.int64
-    assert boundary.tolist() == [pair[0] for pair in expected]
-    assert trimap.tolist() == [pair[1] for pair in expected]
+    found = boundary_counts(prediction, truth, 4, share=share)
+    assert found.dtype == np.int64
+    assert found.tolist() == expected
 
 
 def test_a_class_that_fills_the_image_has_no_boundary():
     whole = np.full((30, 20), 1, dtype=np.uint8)
     assert boundary_counts(whole, whole, 3).tolist() == [[0, 0]] * 3
-    assert trimap_counts(whole, whole, 3).tolist() == [[0, 0]] * 3
 
 
 def test_a_share_below_zero_is_refused():
     maps = np.zeros((3, 4), int)
-    for counts in (boundary_counts, trimap_counts):
-        with pytest.raises(InputError, match="share of the diagonal"):
-            counts(maps, maps, 2, share=-0.1)
+    with pytest.raises(InputError, match="share of the diagonal"):
+        boundary_counts(maps, maps, 2, share=-0.1)

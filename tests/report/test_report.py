@@ -11,6 +11,7 @@ from study_notebooks import write_config, write_notebook
 from ovss.errors import InputError
 from ovss.lab.outputs import write_table
 from ovss.report.provenance import Provenance
+from ovss.report.readme import results_markdown
 from ovss.report.site import build_site, rebuild_site
 from ovss.report.tables import table_view
 from ovss.study.config import load_config
@@ -134,6 +135,21 @@ def test_a_value_is_shown_with_its_interval_and_sorted_by_its_number(site):
     ]
     cell = view.rows[1][1]
     assert (cell.text, cell.note, cell.key) == ("20.3", "19.0 to 21.5", "20.256")
+
+
+def test_protocols_of_one_name_and_two_contents_look_different_in_tables_and_readme(tmp_path):
+    frame = RESULTS.assign(protocol_hash=["0123456789", "abcdef0123"], set_per_dataset=["", "threshold"], notebook="n")
+    view = table_view("results", frame, "c", "f", Provenance())
+    columns = [name for name, _ in view.columns]
+    cells = [dict(zip(columns, (cell.text for cell in row), strict=True)) for row in view.rows]
+    assert [row["protocol"] for row in cells] == ["study 01234567", "study abcdef01"]
+    assert [row["set per dataset"] for row in cells] == ["none", "threshold"]
+    same = table_view("results", frame.assign(protocol_hash="0123456789"), "c", "f", Provenance())
+    assert ("protocol", "study 01234567") in same.same
+    write_run(tmp_path / "report")
+    frame.to_parquet(tmp_path / "report" / "tables" / "results.parquet")
+    text = results_markdown(tmp_path / "report")
+    assert text.index("protocol `study 01234567`") < text.index("| `clip` |") < text.index("protocol `study abcdef01`")
 
 
 def test_filters_offer_the_columns_that_have_something_to_choose(site):

@@ -62,7 +62,7 @@ def ablate(
         method: The method that reads the changed passes.
         dataset: A data set from `load_dataset`, or its name.
         parts: "heads", "attention" or "ffn" for all of a kind; or single ones, as `Part` or in words ("block 3 head 2
-            zero"); or a dictionary label -> part or parts, which are changed together.
+            zero", "block 4 neurons 7,9"); or a dictionary label -> part or parts, which are changed together.
         how: "zero", "mean" or "swap" where `parts` names a whole kind; see `Part`. Images are swapped within a shard:
             each takes from the next, window by window, and the last from the first.
         protocol: See `ovss.evaluate`; windows must be apart.

@@ -24,10 +24,12 @@ class Edit:
     Attributes:
         first_block: First block that computes something else than in the untouched pass.
         edits_qkv: Whether `qkv` changes anything.
+        opened: Blocks whose FFN is run in two halves, so that its neurons can be seen in between.
     """
 
     first_block: int = 1
     edits_qkv: bool = False
+    opened: frozenset[int] = frozenset()
 
     def qkv(self, layer: int, qkv: QKV) -> QKV:
         """Queries, keys and values of a block, as they are used."""
@@ -36,6 +38,10 @@ class Edit:
     def heads(self, layer: int, y: Float[Tensor, "B H R d"], grid: tuple[int, int]) -> Float[Tensor, "B H R d"]:
         """What the heads of a block mixed, in front of the output projection."""
         return y
+
+    def fired(self, layer: int, x: Float[Tensor, "B R F"], grid: tuple[int, int]) -> Float[Tensor, "B R F"]:
+        """Activations within the FFN of a block, of those in `opened` and where a method asks for them."""
+        return x
 
     def added(self, kind: str, layer: int, x: Float[Tensor, "B R D"], grid: tuple[int, int]) -> Float[Tensor, "B R D"]:
         """What "attention" or "ffn" of a block adds to the residual stream."""
@@ -77,11 +83,13 @@ class _EditedBlock(Block):
 
     def ffn(self, x: Tensor) -> Tensor:
         """See `Block.ffn`."""
+        if self.layer in self.edit.opened:
+            return self.project_neurons(self.neurons(x))
         return self.edit.added("ffn", self.layer, self.inner.ffn(x), self.grid)
 
     def neurons(self, x: Tensor) -> Tensor:
         """See `Block.neurons`."""
-        return self.inner.neurons(x)
+        return self.edit.fired(self.layer, self.inner.neurons(x), self.grid)
 
     def project_neurons(self, fired: Tensor) -> Tensor:
         """See `Block.project_neurons`."""
@@ -146,11 +154,22 @@ class _Counting(Edit):
 
 
 class Record(_Counting):
-    """Changes nothing and takes the means of what it sees."""
+    """Changes nothing and takes the means of what it sees.
 
-    def __init__(self, means: Means) -> None:
+    Args:
+        means: Where they go.
+        opened: Blocks whose neurons have means, too.
+    """
+
+    def __init__(self, means: Means, opened: Iterable[int] = ()) -> None:
         super().__init__()
-        self._means = means
+        self._means, self.opened = means, frozenset(opened)
+
+    def fired(self, layer: int, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """See `Edit.fired`."""
+        if layer in self.opened:
+            self._means.add(self._place("neurons", layer), x, grid)
+        return x
 
     def heads(self, layer: int, y: Tensor, grid: tuple[int, int]) -> Tensor:
         """See `Edit.heads`."""
@@ -189,6 +208,17 @@ class Replace(_Counting):
         self._parts = tuple(parts)
         self._prefix, self._means, self._partner = prefix, means, partner
         self.first_block = min(part.first_block for part in parts)
+        self.opened = frozenset(part.block for part in parts if part.neurons)
+
+    def fired(self, layer: int, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """See `Edit.fired`."""
+        place, result = self._place("neurons", layer), x
+        for part in self._parts:
+            if part.neurons and part.block == layer:
+                numbers = list(part.neurons)
+                result = result.clone() if result is x else result
+                result[..., numbers] = self._other(part, x, place, grid)[..., numbers]
+        return result
 
     def heads(self, layer: int, y: Tensor, grid: tuple[int, int]) -> Tensor:
         """See `Edit.heads`."""

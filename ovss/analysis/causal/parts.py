@@ -12,10 +12,12 @@ __all__ = ["KINDS", "Part", "list_parts", "resolve_parts"]
 KINDS = {"head": "heads", "attention": "attention", "ffn": "ffn"}
 """Kinds of parts that every block has, and the word that stands for all of them."""
 _STATES = ("tokens", "channel")
+_SETS = ("tokens", "neurons")
+"""Kinds of parts that are named by several numbers."""
 _HOW = ("zero", "mean", "swap")
 _TEXT = re.compile(
     r"block (?P<block>\d+) (?:head (?P<head>\d+)|(?P<kind>attention|ffn)|channel (?P<channel>\d+)"
-    r"|tokens (?P<tokens>none|\d+(?:,\d+)*))(?: (?P<how>[a-z]+))?"
+    r"|neurons (?P<neurons>\d+(?:,\d+)*)|tokens (?P<tokens>none|\d+(?:,\d+)*))(?: (?P<how>[a-z]+))?"
 )
 
 
@@ -25,12 +27,14 @@ class Part:
 
     Attributes:
         kind: "head": what one head mixes, before the output projection. "attention", "ffn": what a block adds to the
-            residual stream by either. "tokens", "channel": rows or one column of a hidden state.
+            residual stream by either. "neurons": activations within the FFN of a block. "tokens", "channel": rows or
+            one column of a hidden state.
         block: Number of the block, from 1. For tokens and channels, of the hidden state: that after this block, 0 is
             the input of block 1.
         head: Number of the head, from 1.
         tokens: Numbers of the tokens, from 0, prefix tokens first; an empty set changes nothing.
         channel: Number of the channel, from 0.
+        neurons: Numbers of the neurons, from 0.
         how: "zero". "mean": the mean over all images (and, of patches, over all patches; each prefix token has a mean
             of its own) in the untouched pass. "swap": what another image has there. Of a channel also "clip": cut to
             the size of the largest other channel of the same token.
@@ -50,20 +54,24 @@ class Part:
     head: int | None = None
     tokens: tuple[int, ...] = ()
     channel: int | None = None
+    neurons: tuple[int, ...] = ()
     how: str = "zero"
 
     def __post_init__(self) -> None:
-        if self.kind not in (*KINDS, *_STATES):
-            raise InputError(f"part of kind '{self.kind}' is unknown; it is one of {', '.join((*KINDS, *_STATES))}")
+        known = (*KINDS, "neurons", *_STATES)
+        if self.kind not in known:
+            raise InputError(f"part of kind '{self.kind}' is unknown; it is one of {', '.join(known)}")
         allowed = (*_HOW, "clip") if self.kind == "channel" else _HOW
         if self.how not in allowed:
             raise InputError(f"how='{self.how}' of a part of kind '{self.kind}' must be one of {', '.join(allowed)}")
-        given = {"head": self.head is not None, "channel": self.channel is not None, "tokens": bool(self.tokens)}
+        given = {"head": self.head is not None, "channel": self.channel is not None}
+        given |= {name: bool(getattr(self, name)) for name in _SETS}
         for name, there in given.items():
             if there and name != self.kind:
                 raise InputError(f"a part of kind '{self.kind}' has no {name}")
-        if self.kind in ("head", "channel") and not given[self.kind]:
-            raise InputError(f"a part of kind '{self.kind}' needs the number of its {self.kind}")
+        if self.kind in ("head", "channel", "neurons") and not given[self.kind]:
+            numbers = "numbers" if self.kind in _SETS else "number"
+            raise InputError(f"a part of kind '{self.kind}' needs the {numbers} of its {self.kind}")
 
     @classmethod
     def parse(cls, text: str) -> "Part":
@@ -76,20 +84,22 @@ class Part:
         if found is None:
             raise InputError(
                 f"part '{text}' is not like 'block 3 head 2 zero', 'block 3 attention mean', 'block 3 ffn swap', "
-                "'block 2 tokens 0,5 zero' or 'block 5 channel 17 clip'"
+                "'block 2 tokens 0,5 zero', 'block 4 neurons 7,9 zero' or 'block 5 channel 17 clip'"
             )
-        head, channel, tokens = (found[name] for name in ("head", "channel", "tokens"))
+        head, channel = found["head"], found["channel"]
+        sets = {name: found[name] for name in _SETS}
         return cls(
-            kind=found["kind"] or ("head" if head else "channel" if channel else "tokens"),
+            kind=found["kind"] or next(name for name in ("head", "channel", *_SETS) if found[name]),
             block=int(found["block"]),
             head=int(head) if head else None,
             channel=int(channel) if channel else None,
-            tokens=tuple(map(int, tokens.split(","))) if tokens and tokens != "none" else (),
+            **{name: tuple(map(int, text.split(","))) for name, text in sets.items() if text and text != "none"},
             how=found["how"] or "zero",
         )
 
     def __str__(self) -> str:
-        own = {"head": self.head, "channel": self.channel, "tokens": ",".join(map(str, self.tokens)) or "none"}
+        own = {"head": self.head, "channel": self.channel}
+        own |= {name: ",".join(map(str, getattr(self, name))) or "none" for name in _SETS}
         return " ".join(["block", str(self.block), self.kind, *([str(own[self.kind])] if self.kind in own else [])]) + (
             f" {self.how}"
         )
@@ -116,6 +126,13 @@ class Part:
             raise InputError(f"part '{self}': block {self.block} is outside {lowest}..{highest}, the {what}")
         if self.head is not None and not 1 <= self.head <= backbone.heads:
             raise InputError(f"part '{self}': head {self.head} is outside 1..{backbone.heads}, those of a block")
+        if self.neurons and not backbone.ffn_width:
+            raise InputError(
+                f"part '{self}': neurons can be changed in open_clip's own ViT only, not in {backbone.name}"
+            )
+        for neuron in self.neurons:
+            if not 0 <= neuron < backbone.ffn_width:
+                raise InputError(f"part '{self}': neuron {neuron} is outside 0..{backbone.ffn_width - 1} of an FFN")
         if self.channel is not None and not 0 <= self.channel < backbone.width:
             raise InputError(f"part '{self}': channel {self.channel} is outside 0..{backbone.width - 1} of a state")
         return self

@@ -16,8 +16,9 @@ from ovss.analysis.causal.means import Means
 from ovss.analysis.causal.parts import Part
 from ovss.backbone import Backbone, Tokens
 from ovss.errors import InputError
+from ovss.evaluation.counting import count
 from ovss.evaluation.job import Job
-from ovss.evaluation.pipeline import count, crop_truth
+from ovss.evaluation.pipeline import crop_truth
 from ovss.evaluation.records import Record as Counts
 from ovss.evaluation.records import Shard, Store
 from ovss.files import digest
@@ -124,9 +125,10 @@ class Run:
 
     def _take_means(self) -> Means:
         means = Means()
+        opened = {part.block for several in self.named.values() for part in several if part.neurons}
 
         def record(images: Tensor, layers: set[int], position: str, before: Tokens | None) -> Tokens:
-            return EditedBackbone(self.backbone, Record(means)).recorded(images, layers, position)
+            return EditedBackbone(self.backbone, Record(means, opened)).recorded(images, layers, position)
 
         for shard in self.shards:
             for group in self._groups(self._load(shard)):
