@@ -16,7 +16,9 @@ SHOWN = {
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("OVSS_TOWERS" not in os.environ, reason="minutes per model on two cores; set OVSS_TOWERS=1 to run")
+@pytest.mark.skipif(
+    "OVSS_TOWERS" not in os.environ, reason="three to nine minutes of CPU time per model; set OVSS_TOWERS=1 to run"
+)
 @pytest.mark.parametrize("model", SHOWN)
 def test_the_quickstart_runs_unchanged_on_another_tower(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
