@@ -1,12 +1,27 @@
-"""What pyproject.toml cannot say: the notebooks at the top level are shipped as `ovss/notebooks`."""
+"""What pyproject.toml cannot say: the notebooks at the top level are shipped as `ovss/notebooks`, and a build leaves
+nothing in the clone."""
 
+import atexit
+import shutil
+import tempfile
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build import build
 from setuptools.command.build_py import build_py
 
 HOME = Path("notebooks")
 SHIPPED = ("*.ipynb", "solutions/*.py")
+
+
+class BuildElsewhere(build):
+    """Build in a folder of its own, unless another is asked for: what an earlier build left cannot get into a wheel."""
+
+    def initialize_options(self) -> None:
+        """Choose the folder, which is removed at the end."""
+        super().initialize_options()
+        self.build_base = tempfile.mkdtemp(prefix="ovss-build-")
+        atexit.register(shutil.rmtree, self.build_base, ignore_errors=True)
 
 
 class BuildWithNotebooks(build_py):
@@ -44,4 +59,4 @@ class BuildWithNotebooks(build_py):
         return [Path(self.build_lib) / "ovss" / path for path in self._notebooks()]
 
 
-setup(cmdclass={"build_py": BuildWithNotebooks})
+setup(cmdclass={"build": BuildElsewhere, "build_py": BuildWithNotebooks})

@@ -3,8 +3,12 @@
 import difflib
 import unicodedata
 from collections.abc import Iterable
+from textwrap import shorten
 
-__all__ = ["InputError", "Terminated", "printable", "suggest"]
+__all__ = ["InputError", "Terminated", "first_line", "printable", "suggest"]
+
+_REASON = 120
+"""Characters of a library's message that are shown within one of ours."""
 
 
 class InputError(ValueError):
@@ -49,6 +53,17 @@ def suggest(name: str, options: Iterable[str], otherwise: str = "") -> str:
     if otherwise:
         return f" {otherwise[0].upper()}{otherwise[1:]}."
     return f" Available: {', '.join(options)}." if options else ""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a library's message, cut between words; the name of the error where it says nothing.
+
+    Example:
+        >>> first_line(OSError("no such repository\\nTraceback ...")), first_line(TimeoutError())
+        ('no such repository', 'TimeoutError')
+    """
+    line = next(iter(str(error).splitlines()), "")
+    return shorten(line, _REASON, placeholder=" ...") or type(error).__name__
 
 
 def printable(text: str) -> str:

@@ -30,8 +30,8 @@ SETTINGS = {
     "noise 1e-6, 1 thread": NOISE | ONE,
     "noise 1e-6, avx2, 2 threads": NOISE | AVX2 | TWO,
 }
-BESIDE = {"browser", "cli", "helpers", "notebooks", "project", "provenance", "report", "study"}
-"""Folders of tests whose results do not depend on numbers."""
+BESIDE = {"attack", "browser", "cli", "helpers", "project", "provenance", "report", "study"}
+"""Folders of tests whose results do not depend on numbers; walkthroughs do, they print them."""
 
 
 def main() -> int:

@@ -3,7 +3,8 @@
     python tools/list_weights.py
 
 `ovss list models` and the page docs/models.md read this table, so that listing needs no model library. Names, tags,
-repositories and activations are open_clip's; the training data behind a tag is written here, from the tag's own words.
+repositories, activations and filters are open_clip's; the training data behind a tag is written here, from the tag's
+own words.
 """
 
 import csv
@@ -11,7 +12,7 @@ import sys
 from pathlib import Path
 
 TABLE = Path(__file__).resolve().parents[1] / "ovss" / "backbone" / "weights.csv"
-COLUMNS = ("model", "tag", "data", "activation", "repositories")
+COLUMNS = ("model", "tag", "data", "activation", "resize_filter", "repositories")
 DATA = {
     "openai": "OpenAI's 400M pairs (WIT)",
     "mscoco_finetuned_laion2b": "LAION-2B, then COCO captions",
@@ -55,6 +56,7 @@ def main() -> int:
     import open_clip
 
     from ovss.backbone.names import hub_names
+    from ovss.backbone.preparation import own_resize_filter
 
     repositories: dict[tuple[str, str], list[str]] = {}
     for repository, entry in hub_names().items():
@@ -64,10 +66,11 @@ def main() -> int:
         base = name.removesuffix("-quickgelu")
         if name != base and tag in open_clip.list_pretrained_tags_by_model(base):
             continue
-        quick = open_clip.get_pretrained_cfg(name, tag).get("quick_gelu")
+        settings = open_clip.get_pretrained_cfg(name, tag)
         beginning = max((word for word in DATA if tag.startswith(word)), key=len)
-        activation = "QuickGELU" if quick else "GELU"
-        rows.append((name, tag, DATA[beginning], activation, " ".join(repositories.get((name, tag), ()))))
+        activation = "QuickGELU" if settings.get("quick_gelu") else "GELU"
+        resized = own_resize_filter(settings.get("interpolation"), name)
+        rows.append((name, tag, DATA[beginning], activation, resized, " ".join(repositories.get((name, tag), ()))))
     with TABLE.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
     return 0

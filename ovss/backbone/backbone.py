@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from open_clip import CoCa
 from PIL import Image
 from torch import Tensor, nn
@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from ovss.backbone.affine import share_out
 from ovss.backbone.block import Block
 from ovss.backbone.checkpoints import hash_weights
+from ovss.backbone.devices import constant, to_device
 from ovss.backbone.names import RANDOM
 from ovss.backbone.positions import POSITION_RULES, resize_positions
+from ovss.backbone.preparation import own_resize_filter
 from ovss.backbone.text import encode_text, unseen_words
 from ovss.backbone.tokens import Intervention, Tokens
 from ovss.backbone.towers import find_tower
@@ -39,6 +41,8 @@ class Backbone:
         tokenizer: Strings to token ids (T, context).
         mean: Channel means of the training images, of values in 0..1.
         std: Channel standard deviations, likewise.
+        interpolation: How the model's own transform resizes images, "bicubic" or "bilinear"; None: nothing is known of
+            it.
         weights_hash: SHA-256 of the weights where it is known already.
         origin: Arguments of `load_backbone` that give this model again, for other processes.
 
@@ -69,6 +73,7 @@ class Backbone:
         tokenizer: Any,
         mean: Sequence[float],
         std: Sequence[float],
+        interpolation: str | None = None,
         weights_hash: str | None = None,
         origin: Mapping[str, Any] | None = None,
     ) -> None:
@@ -78,6 +83,7 @@ class Backbone:
         self.tokenizer = tokenizer
         self.origin = origin
         self.mean, self.std = tuple(mean), tuple(std)
+        self.interpolation = interpolation
         self._tower = tower = find_tower(self.model.visual, name)
         self._positions: dict[tuple[int, int, str], Tensor | None] = {}
         if weights_hash is not None:
@@ -132,6 +138,11 @@ class Backbone:
         """SHA-256 over names, shapes and float32 values of all weights."""
         return hash_weights(self.model.state_dict())
 
+    @property
+    def resize_filter(self) -> str:
+        """Filter of the model's own transform, by its name in protocols; see `own_resize_filter`."""
+        return own_resize_filter(self.interpolation, self.name)
+
     def block(self, layer: int, grid: tuple[int, int] | None = None) -> Block:
         """Block `layer`, 1-based.
 
@@ -180,9 +191,12 @@ class Backbone:
         Args:
             image: PIL image of any mode, or an array (H, W, 3) or (H, W) of uint8.
         """
-        pixels = torch.from_numpy(np.array(to_rgb(image), dtype=np.float32)).permute(2, 0, 1) / 255  # (3, H, W)
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
-        return (pixels - mean) / std
+        return self.normalise(torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1))
+
+    def normalise(self, pixels: UInt8[Tensor, "*B 3 H W"]) -> Float[Tensor, "*B 3 H W"]:
+        """Pixels as the model was trained on them, float32, where they are."""
+        mean, std = (constant(values, pixels.device, torch.float32).view(3, 1, 1) for values in (self.mean, self.std))
+        return (pixels.float() / 255 - mean) / std
 
     @property
     def ffn_width(self) -> int:
@@ -252,7 +266,7 @@ class Backbone:
         if not wanted or min(wanted) < 0 or max(wanted) > self.depth:
             raise InputError(f"layers {sorted(wanted)} must be a non-empty part of 0..{self.depth}")
         grid = (height // self.patch_size, width // self.patch_size)
-        x = self._tower.embed(images.to(self.device, self.dtype), self.position_embedding(grid, position))
+        x = self._tower.embed(to_device(images, self.device).to(self.dtype), self.position_embedding(grid, position))
         x = self.begin(x, intervene)
         states, projected = {0: x} if 0 in wanted else {}, {}
         for number in range(1, max(wanted) + 1):

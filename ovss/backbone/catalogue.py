@@ -11,6 +11,8 @@ import open_clip
 from ovss import tiny
 from ovss.backbone.image_only import build_image_tower, tower_kind
 from ovss.backbone.names import RANDOM, register_tiny, resolve_name
+from ovss.backbone.preparation import own_resize_filter, usual_settings
+from ovss.backbone.tokenizers import text_settings
 from ovss.backbone.towers import WANTED, find_tower
 from ovss.errors import InputError, suggest
 
@@ -38,6 +40,7 @@ class ModelFacts:
         tokenizer: Repository of the hub whose tokenizer (and where it says so text tower) it needs; empty where
             open_clip brings it along.
         tags: Names of its published weights.
+        interpolation: Of the transform of the first of them; None where nothing is said.
     """
 
     name: str
@@ -52,11 +55,17 @@ class ModelFacts:
     class_token: bool
     tokenizer: str
     tags: tuple[str, ...]
+    interpolation: str | None
 
     @property
     def taken(self) -> bool:
         """Whether the model can be read."""
         return not self.refused
+
+    @property
+    def resize_filter(self) -> str:
+        """Filter of that transform; see `Backbone.resize_filter`."""
+        return own_resize_filter(self.interpolation, self.name)
 
 
 def list_models() -> list[ModelFacts]:
@@ -127,11 +136,12 @@ def measure_model(name: str) -> ModelFacts:
 
 
 def _text_and_tags(name: str) -> dict[str, Any]:
-    text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
+    text = text_settings(name)
     hub = text.get("hf_model_name") or text.get("hf_tokenizer_name") or ""
     tokenizer = f"{hub} (tokenizer and text tower)" if "hf_model_name" in text else hub
     tags = open_clip.list_pretrained_tags_by_model(name)
-    return {"tokenizer": tokenizer, "tags": tuple(tags)}
+    interpolation = usual_settings(name).get("interpolation")
+    return {"tokenizer": tokenizer, "tags": tuple(tags), "interpolation": interpolation}
 
 
 @cache

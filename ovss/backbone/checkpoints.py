@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ovss.backbone.torchscript import is_torchscript, read_torchscript
-from ovss.errors import InputError
+from ovss.errors import InputError, first_line
 
 __all__ = ["hash_weights"]
 
@@ -55,10 +55,9 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
         else:
             loaded = torch.load(file, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)[:100]
         wanted = "a safetensors file" if safetensors else "a weights-only checkpoint"
         advice = "" if safetensors else "; save its state_dict() as .safetensors"
-        raise InputError(f"checkpoint file '{file}' is not {wanted} ({reason}){advice}") from error
+        raise InputError(f"checkpoint file '{file}' is not {wanted} ({first_line(error)}){advice}") from error
     for wrapper in _WRAPPERS:
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
             loaded = loaded[wrapper]

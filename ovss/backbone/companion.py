@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ovss.backbone.backbone import Backbone
 from ovss.backbone.checkpoints import hash_weights
+from ovss.backbone.devices import constant
 from ovss.backbone.loading import load_backbone
 from ovss.errors import InputError, suggest
 
@@ -88,7 +89,7 @@ class Companion:
                 f"no whole number of them; use windows of a multiple of {self.patch_size}"
             )
         old_mean, old_std, mean, std = (
-            torch.tensor(values, device=windows.device).view(3, 1, 1)
+            constant(tuple(values), windows.device, torch.float32).view(3, 1, 1)
             for values in (backbone.mean, backbone.std, self.mean, self.std)
         )
         weight = next(self.model.parameters())

@@ -7,8 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ovss.backbone.backbone import Backbone
+from ovss.backbone.image_only import build_image_tower
+from ovss.backbone.loading import load_backbone
+from ovss.backbone.names import RANDOM, register_tiny, resolve_name
 
-__all__ = ["conformance", "shake"]
+__all__ = ["conformance", "shake", "tower_to_check"]
 
 
 @torch.inference_mode()
@@ -59,6 +62,24 @@ def _walk(backbone: Backbone, images: Tensor) -> Tensor:
 def _error(found: Tensor, expected: Tensor) -> float:
     error = float((found - expected).abs().max() / expected.abs().max())
     return error if math.isfinite(error) else math.inf  # NaN would lose against any number in a maximum
+
+
+def tower_to_check(model: str) -> Backbone:
+    """A model for `conformance`, in float32 on the CPU, from little: its text tower is there for form only.
+
+    Args:
+        model: As in `ovss.load_backbone`. A repository of the hub that open_clip does not list, or a copy of one, is
+            read with its own weights; all others have random ones, shaken.
+
+    Raises:
+        InputError: No such model, or its image tower is not a plain vision transformer.
+    """
+    name, _ = resolve_name(model)
+    if name.startswith(("hf-hub:", "local-dir:")):
+        return load_backbone(name, device="cpu", dtype="float32")
+    built = build_image_tower(register_tiny() if name == "tiny" else name)
+    shake(built)
+    return Backbone(built, name=name, pretrained=RANDOM, tokenizer=None, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 @torch.no_grad()

@@ -5,18 +5,20 @@ them at its end, which costs nothing beside the pass; only when that fails, the 
 where it began.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ovss.backbone.devices import to_host
 from ovss.errors import InputError
 
 if TYPE_CHECKING:
     from ovss.backbone import Backbone, Tokens
 
-__all__ = ["check_blocks", "check_pass", "check_text"]
+__all__ = ["Finite", "check_blocks", "check_text"]
 
 
 def check_weights(model: nn.Module, source: str) -> None:
@@ -68,30 +70,66 @@ def check_text(backbone: "Backbone", queries: Sequence[str], texts: Sequence[str
     )
 
 
-def check_pass(tokens: "Tokens", scores: Mapping[str, Tensor], windows: Tensor, position: str) -> None:
-    """Refuse what a pass computed where a value is not finite; waits once for the device.
+class Finite:
+    """Whether what passes computed is finite: asked of the device pass by pass, answered once, at the end of a batch.
 
-    Args:
-        tokens: The pass.
-        scores: Patch scores per method label.
-        windows: Its input (B, 3, H, W), to repeat the pass where a value is wrong.
-        position: Its position rule.
-
-    Raises:
-        InputError: Names the block where it begins, or the method.
+    Example:
+        >>> import ovss
+        >>> backbone = ovss.load_backbone("tiny", device="cpu", dtype="float32")
+        >>> windows, scores = torch.zeros(1, 3, 64, 64), torch.tensor([0.5, torch.inf])
+        >>> finite = Finite()
+        >>> finite.ask(backbone.encode_tokens(windows), {"mine": scores}, lambda: windows, "scale")
+        >>> finite.check()
+        Traceback (most recent call last):
+        ovss.errors.InputError: method 'mine' makes scores that are not finite from hidden states of tiny (...
     """
-    seen = [tokens.hidden(max(tokens.kept)), *scores.values()]
-    # A sum is not finite where a value is not; taken in float32, because a sum of finite float16 values may overflow.
-    if bool(torch.stack([tensor.sum(dtype=torch.float32) for tensor in seen]).isfinite().all()):
-        return
-    check_blocks(tokens.backbone, windows, position)
-    for label, found in scores.items():
-        if not _is_finite(found):
-            backbone = tokens.backbone
-            raise InputError(
-                f"method '{label}' makes scores that are not finite from hidden states of {backbone.name} "
-                f"({backbone.pretrained}) that are{_advice(backbone.dtype)}"
-            )
+
+    def __init__(self) -> None:
+        self._asked: list[tuple[Tensor, Callable[[], None]]] = []
+
+    def ask(self, tokens: "Tokens", scores: Mapping[str, Tensor], windows: Callable[[], Tensor], position: str) -> None:
+        """Ask for one pass; waits for nothing.
+
+        Args:
+            tokens: The pass.
+            scores: Patch scores per method label.
+            windows: Gives its input (B, 3, H, W) once more, to repeat the pass where a value is wrong.
+            position: Its position rule.
+        """
+        seen, backbone = [tokens.hidden(max(tokens.kept)), *scores.values()], tokens.backbone
+        # A sum is not finite where a value is not; in float32, because a sum of finite float16 values may overflow.
+        good = torch.stack([tensor.sum(dtype=torch.float32) for tensor in seen]).isfinite().all()
+
+        def explain() -> None:
+            check_blocks(backbone, windows(), position)
+            for label, found in scores.items():
+                if not _is_finite(found):
+                    raise InputError(
+                        f"method '{label}' makes scores that are not finite from hidden states of {backbone.name} "
+                        f"({backbone.pretrained}) that are{_advice(backbone.dtype)}"
+                    )
+
+        self._asked.append((good, explain))
+
+    @property
+    def answers(self) -> list[Tensor]:
+        """Whether each pass is finite, on the device."""
+        return [good for good, _ in self._asked]
+
+    def check(self, answers: Sequence[np.ndarray] | None = None) -> None:
+        """Refuse what is not finite; what is has been asked for, once.
+
+        Args:
+            answers: `answers`, where they have come back with other numbers; None: fetched here, which waits.
+
+        Raises:
+            InputError: Names the block where it begins, or the method.
+        """
+        known = to_host(self.answers) if answers is None else answers
+        for good, (_, explain) in zip(known, self._asked, strict=True):
+            if not good:
+                explain()
+        self._asked.clear()
 
 
 @torch.inference_mode()

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ovss.backbone.devices import to_device
 from ovss.backbone.tokens import Intervention, Tokens
 from ovss.errors import InputError
 
@@ -49,7 +50,7 @@ class JoinedTokens(Tokens):
     def places(self) -> Int[Tensor, "N 2"]:
         """First pixel (y, x) of each patch in the image."""
         own = self._parts[0].places
-        return (self._offsets.to(own.device)[:, None] + own).flatten(0, 1)
+        return (to_device(self._offsets, own.device)[:, None] + own).flatten(0, 1)
 
     def hidden(self, layer: int) -> Float[Tensor, "1 T D"]:
         """Hidden state `layer` of all windows; see `Tokens.hidden`."""

@@ -17,10 +17,11 @@ from ovss.backbone.checkpoints import fill, hash_weights, read_checkpoint
 from ovss.backbone.devices import resolve_device, resolve_dtype
 from ovss.backbone.finite import check_weights
 from ovss.backbone.image_only import build_image_tower
-from ovss.backbone.names import RANDOM, register_tiny, resolve_name, weights_file
-from ovss.backbone.tokenizers import load_tokenizer
+from ovss.backbone.names import RANDOM, near_repository, register_tiny, resolve_name, weights_file
+from ovss.backbone.preparation import Preparation, usual_settings
+from ovss.backbone.tokenizers import hub_tokenizer, load_tokenizer, text_settings
 from ovss.backbone.towers import find_tower
-from ovss.errors import InputError, suggest
+from ovss.errors import InputError, first_line, suggest
 
 __all__ = ["backbone_from"]
 
@@ -32,8 +33,7 @@ class _Loaded(NamedTuple):
     name: str
     tokenizer: Any
     source: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    prepared: Preparation
 
 
 class _Source(NamedTuple):
@@ -61,8 +61,8 @@ def load_backbone(
             "hf-hub:ORGANISATION/NAME"), or "local-dir:FOLDER" with a copy of one.
         pretrained: An open_clip tag ("openai", "laion2b_s34b_b88k", "metaclip_fullcc", ...), a checkpoint file
             (`ovss.backbone.checkpoints.read_checkpoint`), "TAG=FILE" for a local file of a tag's weights, or "random".
-            QuickGELU and pixel statistics follow the tag. None: the shipped weights of "tiny", or those of the
-            repository; an architecture has no weights of its own.
+            QuickGELU, pixel statistics and interpolation follow the tag. None: the shipped weights of "tiny", or those
+            of the repository; an architecture has no weights of its own.
         seed: Seed of random weights.
         activation: "gelu" or "quickgelu", where a checkpoint file without a tag cannot tell.
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", "mps".
@@ -77,25 +77,37 @@ def load_backbone(
         Backbone('tiny', pretrained='shipped', 8 blocks, 64 px, patch 8, torch.float32, cpu)
 
     Raises:
-        InputError: Unknown name, missing file, weights that do not fit, hold NaN or infinity, or cannot be downloaded,
-            no weights, an image tower that is not a plain vision transformer.
+        InputError: Unknown name, missing file, weights that do not fit the model or the memory of the device, hold NaN
+            or infinity, or cannot be downloaded, no weights, an image tower that is not a plain vision transformer.
     """
     target = resolve_device(device)
     number_format = resolve_dtype(dtype, target)
     loaded = _load_model(*resolve_name(model, pretrained), seed, activation)
     known_hash = None if number_format == torch.float32 else hash_weights(loaded.model.state_dict())
-    network = loaded.model.to(target, number_format)
+    network = _moved(loaded, target, number_format)
     check_weights(network, loaded.source)
     return Backbone(
         network,
         name=loaded.name,
         pretrained=loaded.source,
         tokenizer=loaded.tokenizer,
-        mean=loaded.mean,
-        std=loaded.std,
+        **loaded.prepared._asdict(),
         weights_hash=known_hash,
         origin={"model": model, "pretrained": pretrained, "seed": seed, "activation": activation},
     )
+
+
+def _moved(loaded: _Loaded, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The model on its device, in its number format."""
+    try:
+        return loaded.model.to(device, dtype)
+    except torch.OutOfMemoryError as error:
+        millions = sum(weights.numel() for weights in loaded.model.parameters()) / 1e6
+        smaller = "" if dtype.itemsize == 2 else " float16,"
+        raise InputError(
+            f"the {millions:.0f} million weights of {loaded.name} ({str(dtype).removeprefix('torch.')}) do not fit the "
+            f"memory of {device}; try{smaller} another device or a smaller model"
+        ) from error
 
 
 def backbone_from(named: Backbone | str) -> Backbone:
@@ -123,21 +135,13 @@ def _load_model(name: str, pretrained: str | None, seed: int, activation: str | 
     model = _create(architecture, quick_gelu, seed, is_random)
     find_tower(model.visual, name)
     if weights is None and source.settings:
-        file = _download(name, source)
+        file = _download(name, source, architecture)
         weights = read_checkpoint(file)
     if file is not None and weights is not None:
         fill(model, name, file, weights)
     tokenizer = load_tokenizer(architecture, model, is_random, file)
-    settings = source.settings or _usual_settings(architecture)
-    mean = tuple(settings.get("mean") or open_clip.OPENAI_DATASET_MEAN)
-    std = tuple(settings.get("std") or open_clip.OPENAI_DATASET_STD)
-    return _Loaded(model, name, tokenizer, source.label, mean, std)
-
-
-def _usual_settings(architecture: str) -> dict[str, Any]:
-    """Settings of the first published weights of an architecture: of its family, where weights say nothing."""
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
-    return open_clip.get_pretrained_cfg(architecture, tags[0]) if tags else {}
+    settings = source.settings or usual_settings(architecture)
+    return _Loaded(model, name, tokenizer, source.label, Preparation.of(settings))
 
 
 def _create(architecture: str, quick_gelu: bool | None, seed: int, random: bool) -> nn.Module:
@@ -148,13 +152,11 @@ def _create(architecture: str, quick_gelu: bool | None, seed: int, random: bool)
         torch.manual_seed(seed)
         logging.root.setLevel(logging.ERROR)
         try:
-            text = (open_clip.get_model_config(architecture) or {}).get("text_cfg", {})
-            if "hf_model_name" in text and random:
+            if "hf_model_name" in text_settings(architecture) and random:
                 return build_image_tower(architecture)
             return open_clip.create_model(architecture, pretrained=None, pretrained_text=False, **options)
         except (ImportError, OSError, RuntimeError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
-            raise InputError(f"model '{architecture}' cannot be built ({reason})") from error
+            raise InputError(f"model '{architecture}' cannot be built ({first_line(error)})") from error
         finally:
             logging.root.setLevel(level)
 
@@ -187,14 +189,16 @@ def _find_source(architecture: str, pretrained: str | None) -> _Source:
     raise InputError(f"'{pretrained}' is neither a tag of {architecture} nor a file.{near}")
 
 
-def _download(name: str, source: _Source) -> Path:
+def _download(name: str, source: _Source, architecture: str) -> Path:
+    hub = hub_tokenizer(architecture)
+    beside = f", beside it tokenizer.json and tokenizer_config.json of {hub}," if hub else ""
     with _hub_is_quiet():
         try:
             return Path(open_clip.download_pretrained(source.settings))
         except Exception as error:
             raise InputError(
-                f"weights '{source.label}' of {name} cannot be downloaded ({_first_line(error)}); fetch "
-                f"{weights_file(source.settings)} on another machine and give the file: "
+                f"weights '{source.label}' of {name} cannot be downloaded ({first_line(error)}); fetch "
+                f"{weights_file(source.settings)} on another machine{beside} and give the file: "
                 f"pretrained='{source.label}=/path/to/file'"
             ) from error
 
@@ -215,12 +219,11 @@ def _load_repository(name: str, pretrained: str | None, activation: str | None) 
                 if scheme == "hf-hub"
                 else "it must hold open_clip_config.json and open_clip_model.safetensors"
             )
-            raise InputError(f"'{name}' cannot be loaded ({_first_line(error)}); {advice}") from error
+            raise InputError(
+                f"'{name}' cannot be loaded ({first_line(error)}); {advice}{near_repository(place)}"
+            ) from error
     find_tower(model.visual, name)
-    settings = getattr(model.visual, "preprocess_cfg", {})
-    mean = tuple(settings.get("mean") or open_clip.OPENAI_DATASET_MEAN)
-    std = tuple(settings.get("std") or open_clip.OPENAI_DATASET_STD)
-    return _Loaded(model, name, tokenizer, name, mean, std)
+    return _Loaded(model, name, tokenizer, name, Preparation.of(getattr(model.visual, "preprocess_cfg", {})))
 
 
 @contextmanager
@@ -233,7 +236,3 @@ def _hub_is_quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:120]

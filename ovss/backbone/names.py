@@ -93,6 +93,13 @@ def hub_names() -> dict[str, tuple[str, str]]:
     return found
 
 
+def near_repository(place: str) -> str:
+    """A sentence with the nearest repository of the same owner, to be appended; empty where the owner has none here."""
+    owner = place.partition("/")[0].lower()
+    titles = [title for title in hub_names() if title.lower().startswith(f"{owner}/")]
+    return f".{suggest(place, titles, _ALL)}" if titles else ""
+
+
 @cache
 def _lower_case_hub_names() -> dict[str, tuple[str, str]]:
     return {title.lower(): known for title, known in hub_names().items()}

@@ -29,14 +29,23 @@ def encode_text(backbone: Any, texts: Sequence[str], batch_size: int) -> Tensor:
 
 def _encode(model: Any, tokens: Tensor) -> Tensor:
     """open_clip's text embedding, without the padding where attention is causal and so cannot see it."""
-    if getattr(model, "text_pool_type", None) != "argmax" or getattr(model, "attn_mask", None) is None:
+    tower = getattr(model, "text", model)  # some models keep their text tower apart
+    pool = getattr(tower, "pool_type", getattr(tower, "text_pool_type", None))
+    causal = getattr(tower, "attn_mask", None) is not None and getattr(tower, "cls_emb", None) is None
+    if not causal or pool not in ("argmax", "eos"):
         return model.encode_text(tokens)
-    end = tokens.argmax(dim=1)  # the end token has the highest number
+    if pool == "argmax":
+        end = tokens.argmax(dim=1)  # the end token has the highest number
+    else:
+        number = tower.eos_id if hasattr(tower, "eos_id") else tower.text_eos_id
+        end = (tokens == number).int().argmax(dim=1)
     length = int(end.max()) + 1
-    x = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]  # (T, length, width)
-    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    x = tower.token_embedding(tokens[:, :length]) + tower.positional_embedding[:length]  # (T, length, width)
+    x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))
     x = x[torch.arange(len(x), device=x.device), end]
-    projection = model.text_projection
+    projection = tower.text_projection
+    if projection is None:
+        return x
     return projection(x) if isinstance(projection, nn.Module) else x @ projection
 
 

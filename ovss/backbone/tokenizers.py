@@ -9,7 +9,7 @@ import torch
 from open_clip.tokenizer import HFTokenizer
 from torch import Tensor
 
-from ovss.errors import InputError
+from ovss.errors import InputError, first_line
 
 
 class StandInTokenizer:
@@ -52,8 +52,7 @@ def load_tokenizer(architecture: str, model: Any, random: bool, file: Path | Non
     Raises:
         InputError: The tokenizer is not on this machine; says what to fetch.
     """
-    config = (open_clip.get_model_config(architecture) or {}).get("text_cfg", {})
-    hub = config.get("hf_tokenizer_name")
+    config, hub = text_settings(architecture), hub_tokenizer(architecture)
     if not hub:
         return open_clip.get_tokenizer(architecture)
     try:
@@ -70,8 +69,17 @@ def load_tokenizer(architecture: str, model: Any, random: bool, file: Path | Non
             if missing
             else f"fetch tokenizer.json and tokenizer_config.json of {hub} and put them beside the checkpoint file"
         )
-        reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
-        raise InputError(f"the tokenizer of {architecture} cannot be read ({reason}); {advice}") from error
+        raise InputError(f"the tokenizer of {architecture} cannot be read ({first_line(error)}); {advice}") from error
+
+
+def hub_tokenizer(architecture: str) -> str:
+    """Repository of the hub that the tokenizer of an architecture comes from; empty where open_clip brings it along."""
+    return text_settings(architecture).get("hf_tokenizer_name") or ""
+
+
+def text_settings(architecture: str) -> dict[str, Any]:
+    """What the configuration of an architecture says of its text tower; empty where there is no such configuration."""
+    return (open_clip.get_model_config(architecture) or {}).get("text_cfg", {})
 
 
 def count_tokens(tokenizer: Any, text: str) -> int:

@@ -16,6 +16,30 @@ if TYPE_CHECKING:
     from ovss.backbone import Backbone, Companion
     from ovss.datasets import Dataset
 
+__all__ = [
+    "STARTS_OVER",
+    "add_companion_argument",
+    "add_device_arguments",
+    "add_model_arguments",
+    "add_windows_argument",
+    "backbone_from",
+    "bars",
+    "companion_from",
+    "described",
+    "fault_to_stderr",
+    "left_behind",
+    "method_names",
+    "model_options",
+    "note_on_weights",
+    "note_to_stderr",
+    "open_dataset",
+    "require_positive",
+    "set_verbosity",
+    "show",
+    "terminable",
+    "write_table",
+]
+
 STARTS_OVER = "nothing was written; the same command starts over"
 """What `left_behind` says of a command that writes its results at the end."""
 _verbosity = 0

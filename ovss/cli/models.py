@@ -16,11 +16,12 @@ from ovss.cli.common import described, show
 from ovss.errors import InputError, suggest
 from ovss.files.tables import text_table
 
-__all__ = ["Model", "Weights", "add_command", "known_models"]
+__all__ = ["Model", "Weights", "add_command", "known_models", "own_filter"]
 
 _HOME = Path(__file__).parents[1] / "backbone"
 _TINY = "tiny: the embedded demonstration model, trained on drawn scenes; it needs no weights (patch 8, 64 pixels)"
 _ALL = "'ovss list models' shows all"
+_USUAL_FILTER = "pil-bicubic"
 _SHOWN = 3
 """Tags of a model in the list of all."""
 
@@ -33,12 +34,14 @@ class Weights:
         tag: Their name in open_clip.
         data: What they were trained on.
         activation: "GELU" or "QuickGELU".
+        resize_filter: How their own transform resizes images, as protocols name it.
         repositories: Where the hub has them; any of these can be given as the model.
     """
 
     tag: str
     data: str
     activation: str
+    resize_filter: str
     repositories: tuple[str, ...]
 
 
@@ -78,6 +81,11 @@ class Model:
         pooling, token = self.facts["pooling"], self.facts["class_token"] == "yes"
         return pooling if pooling == "class token" or not token else f"{pooling}, has class token"
 
+    @property
+    def resize_filter(self) -> str:
+        """How its own transform resizes images, as protocols name it; open_clip's usual one without weights."""
+        return " or ".join(dict.fromkeys(item.resize_filter for item in self.weights)) or _USUAL_FILTER
+
 
 def add_command(commands: Any) -> None:
     """Add `models`."""
@@ -100,7 +108,8 @@ def known_models() -> dict[str, Model]:
     """Every configuration of open_clip by name, in its order."""
     published: dict[str, list[Weights]] = {}
     for row in _read("weights.csv"):
-        found = Weights(row["tag"], row["data"], row["activation"], tuple(row["repositories"].split()))
+        texts = {key: row[key] for key in ("tag", "data", "activation", "resize_filter")}
+        found = Weights(**texts, repositories=tuple(row["repositories"].split()))
         published.setdefault(row["model"], []).append(found)
     rows = {row["model"]: row for row in _read("models.csv")}
     return {
@@ -116,13 +125,15 @@ def _read(name: str) -> list[dict[str, str]]:
 
 def overview() -> str:
     """A table of the models that are taken, then the others with the reason."""
-    rows = [("model", "family", "patch", "pixels", "blocks", "parameters", "image embedding from", "weights")]
+    rows = [
+        ("model", "family", "patch", "pixels", "blocks", "parameters", "image embedding from", "own filter", "weights")
+    ]
     models = known_models().values()
     taken = [model for model in models if not model.refused]
     for model in taken:
         facts = model.facts
         numbers = (facts["patch"], model.size, facts["depth"], model.parameters)
-        rows.append((model.name, facts["family"], *numbers, model.pooling, _tags(model.weights)))
+        rows.append((model.name, facts["family"], *numbers, model.pooling, model.resize_filter, _tags(model.weights)))
     refused = [f"{model.name} {model.refused}" for model in models if model.refused]
     head = f"{len(taken)} of {len(models)} models of open_clip are taken; parameters are those of the image tower."
     return "\n".join([head, "", text_table(rows), "", _TINY, "", "Not taken:", *refused])
@@ -140,8 +151,9 @@ def details(name: str) -> str:
     model, tag = _find(name)
     lines = [f"{model.name}: {model.refused}" if model.refused else _describe(model)]
     if model.weights:
-        rows = [("tag", "trained on", "activation", "repositories")]
-        rows += [(item.tag, item.data, item.activation, ", ".join(item.repositories)) for item in model.weights]
+        rows = [("tag", "trained on", "activation", "own filter", "repositories")]
+        for item in model.weights:
+            rows.append((item.tag, item.data, item.activation, item.resize_filter, ", ".join(item.repositories)))
         lines += ["", text_table(rows)]
     else:
         lines += ["", "No weights are published; give a checkpoint file."]
@@ -158,12 +170,23 @@ def _describe(model: Model) -> str:
         f"patch {facts['patch']}, {model.size} pixels, {facts['depth']} blocks, {model.parameters} parameters (image "
         f"tower), image embedding from {model.pooling}",
     ]
+    lines.append(f'resized by {model.resize_filter} under protocols with resize_filter = "model"')
     if facts["pooled"]:
         checked = "" if facts["blocks_checked"] == facts["depth"] else f" (first {facts['blocks_checked']} blocks)"
         lines.append(
             f"agreement with open_clip, random weights{checked}: pooled {facts['pooled']}, one-hot {facts['one_hot']}"
         )
     return "\n".join(lines)
+
+
+def own_filter(name: str) -> str:
+    """How the own transform of a model resizes images, as protocols name it; empty for a model that is not listed."""
+    if name == "tiny":
+        return _USUAL_FILTER
+    try:
+        return _find(name)[0].resize_filter
+    except InputError:
+        return ""
 
 
 def _tags(weights: Sequence[Weights]) -> str:

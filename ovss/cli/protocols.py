@@ -4,12 +4,13 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ovss.cli.common import described, show
+from ovss.cli.models import own_filter
 from ovss.files.tables import text_table
 
 if TYPE_CHECKING:
     from ovss.protocols import Protocol
 
-__all__ = ["add_command"]
+__all__ = ["add_command", "change_rows", "field_rows", "overview_rows"]
 
 
 def add_command(commands: Any) -> None:
@@ -68,7 +69,10 @@ def details(protocol: "Protocol") -> str:
 
 def field_rows(protocol: "Protocol") -> list[tuple[str, str]]:
     """Each field with its value as text."""
-    return [(key, _as_text(key, value)) for key, value in protocol.fields.items()]
+    rows = {key: _as_text(key, value) for key, value in protocol.fields.items()}
+    if protocol.resize_filter == "model":
+        rows["resize_filter"] = f"model ({own_filter(protocol.model or '') or 'as the weights say'})"
+    return list(rows.items())
 
 
 def change_rows(protocol: "Protocol") -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from ovss.vocabulary.tables import describe_vocabulary, list_variants, list_voca
 if TYPE_CHECKING:
     from ovss.vocabulary import Vocabulary
 
-__all__ = ["add_command"]
+__all__ = ["add_command", "variant_rows", "word_rows"]
 
 
 def add_command(commands: Any) -> None:

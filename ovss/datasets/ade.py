@@ -38,18 +38,7 @@ def open_ade150(name: str, root: Path, split: str) -> FileDataset:
     )
     if best([reading], tuple(images)) is None:
         raise not_found(name, root, "masks of ADE20K", base / "annotations" / part)
-    return FileDataset(
-        name=name,
-        split=split,
-        classes=class_names(name),
-        background=None,
-        void=255,
-        vocabulary_name=name,
-        pairs=reading.pairs(images),
-        decode=reading.decode,
-        table=reading.table,
-        reading=reading.text,
-    )
+    return reading.dataset(name, split, images)
 
 
 def open_ade847(name: str, root: Path, split: str) -> FileDataset:
@@ -92,19 +81,7 @@ def open_ade847(name: str, root: Path, split: str) -> FileDataset:
         if best([reading], tuple(images)) is None:
             first = next(iter(images))
             raise not_found(name, root, "masks of the full ADE20K", reading.path(first))
-        return FileDataset(
-            name=name,
-            split=split,
-            classes=classes,
-            background=None,
-            void=void,
-            vocabulary_name=name,
-            pairs=reading.pairs(images),
-            decode=reading.decode,
-            table=reading.table,
-            reading=reading.text,
-            shrink=shrink,
-        )
+        return reading.dataset(name, split, images, void=void, shrink=shrink)
     others = (f"images_detectron2/{part}",)
     raise not_found(name, root, "images and masks of the full ADE20K", root / "images/ADE" / part, *others)
 

@@ -13,7 +13,7 @@ from ovss.vocabulary.distractors import DISTRACTORS
 
 __all__ = ["CorruptedDataset", "DistractedDataset", "with_distractors"]
 
-OTHERS = "none of the classes"
+_OTHERS = "none of the classes"
 """Class that distractors stand for; no pixel belongs to it."""
 
 
@@ -95,12 +95,12 @@ class DistractedDataset(_Changed):
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """The classes, and the one for all that is none of them."""
-        return (*self.original.classes, OTHERS)
+        return (*self.original.classes, _OTHERS)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the data set's own and the class that was added."""
-        return digest([self.original.fingerprint, OTHERS])
+        return digest([self.original.fingerprint, _OTHERS])
 
 
 def with_distractors(dataset: Dataset, words: Vocabulary, count: int) -> tuple[DistractedDataset, Vocabulary]:
@@ -131,7 +131,7 @@ def with_distractors(dataset: Dataset, words: Vocabulary, count: int) -> tuple[D
         raise InputError(f"{count} distractors beside '{words.name}'; there are 1 to {len(free)}")
     more = replace(
         words,
-        classes=(*words.classes, OTHERS),
+        classes=(*words.classes, _OTHERS),
         queries=(*words.queries, *free[:count]),
         query_class=(*words.query_class, *[len(words.classes)] * count),
     )

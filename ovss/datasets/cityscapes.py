@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ovss.datasets.base import CODES, FileDataset, class_names, label_table
+from ovss.datasets.base import CODES, FileDataset, label_table
 from ovss.datasets.layouts import Reading, best, found_in, homes, not_found
 from ovss.datasets.masks import read_index_png
 from ovss.errors import InputError
@@ -50,15 +50,4 @@ def open_cityscapes(name: str, root: Path, split: str) -> FileDataset:
     if reading is None:
         expected = masks / "CITY" / "*_gtFine_labelIds.png"
         raise not_found(name, root, "masks of Cityscapes", expected, "*_gtFine_labelTrainIds.png")
-    return FileDataset(
-        name=name,
-        split=split,
-        classes=class_names(name),
-        background=None,
-        void=255,
-        vocabulary_name=name,
-        pairs=reading.pairs(by_id),
-        decode=reading.decode,
-        table=reading.table,
-        reading=reading.text,
-    )
+    return reading.dataset(name, split, by_id)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ovss.datasets.base import CODES, VOID_VARIANT, FileDataset, class_names, label_table
+from ovss.datasets.base import CODES, VOID_VARIANT, FileDataset, label_table
 from ovss.datasets.encoding import ENCODINGS, plain_encoding
 from ovss.datasets.layouts import GUIDES, Reading, best, found_in, homes, not_found
 from ovss.datasets.masks import read_index_png
@@ -78,17 +78,13 @@ def open_coco(
     wanted = _Wanted(objects, _UNLABELLED if void else 0)
     year = f"{split}2017"
     reading, images = _find(name, root, year, wanted, encoding)
-    return FileDataset(
+    return reading.dataset(
+        name,
+        split,
+        images,
         name=name + (VOID_VARIANT if void and objects else ""),
-        split=split,
-        classes=class_names(name),
         background=0 if objects else None,
         void=_UNLABELLED,
-        vocabulary_name=name,
-        pairs=reading.pairs(images),
-        decode=reading.decode,
-        table=reading.table,
-        reading=reading.text,
     )
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ovss.datasets.base import Pair
+from ovss.datasets.base import FileDataset, Pair, class_names
 from ovss.errors import InputError
 from ovss.images import check_regular
 
@@ -102,9 +103,26 @@ class Reading:
     table: np.ndarray
     decode: Callable[[Path], np.ndarray]
 
-    def pairs(self, images: dict[str, Path]) -> tuple[Pair, ...]:
-        """The files of each image, in the order of `images`, a dictionary of id to file."""
-        return tuple(Pair(id_, image, self.path(id_)) for id_, image in images.items())
+    def dataset(self, benchmark: str, split: str, images: dict[str, Path], **fields: Any) -> FileDataset:
+        """The data set that is read so.
+
+        Args:
+            benchmark: Name of its classes and words.
+            split: Its part.
+            images: Image file of each id, in order.
+            **fields: Other fields of `FileDataset`; without them the benchmark's name and classes, no background and
+                void 255.
+        """
+        given = {
+            "name": benchmark,
+            "classes": class_names(benchmark),
+            "background": None,
+            "void": 255,
+            "vocabulary_name": benchmark,
+            "pairs": tuple(Pair(id_, image, self.path(id_)) for id_, image in images.items()),
+        }
+        own = {"decode": self.decode, "table": self.table, "reading": self.text}
+        return FileDataset(split=split, **own, **(given | fields))
 
 
 def homes(name: str, root: Path) -> Iterator[Path]:

@@ -42,18 +42,7 @@ def open_voc(name: str, root: Path, split: str) -> FileDataset:
     reading = best(readings, tuple(images))
     if reading is None:
         raise not_found(name, root, "masks", base / "SegmentationClass", "SegmentationClassAug")
-    return FileDataset(
-        name=name,
-        split=split,
-        classes=class_names(name),
-        background=None if first else 0,
-        void=255,
-        vocabulary_name=name,
-        pairs=reading.pairs(images),
-        decode=reading.decode,
-        table=reading.table,
-        reading=reading.text,
-    )
+    return reading.dataset(name, split, images, background=None if first else 0)
 
 
 def open_context(name: str, root: Path, split: str) -> FileDataset:
@@ -92,17 +81,8 @@ def open_context(name: str, root: Path, split: str) -> FileDataset:
     if reading is None:
         others = () if name == "context459" else ("SegmentationClassContext",)
         raise not_found(name, root, "folder of the 459-class .mat files", base / "trainval", *others)
-    return FileDataset(
-        name=name,
-        split=split,
-        classes=class_names(name),
-        background=0 if name == "context60" else None,
-        void=void_label(class_names(name)),
-        vocabulary_name=name,
-        pairs=reading.pairs(images),
-        decode=reading.decode,
-        table=reading.table,
-        reading=reading.text,
+    return reading.dataset(
+        name, split, images, background=0 if name == "context60" else None, void=void_label(class_names(name))
     )
 
 

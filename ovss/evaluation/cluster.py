@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +43,7 @@ __all__ = ["Evaluator", "ModelSource", "run_on_cluster", "worker_count"]
 CONNECT_SECONDS = 30
 _WORKER_SECONDS = 3600
 _NOTE_SECONDS = 15
+_CLIENT = "distributed.client"
 
 
 @dataclass(frozen=True)
@@ -187,8 +189,8 @@ def run_on_cluster(
         Each shard with its record, in the order in which they are finished.
 
     Raises:
-        InputError: No such cluster, no worker in time, an error in an image or mask, or a shard that its workers do
-            not survive.
+        InputError: No such cluster, no worker in time, an error in an image or mask, a shard that its workers do not
+            survive, or a scheduler that goes away.
     """
     if not shards:
         return
@@ -196,12 +198,13 @@ def run_on_cluster(
     with ExitStack() as stack:
         stack.enter_context(_quiet())
         client, threads = _connect(where, stack)
+        stack.enter_context(_loss_named(client, where))
         wait = _Patience(client, where, worker_timeout, note)
         wait.for_worker()
         client.register_plugin(Evaluator(name, job, source, skip_bad, threads))
-        stack.callback(client.unregister_worker_plugin, name)
+        stack.callback(_while_connected, client, client.unregister_worker_plugin, name)
         futures = {client.submit(_record, name, shard, pure=False): shard for shard in shards}
-        stack.callback(client.cancel, list(futures), force=True)
+        stack.callback(_while_connected, client, client.cancel, list(futures), force=True)
         while futures:
             for future in wait.for_results(list(futures)):
                 shard = futures.pop(future)
@@ -288,15 +291,37 @@ def _connect(where: str, stack: ExitStack) -> tuple[Any, int | None]:
 
 
 @contextmanager
+def _loss_named(client: Any, where: str) -> Iterator[None]:
+    """A scheduler that goes away ends the run in one line."""
+    try:
+        yield
+    except (CancelledError, OSError, RuntimeError) as error:
+        if client.status == "running":
+            raise
+        logging.getLogger(_CLIENT).setLevel(logging.CRITICAL)  # what it tries in vain until it is closed
+        raise InputError(
+            f"the Dask scheduler at '{where}' went away; what was finished before is safe, and the same command "
+            "resumes there when a scheduler runs"
+        ) from error
+
+
+def _while_connected(client: Any, call: Callable[..., object], *arguments: Any, **options: Any) -> None:
+    """Tell the scheduler something, if it is still there to hear it."""
+    if client.status == "running":
+        call(*arguments, **options)
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """Dask's notes on every connection kept off the screen; its warnings stay."""
-    logger = logging.getLogger("distributed")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("distributed", _CLIENT)]
+    levels = [logger.level for logger in loggers]
+    loggers[0].setLevel(logging.WARNING)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _absolute(pretrained: str | None) -> str | None:

@@ -6,7 +6,7 @@ Each extra is a list of rows. Every row begins with the image and the method; th
   counts. Rows of "ceiling", which no method has a part in, are those of the first one.
 - errors: class and the numbers of `ERRORS`. Segment errors are what the counts have left of them.
 - calibration: bin of confidence, pixels, wrong pixels, and what the sum of confidences exceeds pixels times the middle
-  of the bin by, in units of 1 / `FINENESS`; of each group of the calibration error, the first bin with pixels has that
+  of the bin by, in units of 1 / `_FINENESS`; of each group of the calibration error, the first bin with pixels has that
   of all its bins.
 
 Classes, oracles and bins with nothing to tell have no row.
@@ -18,8 +18,10 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ovss.backbone import Companion
+from ovss.backbone.devices import to_host
 from ovss.evaluation.job import Job
 from ovss.methods import Method
 from ovss.metrics import (
@@ -62,7 +64,7 @@ each bin is 10^(1/4) times nearer to 1 than the one before, so that the order of
 STARTS = np.array([*range(0, 29, 2)])
 """First bin of each group."""
 _MIDDLE = (UPPER + np.concatenate([[0.0], UPPER[:-1]])) / 2
-FINENESS = 4
+_FINENESS = 4
 """Units of a pixel's confidence that sums are recorded in."""
 _WIDTHS = {"oracles": 5, "errors": 2 + len(ERRORS), "calibration": 5}
 """Numbers in a row, without the image."""
@@ -132,8 +134,8 @@ class Observer:
 
     def observe(
         self, scores: Mapping[str, ScoreMap], truth: np.ndarray, seen: tuple[int, int], patch: int
-    ) -> dict[str, Observed]:
-        """Label maps of one image by method.
+    ) -> tuple[list[Tensor], dict[str, Observed]]:
+        """Label maps (H, W) of one image, in the order of the methods, where the scores are; and what the extras see.
 
         Args:
             scores: Score maps by method, those within classes too.
@@ -142,7 +144,9 @@ class Observer:
             patch: Side of a patch in pixels.
         """
         regions = TrueRegions(torch.from_numpy(truth)) if "oracles" in self.job.extras else None
-        result = {}
+        maps: list[Tensor] = []
+        sure: list[Tensor] = []
+        answered: list[dict[str, np.ndarray]] = []
         for label in self.job.methods:
             found, oracles = scores[label], {}
             if regions is not None:
@@ -151,15 +155,21 @@ class Observer:
                 if label in self.places:
                     placed = scores[self.places[label]].held()
                     oracles |= {"place": placed.labels(), "presence + place": regions.with_presence(placed)}
-                if not result:
+                if not maps:
                     oracles["ceiling"] = regions.per_cell(patch, seen, len(self.job.vocabulary.classes))
-            decided = found.decide() if "calibration" in self.job.extras else None
-            result[label] = Observed(
-                found.labels() if decided is None else decided.labels,
-                None if decided is None else decided.confidence,
-                oracles,
-            )
-        return result
+            if "calibration" in self.job.extras:
+                labels, confidence = found.decide()
+                sure.append(confidence)
+            else:
+                labels = found.label_map()
+            maps.append(labels)
+            answered.append(oracles)
+        if not self.job.extras:
+            return maps, {}
+        arrays = to_host([*maps, *sure])
+        confidences = arrays[len(maps) :] or [None] * len(maps)
+        parts = zip(self.job.methods, arrays[: len(maps)], confidences, answered, strict=True)
+        return maps, {label: Observed(array, confidence, oracles) for label, array, confidence, oracles in parts}
 
     def extras(self, observed: Mapping[str, Observed], truth: np.ndarray) -> dict[str, np.ndarray]:
         """Rows (n, k) of one image by extra, without the number of the image.
@@ -223,7 +233,7 @@ def _calibration_rows(one: Observed, truth: _Known) -> np.ndarray:
     speakers, spoken = np.unique(np.searchsorted(STARTS, present, side="right") - 1, return_index=True)
     rest = np.zeros(len(UPPER))
     rest[present[spoken]] = groups[speakers]
-    found = np.column_stack([pixels, pixels - hits, np.rint(rest * FINENESS)]).astype(np.int64)
+    found = np.column_stack([pixels, pixels - hits, np.rint(rest * _FINENESS)]).astype(np.int64)
     return np.column_stack([present, found[present]])
 
 
@@ -279,4 +289,4 @@ def dense_confidences(rows: np.ndarray, images: int, method: int) -> np.ndarray:
     dense = np.zeros((images, 3, len(UPPER)))
     dense[mine[:, 0], :, mine[:, 2]] = mine[:, 3:]
     pixels, wrong, rest = dense[:, 0], dense[:, 1], dense[:, 2]
-    return np.stack([pixels, pixels - wrong, rest / FINENESS + pixels * _MIDDLE], axis=1)
+    return np.stack([pixels, pixels - wrong, rest / _FINENESS + pixels * _MIDDLE], axis=1)

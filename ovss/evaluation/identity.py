@@ -46,6 +46,8 @@ def run_key(
     also: dict[str, Any] = {}
     if companion is not None:
         also["companion"] = [companion.weights_hash, companion.mean, companion.std]
+    if job.protocol.resize_filter == "model":
+        also["resize_filter"] = job.protocol.geometry(backbone).resize_filter
     if job.extras:
         also["extras"] = list(job.extras)
     return digest(identity(job, backbone, device, text) | {"outside": dict(outside)} | also)
@@ -130,6 +132,7 @@ def facts_of(job: Job, backbone: Backbone, device: str, key: str) -> dict[str, A
         "vocabulary_hash": job.vocabulary.hash,
         "protocol": job.protocol.name,
         "protocol_hash": job.protocol.hash,
+        "resize_filter": job.protocol.geometry(backbone).resize_filter,
         "device": device,
         "dtype": str(backbone.dtype).removeprefix("torch."),
         "batch_size": job.batch_size,

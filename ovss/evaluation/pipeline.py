@@ -11,27 +11,31 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ovss.backbone import Backbone, Companion
+from ovss.backbone.devices import pinned, to_device, to_host
 from ovss.errors import InputError
+from ovss.evaluation.counting import count_tensors, refuse_classes
 from ovss.evaluation.extras import Observed, Observer, place_labels
 from ovss.evaluation.job import Job
 from ovss.evaluation.records import Record, Shard
 from ovss.evaluation.scores import save_scores
-from ovss.metrics import count_labels
 from ovss.protocols import Geometry
 from ovss.segment.labels import LabelRule, ScoreMap
+from ovss.segment.oracles import NONE
 from ovss.segment.place import PlaceScorer, TrueImage
 from ovss.segment.scorer import Scorer
 from ovss.segment.stitching import PatchScores
 from ovss.segment.windowed import WindowedImage
 from ovss.segment.windows import resized_size
 
-__all__ = ["count", "crop_truth"]
+__all__ = ["crop_truth"]
 
 _THREADS = 2
 LOOKAHEAD = 6
-"""Images decoded ahead of the backbone, beyond the ones it has; bounds memory whatever the data set's length."""
+"""Images decoded ahead of the backbone, beyond the ones it has, where a batch has no more; bounds memory whatever the
+data set's length."""
 
 
 @dataclass
@@ -49,13 +53,14 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """An image with its ground truth as it was read, and as the extras know it."""
+    """An image with its ground truth as the metric rule has it: as an array, as the device gets it, and its areas."""
 
     index: int
     id: str
     image: WindowedImage
     truth: np.ndarray
-    known: np.ndarray
+    sent: Tensor
+    areas: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,8 @@ class _Bad:
     reason: InputError
 
 
-_Numbers = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
-"""Of one image: counts (3, C) by method, and rows by extra."""
+_Numbers = tuple[str, dict[str, np.ndarray], Future[dict[str, np.ndarray]]]
+"""Of one image: its name, counts (3, C) by method, and rows by extra."""
 
 
 class Pipeline:
@@ -103,6 +108,7 @@ class Pipeline:
             self.scorer = Scorer(backbone, job.methods, *rest, **options)
         self._observer = Observer(job, self._places)
         self._rule = LabelRule.of(job.vocabulary, job.protocol, backbone)
+        self._ahead = LOOKAHEAD
 
     def run(
         self, shards: Iterable[Shard], on_image: Callable[[], object] = lambda: None
@@ -141,10 +147,10 @@ class Pipeline:
         on_image: Callable[[], object],
     ) -> Record:
         skipped: dict[str, str] = {}
-        counted: list[tuple[str, Future[_Numbers]]] = []
+        counted: list[_Numbers] = []
         group: list[_Loaded] = []
         for _ in range(*shard):
-            while waiting and len(ahead) < LOOKAHEAD:
+            while waiting and len(ahead) < self._ahead:
                 ahead.append(pool.submit(self._load, waiting.popleft()))
             since = time.perf_counter()
             item = ahead.popleft().result()
@@ -159,17 +165,18 @@ class Pipeline:
                 counted += self._label_and_count(group, pool, on_image)
                 group = []
             group.append(item)
+            self._ahead = max(self._ahead, len(group))  # the next batch is read while this one is on the device
         if group:
             counted += self._label_and_count(group, pool, on_image)
         since = time.perf_counter()
-        images = [(name, numbers.result()) for name, numbers in counted]
+        images = [(name, counts, extras.result()) for name, counts, extras in counted]
         self.stopwatch.time("waiting for counts", since)
         return Record.collect(
-            [(name, counts) for name, (counts, _) in images],
+            [(name, counts) for name, counts, _ in images],
             self.job.methods,
             len(self.job.vocabulary.classes),
             skipped,
-            {extra: [rows[extra] for _, (_, rows) in images] for extra in self.job.extras},
+            {extra: [rows[extra] for _, _, rows in images] for extra in self.job.extras},
         )
 
     def _load(self, index: int) -> _Loaded | _Bad:
@@ -183,32 +190,53 @@ class Pipeline:
                     f"mask of '{sample.id}' is {sample.labels.shape[1]}x{sample.labels.shape[0]} pixels, but its image "
                     f"is {sample.image.width}x{sample.image.height}"
                 )
-            known = self._observer.truth(truth) if job.extras else truth
-            if "oracles" in job.extras:
-                image = TrueImage.of(image, torch.from_numpy(known))
         except InputError as error:
             return _Bad(job.dataset.ids[index], error)
-        return _Loaded(index, sample.id, image, truth, known)
+        refuse_classes(truth, job, sample.id)  # the data set is wrong then, not an image
+        known = self._observer.truth(truth)
+        if "oracles" in job.extras:
+            image = TrueImage.of(image, torch.from_numpy(known))
+        device = self.scorer.backbone.device
+        sent = torch.from_numpy(known)
+        sent = sent if device.type == "cpu" else pinned(sent.int(), device)
+        areas = np.bincount(known[known != NONE], minlength=len(job.vocabulary.classes))
+        return _Loaded(index, sample.id, image, known, sent, areas)
 
     @torch.inference_mode()
     def _label_and_count(
         self, group: list[_Loaded], pool: ThreadPoolExecutor, on_image: Callable[[], object]
-    ) -> "list[tuple[str, Future[_Numbers]]]":
+    ) -> list[_Numbers]:
         since = time.perf_counter()
-        score_maps = self.scorer.score([item.image for item in group])
+        score_maps, finite = self.scorer.start([item.image for item in group])
         since = self.stopwatch.time("backbone and methods", since)
-        counted = []
+        tallied: list[Tensor] = []
+        observed: list[dict[str, Observed]] = []
         for item, found in zip(group, score_maps, strict=True):
             if self.scores_folder is not None and self.job.save_format is not None:
+                finite.check()
                 kept = {label: found[label] for label in self.job.kept}
                 save_scores(self.scores_folder, item.index, item.id, kept, self.job.save_format)
                 since = self.stopwatch.time("saving scores", since)
             score_map = {label: self._without_extra_queries(scores) for label, scores in found.items()}
-            seen = (item.image.pixels.shape[1], item.image.pixels.shape[2])
-            observed = self._observer.observe(score_map, item.known, seen, self.scorer.backbone.patch_size)
-            counted.append((item.id, pool.submit(self._count, observed, item)))
+            seen = (item.image.seen.shape[1], item.image.seen.shape[2])
+            labels, seen_by_extras = self._observer.observe(
+                score_map, item.truth, seen, self.scorer.backbone.patch_size
+            )
+            observed.append(seen_by_extras)
+            truth, classes = to_device(item.sent, labels[0].device).long(), len(self.job.vocabulary.classes)
+            tallied.append(torch.stack([count_tensors(one, truth, classes) for one in labels]))
             since = self.stopwatch.time("labels", since)
+        arrays = to_host([*tallied, *finite.answers])
+        finite.check(arrays[len(group) :])
+        counted = []
+        for item, one, array in zip(group, observed, arrays[: len(group)], strict=True):
+            counts = {
+                label: np.stack([hits, item.areas, guess])
+                for label, (hits, guess) in zip(self.job.methods, array, strict=True)
+            }
+            counted.append((item.id, counts, pool.submit(self._observer.extras, one, item.truth)))
             on_image()
+        self.stopwatch.time("labels", since)
         return counted
 
     def _without_extra_queries(self, scores: ScoreMap) -> ScoreMap:
@@ -216,24 +244,6 @@ class Pipeline:
         if not self.job.extra_queries or not isinstance(scores, PatchScores):
             return scores
         return replace(scores, cells=scores.cells[: len(self.job.vocabulary.queries)], rule=self._rule)
-
-    def _count(self, observed: dict[str, Observed], item: _Loaded) -> "_Numbers":
-        counts = {label: count(found.labels, item.truth, self.job, item.id) for label, found in observed.items()}
-        return counts, self._observer.extras(observed, item.known)
-
-
-def count(prediction: np.ndarray, truth: np.ndarray, job: Job, id: str) -> np.ndarray:
-    """Counts (3, C) of one image under the job's metric rule.
-
-    Raises:
-        InputError: Values outside the class list; names the image.
-    """
-    void_class = job.vocabulary.background if job.protocol.metric == "cliptrase" else None
-    classes = len(job.vocabulary.classes)
-    try:
-        return count_labels(prediction, truth, classes, void=job.dataset.void, void_class=void_class)
-    except InputError as error:
-        raise InputError(f"image '{id}' of {job.dataset.name}: {error}") from error
 
 
 def crop_truth(labels: np.ndarray, geometry: Geometry) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ovss.backbone import Backbone
+from ovss.backbone.preparation import own_resize_filter
 from ovss.datasets import Dataset
 from ovss.errors import InputError
 from ovss.evaluation.job import Job
@@ -63,6 +64,12 @@ class _SavedModel:
     mean: Sequence[float]
     std: Sequence[float]
     logit_bias: float | None = None
+    interpolation: str | None = None
+
+    @property
+    def resize_filter(self) -> str:
+        """Filter of the model's own transform."""
+        return own_resize_filter(self.interpolation, self.name)
 
 
 @dataclass(frozen=True)
@@ -259,8 +266,7 @@ class _Relabeller:
         """The image that PAMR follows, normalised."""
         upright = shown = to_rgb(image)
         if self.protocol.pamr_guide == "input":
-            geometry = self.protocol.geometry(self.saved.model)
-            shown = seen_image(upright, geometry, self.protocol.resize_filter)
+            shown = seen_image(upright, self.protocol.geometry(self.saved.model))
         pixels = torch.from_numpy(np.array(shown, dtype=np.float32)).permute(2, 0, 1) / 255  # (3, H, W)
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.saved.model.mean, self.saved.model.std))
         normalised = (pixels - mean) / std

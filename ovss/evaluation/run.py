@@ -29,7 +29,7 @@ from ovss.methods.tuned import set_per_dataset, tuned_names, under_protocol
 from ovss.protocols import Protocol
 from ovss.provenance.outside_code import outside_code
 from ovss.segment import resolve_protocol
-from ovss.segment.scorer import check_companion
+from ovss.segment.checks import check_companion, check_methods
 from ovss.vocabulary import Vocabulary
 
 __all__ = ["SHARD_SIZE", "Evaluation", "evaluate"]
@@ -128,6 +128,7 @@ def evaluate(
     check_saving(keep_scores, out, cluster, chosen, keep_variants)
     check_words_saved(keep_scores, protocol)
     check_companion(companion, chosen, protocol)
+    check_methods(backbone, chosen)
     folder = None if out is None else Path(out)
     if folder is not None:
         check_resumable(folder, dataset, protocol, backbone)

@@ -22,11 +22,11 @@ __all__ = ["PAPER", "darkened"]
 
 PAPER = "#14171b"
 """Background of the dark page."""
-INK = "#e7eaee"
+_INK = "#e7eaee"
 """Text on it."""
-CONTRAST = 3.2
+_CONTRAST = 3.2
 """Least contrast of a coloured line or point against the page; WCAG 2.1 asks 3 of graphics."""
-WORDS = 4.6
+_WORDS = 4.6
 """Least contrast of words against the page; WCAG 2.1 asks 4.5."""
 _NEUTRAL = 0.06
 """Largest difference of channels in a grey."""
@@ -64,7 +64,7 @@ def darkened(figure: Figure) -> Iterator[Figure]:
         for legend in figure.legends:
             _legend(legend, undo)
         for text in figure.texts:
-            _change(text.set_color, text.get_color(), undo, least=WORDS)
+            _change(text.set_color, text.get_color(), undo, least=_WORDS)
         for axes in figure.axes:
             _axes(axes, undo)
         yield figure
@@ -80,13 +80,13 @@ def _axes(axes: Axes, undo: _Undo) -> None:
         _change(spine.set_edgecolor, spine.get_edgecolor(), undo)
     for axis in (axes.xaxis, axes.yaxis):
         for text in (axis.label, axis.get_offset_text()):
-            _change(text.set_color, text.get_color(), undo, least=WORDS)
+            _change(text.set_color, text.get_color(), undo, least=_WORDS)
         now = axis.get_tick_params()  # of the axis, for ticks that come with the next draw, too
         for name, default in _TICKS.items():
             colour = now.get(name, rcParams[default])
             _change(partial(_tick_colour, axis, name), rcParams[default] if colour == "inherit" else colour, undo)
     for title in (axes.title, axes._left_title, axes._right_title):  # pyright: ignore[reportAttributeAccessIssue]
-        _change(title.set_color, title.get_color(), undo, least=WORDS)
+        _change(title.set_color, title.get_color(), undo, least=_WORDS)
     legend = axes.get_legend()
     if legend is not None:
         _legend(legend, undo)
@@ -104,27 +104,27 @@ def _drawn(part: Artist, undo: _Undo) -> None:
     """Lines, points, boxes and words in a plot that holds no image."""
     if isinstance(part, Text):
         if not part.get_path_effects():  # with an effect it brings its own ground
-            _change(part.set_color, part.get_color(), undo, least=WORDS)
+            _change(part.set_color, part.get_color(), undo, least=_WORDS)
         box = getattr(part, "arrow_patch", None)
         if box is not None:
             _drawn(box, undo)
     elif isinstance(part, Line2D):
         face, edge = part.get_markerfacecolor(), part.get_markeredgecolor()  # before they follow the line
-        _change(part.set_color, part.get_color(), undo, least=CONTRAST)
-        _change(part.set_markerfacecolor, face, undo, least=CONTRAST)
-        _change(part.set_markeredgecolor, edge, undo, least=CONTRAST)
+        _change(part.set_color, part.get_color(), undo, least=_CONTRAST)
+        _change(part.set_markerfacecolor, face, undo, least=_CONTRAST)
+        _change(part.set_markeredgecolor, edge, undo, least=_CONTRAST)
     elif isinstance(part, Patch):
         _change(part.set_facecolor, part.get_facecolor(), undo)
-        _change(part.set_edgecolor, part.get_edgecolor(), undo, least=CONTRAST)
+        _change(part.set_edgecolor, part.get_edgecolor(), undo, least=_CONTRAST)
     elif isinstance(part, Collection) and part.get_array() is None:
-        _change(part.set_facecolor, part.get_facecolor(), undo, least=CONTRAST)
-        _change(part.set_edgecolor, part.get_edgecolor(), undo, least=CONTRAST)
+        _change(part.set_facecolor, part.get_facecolor(), undo, least=_CONTRAST)
+        _change(part.set_edgecolor, part.get_edgecolor(), undo, least=_CONTRAST)
 
 
 def _legend(legend: Legend, undo: _Undo) -> None:
     """Words of a legend, and its lines as those of the plot; its filled keys stay."""
     for text in (*legend.get_texts(), legend.get_title()):
-        _change(text.set_color, text.get_color(), undo, least=WORDS)
+        _change(text.set_color, text.get_color(), undo, least=_WORDS)
     for key in legend.legend_handles:
         if isinstance(key, Line2D):
             _drawn(key, undo)
@@ -140,12 +140,12 @@ def _change(setter: Callable[[Any], Any], colour: Any, undo: _Undo, *, least: fl
 def _dark(colour: Any, least: float) -> tuple[float, float, float, float]:
     """A colour on the dark page, with so much contrast at least where it is opaque."""
     red, green, blue, alpha = to_rgba(colour)
-    rgb, paper, ink = (np.array(each) for each in ((red, green, blue), to_rgba(PAPER)[:3], to_rgba(INK)[:3]))
+    rgb, paper, ink = (np.array(each) for each in ((red, green, blue), to_rgba(PAPER)[:3], to_rgba(_INK)[:3]))
     if alpha == 0:
         return red, green, blue, alpha
     if rgb.max() - rgb.min() <= _NEUTRAL:
         rgb = paper + (ink - paper) * (1 - rgb.mean())
-        least = least if least == WORDS else 0  # a faint line of a grid stays faint
+        least = least if least == _WORDS else 0  # a faint line of a grid stays faint
     while alpha == 1 and _contrast(rgb, paper) < least:
         rgb = rgb + 0.1 * (1 - rgb)
     red, green, blue = (float(channel) for channel in rgb)

@@ -27,7 +27,7 @@ _STRETCH = 10.0
 """Aspect ratio beyond which an image is drawn stretched: a strip of 4000 x 60 pixels would be a line."""
 
 
-class Labelled(Protocol):
+class _Labelled(Protocol):
     """An image with a class for every pixel, as a `Segmenter` returns it."""
 
     @property
@@ -52,7 +52,7 @@ class Labelled(Protocol):
 
 
 @styled
-def segmentation_figure(segmentation: Labelled) -> Figure:
+def segmentation_figure(segmentation: _Labelled) -> Figure:
     """Image beside its classes, with a legend of those that occur and their share of the area.
 
     Args:

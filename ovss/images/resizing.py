@@ -12,7 +12,7 @@ from jaxtyping import Int, Int32, UInt8
 
 __all__ = ["opencv_bilinear"]
 
-ONE = 2048
+_ONE = 2048
 """A weight of 1 in fixed point."""
 
 
@@ -100,5 +100,5 @@ def _taps(target: int, source: int, *, single_at_border: bool) -> _Taps:
     low = low.astype(np.int64)
     if single_at_border:
         share[(low < 0) | (low >= source - 1)] = 0
-    keep, share = (np.rint(part * np.float32(ONE)).astype(np.int32) for part in (np.float32(1) - share, share))
+    keep, share = (np.rint(part * np.float32(_ONE)).astype(np.int32) for part in (np.float32(1) - share, share))
     return _Taps(low.clip(0, source - 1), (low + 1).clip(0, source - 1), keep, share)

@@ -21,6 +21,7 @@ from ovss.ingredients.attention import (
     PAIRS,
     attend,
     attend_last,
+    attend_middle,
     attend_neighbours,
     attention_map,
     balanced_attention,
@@ -31,6 +32,7 @@ from ovss.ingredients.attention import (
     neighbourhood,
     patch_qkv,
     row_chunks,
+    shared_attention,
     sharpest_heads,
     spread,
 )
@@ -60,12 +62,12 @@ from ovss.ingredients.regions import (
     RegionNaming,
     RegionVotes,
     WindowScores,
-    WindowStitcher,
     find_regions,
     name_by_mean,
     name_by_vote,
 )
 from ovss.ingredients.registers import Register, find_register_neurons
+from ovss.ingredients.window_stitcher import WindowStitcher
 
 __all__ = [
     "DENOISERS",
@@ -84,6 +86,7 @@ __all__ = [
     "aggregation_weights",
     "attend",
     "attend_last",
+    "attend_middle",
     "attend_neighbours",
     "attention_map",
     "balanced_attention",
@@ -118,6 +121,7 @@ __all__ = [
     "restrict_attention",
     "row_chunks",
     "self_correlation",
+    "shared_attention",
     "sharpest_heads",
     "similarity_attention",
     "smooth_maps",

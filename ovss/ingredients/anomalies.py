@@ -1,16 +1,16 @@
 """Anomaly tokens: finding the patches that stopped describing their place, and repairing them (SC-CLIP)."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ovss.errors import InputError
+from ovss.ingredients.places import sum_around
 
 DETECTORS = ("kdist", "lof", "norm")
 _LARGEST_NORMS = 10
 # Keeps ratios finite where tokens coincide; scikit-learn adds the same amount to its reachabilities.
-TINY = 1e-10
+_TINY = 1e-10
 
 _TIE = 1e-5
 """Relative difference of outlier factors below which they count as equal on grids where all patches are neighbours."""
@@ -58,7 +58,7 @@ def kdist_scores(x: Float[Tensor, "B N D"], neighbours: int = 30) -> Float[Tenso
     """
     distances, index = _nearest(x, neighbours)
     delta = distances[..., -1]  # (B, N)
-    return delta * _gather(delta.clamp_min(TINY).reciprocal(), index).mean(-1)
+    return delta * _gather(delta.clamp_min(_TINY).reciprocal(), index).mean(-1)
 
 
 def lof_scores(x: Float[Tensor, "B N D"], neighbours: int = 30) -> Float[Tensor, "B N"]:
@@ -74,7 +74,7 @@ def lof_scores(x: Float[Tensor, "B N D"], neighbours: int = 30) -> Float[Tensor,
     squares, index = _nearest(x, neighbours)
     distances = squares.sqrt()
     reach = torch.maximum(distances, _gather(distances[..., -1], index))  # (B, N, k)
-    density = (reach.mean(-1) + TINY).reciprocal()
+    density = (reach.mean(-1) + _TINY).reciprocal()
     return _gather(density, index).mean(-1) / density
 
 
@@ -139,7 +139,6 @@ def repair(x: Float[Tensor, "B N D"], anomalous: Bool[Tensor, "B N"], grid: tupl
         not anomalous; without any such neighbour it stays as it is.
     """
     sound = (~anomalous).to(x.dtype)[..., None]  # (B, N, 1)
-    values = torch.cat([x * sound, sound], dim=-1).mT.unflatten(-1, grid)  # (B, D + 1, h, w)
-    sums = F.avg_pool2d(values, 3, stride=1, padding=1, divisor_override=1).flatten(2).mT  # (B, N, D + 1)
+    sums = sum_around(torch.cat([x * sound, sound], dim=-1), grid)  # (B, N, D + 1)
     total, count = sums[..., :-1], sums[..., -1:]
     return torch.where(anomalous[..., None] & (count > 0), total / count.clamp_min(1), x)

@@ -54,17 +54,38 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) 
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
 
 
-def attend_last(tokens: Tokens, pair: str, values: Float[Tensor, "B H T d"] | None = None) -> Float[Tensor, "B H T d"]:
+def attend_last(
+    tokens: Tokens, pair: str, values: Float[Tensor, "B H T d"] | None = None, sigma: float | None = None
+) -> Float[Tensor, "B H T d"]:
     """`attend` in the last block as it is; of its own values once for all methods of a pass.
 
     Args:
         tokens: One backbone pass.
         pair: Which two of q, k and v are compared.
         values: What is weighted, where it is not v.
+        sigma: Width in patches of the `neighbourhood` that is added to the logits; None: none is.
     """
-    if values is not None:
-        return attend(tokens.qkv(tokens.depth), pair, values=values)
-    return tokens.shared(("attend", pair), lambda: attend(tokens.qkv(tokens.depth), pair))
+
+    def mixed() -> Tensor:
+        bias = None if sigma is None else neighbourhood(tokens, sigma)
+        return attend(tokens.qkv(tokens.depth), pair, bias=bias, values=values)
+
+    return mixed() if values is not None else tokens.shared(("attend", pair, sigma), mixed)
+
+
+def attend_middle(
+    tokens: Tokens, blocks: tuple[int, ...], values: Float[Tensor, "B H T d"]
+) -> Float[Tensor, "B H T d"]:
+    """Values under the mean over blocks of softmax(q k^T / sqrt d).
+
+    Args:
+        tokens: One backbone pass; among joined windows no map is built.
+        blocks: Block numbers, 1-based.
+        values: What is weighted.
+    """
+    if isinstance(tokens, JoinedTokens):
+        return torch.stack([attend(tokens.qkv(block), "qk", values=values) for block in blocks]).mean(0)
+    return shared_attention(tokens, blocks).to(values.dtype) @ values
 
 
 def spread(weights: Float[Tensor, "B T T"], values: Float[Tensor, "B H T d"]) -> Float[Tensor, "B H T d"]:
@@ -111,24 +132,32 @@ def middle_attention(tokens: Tokens, blocks: Iterable[int], pair: str = "qk") ->
         blocks: Block numbers, 1-based.
         pair: Which two of q, k and v are compared.
     """
-    blocks = tuple(blocks)
-    total = attention_map(tokens.qkv(blocks[0]), pair)
-    for block in blocks[1:]:
-        total += attention_map(tokens.qkv(block), pair)
-    return total / len(blocks)
+    parts = [tokens.qkv(block) for block in blocks]
+    return _summed(parts, pair).div_(len(parts))
+
+
+def _summed(parts: Iterable[_QKV], pair: str, total: Tensor | None = None) -> Float[Tensor, "B H T T"]:
+    """Attention maps of several blocks, added up: to `total`, which is changed, where it is given."""
+    for qkv in parts:
+        maps = attention_map(qkv, pair)
+        total = maps if total is None else total.add_(maps)
+    assert total is not None
+    return total
+
+
+def shared_attention(tokens: Tokens, blocks: tuple[int, ...]) -> Float[Tensor, "B H T T"]:
+    """`middle_attention` that several methods need on a pass: made for the first of them, not to be changed."""
+    return tokens.shared(("middle attention", blocks), lambda: middle_attention(tokens, blocks))
 
 
 def key_attention(keys: Iterable[Float[Tensor, "B H T d"]]) -> Float[Tensor, "B H T T"]:
     """Mean of softmax(k k^T / sqrt d) over the keys of several blocks, head by head, in float32."""
-    total, count = torch.zeros(()), 0
-    for k in keys:
-        maps = attention_map((k, k, k), "kk")
-        total, count = maps if not count else total.add_(maps), count + 1
-    return total / count
+    parts = [(k, k, k) for k in keys]
+    return _summed(parts, "kk").div_(len(parts))
 
 
 def balanced_attention(
-    tokens: Tokens, once: bool = False, layers: Container[int] | None = None
+    tokens: Tokens, once: bool = False, layers: Container[int] | None = None, shared: tuple[int, ...] = ()
 ) -> Iterator[Float[Tensor, "B H T T"]]:
     """Attention of the layers 1..L made of that of all blocks but the last, added up (CLIPer), in float32.
 
@@ -140,10 +169,14 @@ def balanced_attention(
         tokens: One backbone pass of at least two blocks.
         once: Normalise once for all layers (the paper).
         layers: Which layers are wanted; None: all.
+        shared: Blocks whose `shared_attention` is added as a whole, as far as the last one is not among them.
     """
     # A mean will do as well as a sum, and a sum as a symmetric part: divisions cancel the factor. Dividing columns and
     # rows leaves the map between two diagonal matrices, so a round is two products with a vector.
-    total = middle_attention(tokens, range(1, tokens.depth))
+    shared = tuple(block for block in shared if block < tokens.depth)
+    total = len(shared) * shared_attention(tokens, shared) if shared else None
+    others = (tokens.qkv(block) for block in range(1, tokens.depth) if block not in shared)
+    total = _summed(others, "qk", total)
     rows = torch.ones_like(total[..., :1])
     balanced = columns = None
     for layer in range(1, tokens.depth + 1):

@@ -7,6 +7,8 @@ from jaxtyping import Float
 from sklearn.cluster import DBSCAN
 from torch import Tensor
 
+from ovss.backbone.devices import to_device, to_host
+
 DENOISERS = ("code", "dice")
 _UPSAMPLING = 4
 _MEDIAN_SIZE = 2 * _UPSAMPLING - 1
@@ -23,10 +25,9 @@ def self_correlation(qkv: tuple[Tensor, Tensor, Tensor]) -> Float[Tensor, "B T T
     Args:
         qkv: Queries, keys and values of a block, each (B, heads, T, d).
     """
-    heads = qkv[0].shape[1]
-    unit = torch.stack([F.normalize(part.float(), dim=-1) for part in qkv])  # (3, B, heads, T, d)
-    rows = unit.permute(1, 3, 0, 2, 4).flatten(2)  # (B, T, 3 * heads * d)
-    return rows @ rows.mT / (3 * heads)
+    units = [F.normalize(part.float(), dim=-1).transpose(1, 2).flatten(2) for part in qkv]
+    rows = torch.cat(units, dim=-1)  # (B, T, 3 * heads * d)
+    return rows @ rows.mT / (3 * qkv[0].shape[1])
 
 
 def denoise(correlation: Float[Tensor, "B T T"], rule: str = "code", prefix: int = 1) -> Float[Tensor, "B N N"]:
@@ -59,13 +60,13 @@ def clustering_parameters(grid: tuple[int, int]) -> tuple[float, int]:
 
 def cluster(rows: Float[Tensor, "N N"], eps: float, min_samples: int) -> np.ndarray:
     """DBSCAN labels (N,) of the rows, Euclidean; -1 is noise."""
-    return DBSCAN(eps=eps, min_samples=min_samples).fit_predict(rows.cpu().numpy())
+    return DBSCAN(eps=eps, min_samples=min_samples).fit_predict(to_host([rows])[0])
 
 
 def cluster_maps(rows: Float[Tensor, "N N"], labels: np.ndarray, grid: tuple[int, int]) -> Float[Tensor, "K h w"]:
     """Mean row of each cluster as a map over the grid; noise makes none."""
-    index = torch.from_numpy(labels.astype(np.int64)).to(rows.device)
-    members = F.one_hot(index + 1)[:, 1:].to(rows.dtype)  # (N, K)
+    member = torch.from_numpy(labels[:, None] == np.arange(labels.max() + 1))
+    members = to_device(member, rows.device).to(rows.dtype)  # (N, K)
     return (members.T @ rows / members.sum(0)[:, None]).unflatten(1, grid)
 
 
@@ -73,8 +74,8 @@ def smooth_maps(maps: Float[Tensor, "K h w"]) -> Float[Tensor, "K 4h 4w"]:
     """Maps enlarged four times bilinearly and median-filtered over 7 x 7."""
     enlarged = F.interpolate(maps[None], scale_factor=_UPSAMPLING, mode="bilinear", align_corners=False)[0]
     held = 4 * _MEDIAN_SIZE**2 * enlarged[0].numel()
-    chunks = enlarged.cpu().split(max(1, _CHUNK_BYTES // held))
-    return torch.from_numpy(np.concatenate([_median(some.numpy()) for some in chunks])).to(maps.device)
+    chunks = torch.from_numpy(to_host([enlarged])[0]).split(max(1, _CHUNK_BYTES // held))
+    return to_device(torch.from_numpy(np.concatenate([_median(some.numpy()) for some in chunks])), maps.device)
 
 
 def _median(images: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ovss.ingredients.pamr import pamr
+from ovss.ingredients.regions import best_query
 
 _ITERATIONS, _DILATIONS = 10, (8, 16)
 """Of PAMR on the first segmentation (authors' code)."""
@@ -28,7 +29,7 @@ def first_labels(
     for window, one in zip(windows, scores, strict=True):
         enlarged = F.interpolate(one[None], size=window.shape[-2:], mode="bilinear", align_corners=False)[0]
         refined = pamr(window, enlarged, _ITERATIONS, _DILATIONS)
-        chance, query = (scale * refined).softmax(dim=0).max(dim=0)
+        chance, query = best_query((scale * refined).softmax(dim=0))
         query = query.masked_fill(chance < threshold, 0)[:height, :width]
         labels.append(query.unfold(0, patch, patch).unfold(1, patch, patch).flatten(2).mode(dim=-1).values)
     return torch.stack(labels)
@@ -73,7 +74,7 @@ def _connected(labels: Int[Tensor, "B h w"]) -> tuple[Int[Tensor, "N N"], Bool[T
     rows, columns = (torch.arange(side, device=labels.device) for side in (height, width))
     apart = [(at[:, None] - at[None, :]).abs() for at in (rows, columns)]
     distance = torch.maximum(apart[0][:, None, :, None], apart[1][None, :, None, :]).flatten(2).flatten(0, 1)
-    longest = int(distance.max())
+    longest = max(height, width) - 1
     connected = torch.ones(len(labels), *distance.shape, dtype=torch.bool, device=labels.device)
     for step, share in enumerate(torch.linspace(0, 1, longest + 1, device=labels.device)):
         row, column = ((at[:, None] * (1 - share) + at[None, :] * share).round().long() for at in (rows, columns))

@@ -7,13 +7,14 @@ have dozens. So scores are made a few rows at a time from what takes less than a
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ovss.backbone import Tokens
+from ovss.backbone.devices import constant, tally, to_device, to_host
 from ovss.errors import InputError
 from ovss.ingredients.clusters import (
     cluster,
@@ -27,8 +28,22 @@ from ovss.ingredients.interpolation import bilinear_matrix, bilinear_taps
 
 NAMINGS = ("vote", "mean")
 
+_HOST = torch.device("cpu")
 STRIP_BYTES = 2**26
 """Bytes of scores that are made at a time; what a row holds does not depend on it."""
+
+
+def best_query(scores: Float[Tensor, "Q ..."]) -> tuple[Float[Tensor, "..."], Int[Tensor, "..."]]:
+    """Highest score of each place and the query that has it, the first of equal ones: `scores.max(dim=0)`.
+
+    Where queries come first torch looks for the index element by element; this takes a quarter of its time.
+
+    Args:
+        scores: Finite scores, or -inf.
+    """
+    top, count = scores.amax(0), len(scores)
+    from_last = torch.arange(count, 0, -1, dtype=torch.int32, device=scores.device)
+    return top, count - ((scores == top) * from_last.view(-1, *[1] * top.ndim)).amax(0).long()
 
 
 class WindowScores:
@@ -51,39 +66,42 @@ class WindowScores:
         self.scores = scores
         self.size = size
 
-    @cached_property
-    def _taps(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Lower and upper sample and the upper one's weight, for rows and for columns."""
-        found = [bilinear_taps(*lengths) for lengths in zip(self.size, self.scores.shape[1:], strict=True)]
-        device = self.scores.device
-        return [(low.to(device), high.to(device), weight.float().to(device)) for low, high, weight in found]
-
     def rows(self, wanted: Int[Tensor, " n"], queries: slice = slice(None)) -> Float[Tensor, "K n W"]:
         """Maps in some rows of pixels: one per query, or those that `coefficients` mixes.
 
         Args:
-            wanted: Which rows.
+            wanted: Which rows, on the processor: they follow from sizes.
             queries: Which queries; has no effect on maps that are to be mixed.
         """
+        device = self.scores.device
         if self.scores.shape[1:] == self.size:
-            return self.scores[queries, wanted]
-        (low, high, weight), (left, right, share) = self._taps
-        low, high, down = low[wanted], high[wanted], weight[wanted, None]
+            return self.scores[queries, to_device(wanted, device)]
+        height, width = self.scores.shape[1:]
+        low, high, weight = (part[wanted] for part in _taps(self.size[0], height, _HOST))
+        left, right, share = _taps(self.size[1], width, device)
         start, stop = int(low.min()), int(high.max()) + 1
         part = self.scores[queries, start:stop]
         # Columns first, while there are few rows: whole rows are then taken, which is much faster than elements.
         part = part.index_select(2, left) * (1 - share) + part.index_select(2, right) * share
-        return (part.index_select(1, low - start) * (1 - down)).add_(part.index_select(1, high - start).mul_(down))
+        low, high, down = (to_device(one, device) for one in (low - start, high - start, weight[:, None]))
+        return (part.index_select(1, low) * (1 - down)).add_(part.index_select(1, high).mul_(down))
 
     def strips(self) -> Iterator[Int[Tensor, " n"]]:
         """Row numbers from top to bottom, so many at a time that a strip of all queries keeps to `STRIP_BYTES`."""
-        rows = torch.arange(self.size[0], device=self.scores.device)
+        rows = torch.arange(self.size[0])
         yield from rows.split(max(1, STRIP_BYTES // (4 * len(self.scores) * self.size[1])))
 
     def full(self) -> Float[Tensor, "Q H W"]:
         """All scores at all pixels."""
-        maps = self.rows(torch.arange(self.size[0], device=self.scores.device))
+        maps = self.rows(torch.arange(self.size[0]))
         return maps if self.coefficients is None else (self.coefficients @ maps.flatten(1)).unflatten(1, self.size)
+
+
+@lru_cache(maxsize=32)
+def _taps(target: int, source: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """`bilinear_taps` in float32 on a device."""
+    low, high, weight = bilinear_taps(target, source)
+    return to_device(low, device), to_device(high, device), to_device(weight.float(), device)
 
 
 class RegionMeans(WindowScores):
@@ -91,40 +109,42 @@ class RegionMeans(WindowScores):
 
     Args:
         scores: See `WindowScores`.
-        region: Region of each pixel, counted from 0.
+        region: Region of each pixel, counted from 0, on the processor: not every device has double precision.
     """
 
     def __init__(self, scores: Float[Tensor, "Q h w"], region: Int[Tensor, "H W"]) -> None:
         super().__init__(scores, (region.shape[0], region.shape[1]))
-        self.region = region
-        numbers = region.cpu()  # not every device has double precision
-        means = [self._mean(numbers == number) for number in range(int(numbers.max()) + 1)]
-        self.coefficients = torch.stack(means, dim=1)
+        device = scores.device
+        self.region = to_device(region, device)
+        weights = [self._weights(region == number) for number in range(int(region.max()) + 1)]
+        sent = to_device(torch.stack(weights).to(scores.dtype), device)
+        self.coefficients = torch.stack([scores.flatten(1) @ one for one in sent], dim=1)
 
-    def _mean(self, inside: Bool[Tensor, "H W"]) -> Float[Tensor, " Q"]:
-        """Mean over the pixels of a region, taken at patch resolution by weighing the patches."""
+    def _weights(self, inside: Bool[Tensor, "H W"]) -> Float[Tensor, " hw"]:
+        """What each cell of the scores adds to the mean over the pixels of a region."""
         weights = inside.double() / inside.sum().clamp_min(1)
         if self.scores.shape[1:] != self.size:
             down, across = (bilinear_matrix(*lengths) for lengths in zip(self.size, self.scores.shape[1:], strict=True))
             weights = down.T @ weights @ across
-        return self.scores.flatten(1) @ weights.flatten().to(self.scores.dtype).to(self.scores.device)
+        return weights.flatten()
 
     def rows(self, wanted: Int[Tensor, " n"], queries: slice = slice(None)) -> Float[Tensor, "K n W"]:
         """One map per region: 1 inside, 0 outside."""
         assert self.coefficients is not None
         numbers = torch.arange(self.coefficients.shape[1], device=self.region.device)
-        return (self.region[wanted] == numbers[:, None, None]).to(self.scores.dtype)
+        return (self.region[to_device(wanted, self.region.device)] == numbers[:, None, None]).to(self.scores.dtype)
 
 
 class RegionVotes(WindowScores):
     """Each region has the class that most of its pixels have.
 
     Everywhere in a region the best query of its class changes places with the best query of all (and leads by the
-    smallest step that the number format knows, so that a tie cannot undo the vote).
+    smallest step that the number format knows, so that a tie cannot undo the vote). Making them waits once for the
+    device: which pixels change their class is known to the processor from then on.
 
     Args:
         scores: See `WindowScores`.
-        region: Region of each pixel, counted from 0.
+        region: Region of each pixel, counted from 0, on the processor.
         query_class: Class of each query; None: each query is a class of its own. Pixels vote for classes.
     """
 
@@ -132,89 +152,43 @@ class RegionVotes(WindowScores):
         self, scores: Float[Tensor, "Q h w"], region: Int[Tensor, "H W"], query_class: Sequence[int] | None = None
     ) -> None:
         super().__init__(scores, (region.shape[0], region.shape[1]))
-        owner = torch.arange(len(scores)) if query_class is None else torch.tensor(query_class)
-        owner = owner.to(scores.device)
-        best = [super(RegionVotes, self).rows(rows).max(dim=0) for rows in self.strips()]
-        top, self._first = torch.cat([one.values for one in best]), torch.cat([one.indices for one in best])
-        count, classes = int(region.max()) + 1, int(owner.max()) + 1
-        votes = torch.bincount((region * classes + owner[self._first]).flatten(), minlength=count * classes)
+        classes = len(scores) if query_class is None else max(query_class) + 1
+        owner = constant(tuple(range(classes) if query_class is None else query_class), scores.device)
+        best = [best_query(super(RegionVotes, self).rows(rows)) for rows in self.strips()]
+        top, self._first = (torch.cat(parts) for parts in zip(*best, strict=True))
+        count, region = int(region.max()) + 1, to_device(region, scores.device)
+        votes = tally(region * classes + owner[self._first], count * classes)
         elected = votes.view(count, classes).argmax(dim=1)[region]  # (H, W)
-        self._outvoted = elected != owner[self._first]  # (H, W) pixels that change their class
+        # Pixels that change their class.
+        self._outvoted = torch.from_numpy(to_host([elected != owner[self._first]])[0])
         self._winner, self._value = torch.zeros_like(self._first), torch.zeros_like(top)
         self._highest = torch.nextafter(top, torch.full_like(top, torch.inf))
         for rows in self.strips():
-            changed = self._outvoted[rows]
-            if not changed.any():
+            row, column = self._changing(rows)
+            if not len(row):
                 continue
-            pixels = super().rows(rows)[:, changed]  # (Q, P)
-            others = owner[:, None] != elected[rows][changed]
-            found = pixels.masked_fill_(others, -torch.inf).max(dim=0)
-            row, column = changed.nonzero(as_tuple=True)
-            self._value[rows[row], column], self._winner[rows[row], column] = found.values, found.indices
+            pixels = super().rows(rows)[:, row, column]  # (Q, P)
+            place = row + int(rows[0]), column
+            others = owner[:, None] != elected[place]
+            self._value[place], self._winner[place] = best_query(pixels.masked_fill_(others, -torch.inf))
+
+    def _changing(self, wanted: Int[Tensor, " n"]) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
+        """Row, counted in `wanted`, and column of each pixel that changes its class there; on the device."""
+        row, column = self._outvoted[wanted].nonzero(as_tuple=True)
+        return to_device(row, self.scores.device), to_device(column, self.scores.device)
 
     def rows(self, wanted: Int[Tensor, " n"], queries: slice = slice(None)) -> Float[Tensor, "K n W"]:
         """Scores after the vote."""
         start, stop, _ = queries.indices(len(self.scores))
         values = super().rows(wanted, queries)
-        for place, score in ((self._first, self._value), (self._winner, self._highest)):
-            query = place[wanted] - start
-            row, column = (self._outvoted[wanted] & (query >= 0) & (query < stop - start)).nonzero(as_tuple=True)
-            values[query[row, column], row, column] = score[wanted][row, column]
+        row, column = self._changing(wanted)
+        there = to_device(wanted, self.scores.device)[row]
+        for query, score in ((self._first, self._value), (self._winner, self._highest)):
+            chosen = query[there, column] - start
+            place = chosen.clamp(0, stop - start - 1), row, column
+            # Of a query that is not asked for, the value at the place that it would have had stays what it is.
+            values[place] = torch.where(chosen == place[0], score[there, column], values[place])
         return values
-
-
-class WindowStitcher:
-    """Windows of an image put together at the pixels of its label map, a few rows at a time.
-
-    Args:
-        windows: Scores of each window, row by row of windows, all of one size.
-        rows: What each row of pixels of each row of windows contributes to each row of the label map.
-        columns: The same for columns.
-    """
-
-    def __init__(
-        self, windows: Sequence[WindowScores], rows: Float[Tensor, "H h"], columns: Float[Tensor, "W w"]
-    ) -> None:
-        self.windows = windows
-        self.device = windows[0].scores.device
-        height, width = windows[0].size
-        self._width = len(columns)
-        self._rows = rows.to(self.device).split(height, dim=1)
-        self._columns = [_column_taps(part) for part in columns.to(self.device).split(width, dim=1)]
-
-    def strip(self, top: int, height: int, queries: slice = slice(None)) -> Float[Tensor, "strip Q W"]:
-        """Stitched scores of some rows of the label map.
-
-        Args:
-            top: First row.
-            height: How many rows.
-            queries: Which queries.
-        """
-        count = len(range(*queries.indices(len(self.windows[0].scores))))
-        strip = torch.zeros(height, count, self._width, device=self.device)
-        for number, window in enumerate(self.windows):
-            row, column = divmod(number, len(self._columns))
-            weights = self._rows[row][top : top + height]
-            used = weights.any(dim=0).nonzero().squeeze(1)
-            if not len(used):
-                continue
-            reached, taps, shares = self._columns[column]
-            maps = window.rows(used, queries)  # (K, used, W)
-            widened = torch.stack([maps[:, :, tap] * share for tap, share in zip(taps, shares, strict=True)]).sum(0)
-            part = (weights[:, used] @ widened.transpose(0, 1).flatten(1)).unflatten(1, widened.shape[::2])
-            if window.coefficients is not None:
-                part = window.coefficients[queries] @ part
-            strip[:, :, reached] += part
-        return strip
-
-
-def _column_taps(weights: Float[Tensor, "W w"]) -> tuple[slice, Int[Tensor, "k n"], Float[Tensor, "k n"]]:
-    """The n columns of the label map that a window reaches, and the one or two of its own columns of pixels that each
-    of them is made from, with their weights."""
-    found = weights.any(dim=1).nonzero()
-    reached = slice(int(found[0]), int(found[-1]) + 1)
-    taps = weights[reached].topk(min(2, weights.shape[1]), dim=1)
-    return reached, taps.indices.T, taps.values.T
 
 
 def name_by_mean(scores: Float[Tensor, "Q h w"], region: Int[Tensor, "H W"]) -> Float[Tensor, "Q H W"]:
@@ -232,7 +206,7 @@ def name_by_vote(
 def _assign_pixels(maps: Float[Tensor, "K h w"], size: tuple[int, int]) -> Int[Tensor, "H W"]:
     """Cluster of each pixel: the one whose map, enlarged bilinearly, is highest there."""
     enlarged = WindowScores(maps, size)
-    return torch.cat([enlarged.rows(rows).max(0).indices for rows in enlarged.strips()])
+    return torch.cat([best_query(enlarged.rows(rows))[1] for rows in enlarged.strips()])
 
 
 def find_regions(
@@ -248,12 +222,25 @@ def find_regions(
         min_samples: DBSCAN's smallest neighbourhood of a core point, itself included.
 
     Returns:
-        Region number of each pixel, or None when all patches are noise.
+        Region number of each pixel, on the processor, or None when all patches are noise.
     """
-    labels = cluster(rows, eps, min_samples)
-    if labels.max() < 0:
-        return None
-    return _assign_pixels(smooth_maps(cluster_maps(rows, labels, grid)), size)
+    return regions_of(rows[None], grid, size, eps, min_samples)[0]
+
+
+def regions_of(
+    rows: Float[Tensor, "B N N"], grid: tuple[int, int], size: tuple[int, int], eps: float, min_samples: int
+) -> list[Int[Tensor, "H W"] | None]:
+    """`find_regions` of several images of one size; waits three times for the device, however many they are."""
+    labels = [cluster(torch.from_numpy(one), eps, min_samples) for one in to_host([rows])[0]]
+    clustered = [number for number, found in enumerate(labels) if found.max() >= 0]
+    maps = [cluster_maps(rows[number], labels[number], grid) for number in clustered]
+    if not maps:
+        return [None] * len(rows)
+    # Maps are smoothed one by one, so those of all images may go at once.
+    smooth = smooth_maps(torch.cat(maps)).split([len(one) for one in maps])
+    regions = to_host([_assign_pixels(one, size) for one in smooth])
+    found = dict(zip(clustered, map(torch.from_numpy, regions), strict=True))
+    return [found.get(number) for number in range(len(rows))]
 
 
 @dataclass(frozen=True)
@@ -308,7 +295,7 @@ class RegionNaming:
         min_samples = min_samples if self.min_samples is None else self.min_samples
         regions = tokens.shared(
             ("regions", self.denoise, eps, min_samples, size),
-            lambda: [find_regions(rows, tokens.grid, size, eps, min_samples) for rows in self.correlation(tokens)],
+            lambda: regions_of(self.correlation(tokens), tokens.grid, size, eps, min_samples),
         )
         named: list[WindowScores] = []
         for region, window in zip(regions, scores, strict=True):

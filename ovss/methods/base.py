@@ -301,6 +301,11 @@ def scale_block(block: int, depth: int) -> int:
     return max(1, round(block * depth / 12))
 
 
+def middle_blocks(depth: int) -> tuple[int, ...]:
+    """Blocks 6 to 9 of 12, at another depth scaled, whose attention several methods read."""
+    return tuple(range(scale_block(6, depth), scale_block(9, depth) + 1))
+
+
 def check_block(method: str, name: str, block: int, depth: int) -> int:
     """Return `block` when the model has it.
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ovss.backbone import Tokens
-from ovss.ingredients import attend
+from ovss.ingredients import attend, attend_last
 from ovss.methods.base import Method, Paper
 from ovss.methods.dual_path import dual_path, dual_path_blocks
 from ovss.methods.parameters import parameter
@@ -55,6 +55,8 @@ class ClipSurgery(Method):
 
     def mix_block(self, tokens: Tokens, block: int, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
         """Values of a block, or others, under the attention among its values."""
+        if block == tokens.depth:
+            return attend_last(tokens, "vv", values)
         return attend(tokens.qkv(block), "vv", values=values)
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B T D"]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ovss.backbone import Tokens
 from ovss.errors import InputError
 from ovss.ingredients import balanced_attention
-from ovss.methods.base import Method, Paper, check_block, unit
+from ovss.methods.base import Method, Paper, check_block, middle_blocks, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 from ovss.methods.two_pass import DEEP
@@ -68,7 +68,7 @@ class Cliper(Method):
 
     def maps(self, tokens: Tokens, layers: Container[int] | None = None) -> Iterator[Float[Tensor, "B H T T"]]:
         """Attention of some of the layers 1..L in turn, of all by default; float32."""
-        return balanced_attention(tokens, self.normalise == "once", layers)
+        return balanced_attention(tokens, self.normalise == "once", layers, middle_blocks(tokens.depth))
 
     def values(self, tokens: Tokens, layer: int) -> Float[Tensor, "B H T d"]:
         """Values that the last block takes from the tokens in front of a layer, normalised twice but for the last."""

@@ -24,14 +24,15 @@ from ovss.ingredients import (
     coherent_attention,
     coherent_pairs,
     cosine_map,
-    middle_attention,
     patch_labels,
     patch_qkv,
     restrict_attention,
+    shared_attention,
 )
-from ovss.methods.base import Method, Paper, check_block, scale_block
+from ovss.methods.base import Method, Paper, check_block, middle_blocks
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
+from ovss.methods.two_pass import fuse
 
 __all__ = ["ClipSegAaai25"]
 
@@ -108,8 +109,7 @@ class ClipSegAaai25(Method):
         """
         if self.middle_blocks == "auto":
             raise InputError(f"{self.name}: middle_blocks='auto' needs labelled images first; see calibrate")
-        first, last = (12, 17) if depth == 24 else (scale_block(6, depth), scale_block(9, depth))
-        chosen = self.middle_blocks or tuple(range(first, last + 1))
+        chosen = self.middle_blocks or (tuple(range(12, 18)) if depth == 24 else middle_blocks(depth))
         return tuple(check_block(self.name, "middle_blocks", int(block), depth) for block in chosen)
 
     def deep_blocks(self, depth: int) -> range:
@@ -132,8 +132,7 @@ class ClipSegAaai25(Method):
 
     def similarity(self, tokens: Tokens) -> Float[Tensor, "B N N"]:
         """Cosines of the patches in the mean of the middle blocks' outputs."""
-        outputs = [tokens.patches(block).float() for block in self.blocks(tokens.depth)]
-        return cosine_map(torch.stack(outputs).mean(0))
+        return cosine_map(fuse(tokens, self.blocks(tokens.depth))[:, tokens.prefix :])  # cosines know no factor
 
     def cra(self, tokens: Tokens) -> Float[Tensor, "B H N N"]:
         """CRA: the mean of the chosen maps over the patches, rows sum to 1 (the head dimension may be 1)."""
@@ -145,7 +144,7 @@ class ClipSegAaai25(Method):
         if "res" in self.attention:
             maps.append(
                 restrict_attention(
-                    middle_attention(tokens, self.blocks(tokens.depth))[..., tokens.prefix :, tokens.prefix :], kept
+                    shared_attention(tokens, self.blocks(tokens.depth))[..., tokens.prefix :, tokens.prefix :], kept
                 )
             )
         if "self" in self.attention:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -75,7 +76,7 @@ class DihClip(Method):
         """Cosines M of the patches of block p, to which its sharpest heads have added what their keys share."""
         mid, _, _ = calibration_blocks(tokens.depth)
         qkv = tokens.qkv(mid)
-        keys = _of_heads(qkv[1], sharpest_heads(attention_map(qkv, "qk"), self.heads))
+        keys = _of_heads(qkv[1], sharpest_heads(attention_map(qkv, "qk"), self.heads), self.heads)
         whole = attention_map((keys, keys, keys), "kk").sum(1)  # (B, T, T), for all channels
         added = tokens.block(mid).merge(spread(whole, qkv[2]))
         return cosine_map((tokens.hidden(mid) + added)[:, tokens.prefix :])
@@ -94,7 +95,7 @@ class DihClip(Method):
         """Values of the patches under the attention among keys and that of the similarities, of the sharpest heads."""
         k, v = kv[0], kv[1] if values is None else values
         maps = attention_map((k, k, v), "kk").add_(alike[:, None]).div_(2)  # (B, H, N, N)
-        return spread(_of_heads(maps, sharpest_heads(maps, self.heads)).sum(1) / maps.shape[1], v)
+        return spread(_of_heads(maps, sharpest_heads(maps, self.heads), self.heads).sum(1) / maps.shape[1], v)
 
     def stream(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
         """Patches after both passes, each with heads of its own choice, and post-aggregation."""
@@ -105,6 +106,7 @@ class DihClip(Method):
         return finish_both(self.name, tokens, first, second, self.w_cls, self.beta)
 
 
-def _of_heads(parts: Float[Tensor, "B H T x"], chosen: Bool[Tensor, "B H 1 1"]) -> Float[Tensor, "B K T x"]:
-    """Those of some heads, equally many in each image."""
-    return parts[chosen.flatten(1)].unflatten(0, (len(parts), -1))
+def _of_heads(parts: Float[Tensor, "B H T x"], chosen: Bool[Tensor, "B H 1 1"], count: int) -> Float[Tensor, "B K T x"]:
+    """Those of some heads, `count` in each image (all, where it has fewer)."""
+    heads = chosen.flatten(1).byte().argsort(dim=1, descending=True, stable=True)[:, :count]
+    return parts[torch.arange(len(parts), device=parts.device)[:, None], heads]

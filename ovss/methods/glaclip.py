@@ -98,9 +98,9 @@ class GlaClip(Method):
         similar, count = unit(starts) @ keys.T, torch.ones(len(starts), 1, device=keys.device)
         for _ in range(self.rounds):
             alike = (similar > self.positive).float()
-            lonely = ~alike.any(dim=1, keepdim=True)
-            alike.scatter_add_(1, own, lonely.float())
             count = alike.sum(1, keepdim=True)
+            alike.scatter_add_(1, own, (count == 0).float())
+            count = count.clamp_min(1)
             similar = unit(alike @ keys) @ keys.T
         sharpness = 1 + 30 / count if self.size_gamma else 3.0
         share = 1 + 0.3 * torch.log(torch.tensor(1.0 + windows)) if self.window_beta else 1.2

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.errors import InputError
-from ovss.ingredients import attend, attend_neighbours, neighbourhood
+from ovss.ingredients import attend_last, attend_neighbours, neighbourhood
 from ovss.methods.base import Method, Paper
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
@@ -66,11 +66,9 @@ class NaClip(Method):
 
     def mix(self, tokens: Tokens, values: Tensor | None = None) -> Float[Tensor, "B H T d"]:
         """Values under the attention that prefers neighbours."""
-        qkv = tokens.qkv(tokens.depth)
-        window = neighbourhood(tokens, self.sigma) if self.omega else None
-        if self.similarity == "none" and window is not None:
-            return attend_neighbours(qkv, window, values)
-        return attend(qkv, self.similarity, bias=window, values=values)
+        if self.similarity == "none":
+            return attend_neighbours(tokens.qkv(tokens.depth), neighbourhood(tokens, self.sigma), values)
+        return attend_last(tokens, self.similarity, values, self.sigma if self.omega else None)
 
     @property
     def residual_and_ffn(self) -> tuple[bool, bool]:

@@ -75,13 +75,11 @@ class Pearl(Method):
         """
         q, k, v = qkv
         values = v if values is None else values
-        q, k = q.float(), k.float()
-        centred_q, centred_k = _centre(q, k, prefix)
-        rotated = k @ self.rotation(centred_k.mT @ centred_q)
-        # The sum of two products is one product of the vectors laid side by side.
-        also = self.alpha**0.5 * centred_k
-        queries, keys = (torch.cat([part, also], dim=-1).to(values.dtype) for part in (q, rotated))
-        return F.scaled_dot_product_attention(queries, keys, values, scale=q.shape[-1] ** -0.5)
+        centred_q, centred_k = _centre(q.float(), k.float(), prefix)
+        rotation = self.rotation(centred_k.mT @ centred_q)
+        # q (k R)^T is (q R^T) k^T, and from the keys of kc kc^T the mean may stay on: it adds the same to a whole row.
+        queries = q.float() @ rotation.mT + self.alpha * centred_k
+        return F.scaled_dot_product_attention(queries.to(values.dtype), k.to(values.dtype), values)
 
     def rotation(self, covariance: Float[Tensor, "B H d d"]) -> Float[Tensor, "B H d d"]:
         """The polar factor R = C (C^T C)^(-1/2) of the cross-covariance C of keys and queries, or its approximation."""

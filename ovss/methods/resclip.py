@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ovss.backbone import Tokens
 from ovss.errors import InputError
-from ovss.ingredients import attend, feedback_attention, first_labels, gaussian_window, neighbourhood
-from ovss.methods.base import Method, Paper, check_block, cosine_scores, finish_block, scale_block, unit
+from ovss.ingredients import attend, attend_last, attend_middle, feedback_attention, first_labels, gaussian_window
+from ovss.methods.base import Method, Paper, check_block, cosine_scores, finish_block, middle_blocks, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
 
@@ -88,7 +88,7 @@ class ResClip(Method):
         Raises:
             InputError: A chosen block does not exist.
         """
-        chosen = self.middle_blocks or tuple(range(scale_block(6, depth), scale_block(9, depth) + 1))
+        chosen = self.middle_blocks or middle_blocks(depth)
         return tuple(check_block(self.name, "middle_blocks", block, depth) for block in chosen)
 
     def layers(self, depth: int) -> frozenset[int]:
@@ -100,16 +100,15 @@ class ResClip(Method):
     ) -> Float[Tensor, "B H T d"]:
         """Values under the last block's attention and the middle blocks' together, after feedback where it is given."""
         qkv = tokens.qkv(tokens.depth)
-        v = qkv[2] if values is None else values
-        bias, factor = neighbourhood(tokens, _SIGMA) if self.omega else None, 1.0
-        if feedback is not None:
-            factor = self.sfr_tau * (1 - self.sfr_lam)
+        middle = attend_middle(tokens, self.blocks(tokens.depth), qkv[2] if values is None else values)
+        if feedback is None:
+            last = attend_last(tokens, self.similarity, values, _SIGMA if self.omega else None)
+        else:
             bias = self.sfr_tau * self.sfr_lam * feedback[:, None]
             if self.omega:
                 bias = bias + gaussian_window(tokens.grid, _SIGMA, qkv[0].device, tokens.prefix)
-        blocks = self.blocks(tokens.depth)
-        middle = torch.stack([attend(tokens.qkv(block), "qk", values=v) for block in blocks]).mean(0)
-        last = attend(qkv, self.similarity, bias=bias, values=v, factor=factor)
+            factor = self.sfr_tau * (1 - self.sfr_lam)
+            last = attend(qkv, self.similarity, bias=bias, values=values, factor=factor)
         return self.tau * torch.lerp(last, middle, self.lam)
 
     @property

@@ -19,6 +19,7 @@ from ovss.ingredients import Blur, attention_map, cosine_map, keep_similar, key_
 from ovss.methods.base import Method, Paper, unit
 from ovss.methods.parameters import parameter
 from ovss.methods.registry import register
+from ovss.methods.two_pass import fuse
 
 __all__ = ["RfClip"]
 
@@ -80,8 +81,7 @@ class RfClip(Method):
 
     def guide(self, own: Tokens) -> Float[Tensor, "B T D"]:
         """Mean of the outputs of all blocks."""
-        states = range(1, own.depth + 1)
-        return own.shared("guide", lambda: torch.stack([own.hidden(number).float() for number in states]).mean(0))
+        return fuse(own, tuple(range(1, own.depth + 1))) / own.depth
 
     def attended(self, own: Tokens, *streams: Float[Tensor, "B T D"]) -> list[tuple[Tensor, Tensor]]:
         """Attention (B, H, N, N) and values (B, H, N, d) of the last block on each stream, smoothed by the guide.

@@ -1,5 +1,6 @@
 """What SC-CLIP and the methods built on it share: their blocks, the weight of CLS, the second pass, aggregation."""
 
+from functools import reduce
 from typing import Any
 
 import torch
@@ -65,9 +66,7 @@ def added_cls(
 
 def fuse(tokens: Tokens, blocks: tuple[int, ...]) -> Float[Tensor, "B T D"]:
     """Sum of the outputs of some blocks, float32."""
-    return tokens.shared(
-        ("fuse", blocks), lambda: torch.stack([tokens.hidden(block).float() for block in blocks]).sum(0)
-    )
+    return tokens.shared(("fuse", blocks), lambda: reduce(torch.add, (tokens.hidden(n).float() for n in blocks)))
 
 
 def fused_kv(tokens: Tokens, blocks: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -53,6 +53,7 @@ __all__ = [
     "border_counts",
     "border_error",
     "boundary_counts",
+    "check_truth",
     "confidence_record",
     "count_labels",
     "error_counts",
@@ -91,8 +92,7 @@ def count_labels(
         raise InputError(
             f"the prediction is {_size(prediction)} pixels and the ground truth {_size(labels)}; they must agree"
         )
-    if 0 <= void < classes:
-        raise InputError(f"void value {void} is also a class; {classes} classes need a larger one")
+    check_truth(labels, classes, void)
     truth, guess = labels.ravel(), prediction.ravel()
     if void_class is None:
         valid = truth != void
@@ -102,10 +102,20 @@ def count_labels(
         truth = np.where(truth == void, void_class, truth)
         if (truth == void_class).all():
             truth, guess = truth[:0], guess[:0]
-    _check_range(truth, classes, "ground truth")
     _check_range(guess, classes, "prediction")
     areas = (truth[truth == guess], truth, guess)
     return np.stack([np.bincount(area, minlength=classes) for area in areas]).astype(np.int64)
+
+
+def check_truth(labels: np.ndarray, classes: int, void: int) -> None:
+    """Refuse ground truth that holds a value outside the class list; arguments as in `count_labels`.
+
+    Raises:
+        InputError: A value is outside the class list, or `void` is a class.
+    """
+    if 0 <= void < classes:
+        raise InputError(f"void value {void} is also a class; {classes} classes need a larger one")
+    _check_range(labels[labels != void], classes, "ground truth")
 
 
 def _size(labels: np.ndarray) -> str:

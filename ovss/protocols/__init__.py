@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from typing import Protocol as Interface
 
-from ovss.errors import InputError
 from ovss.files import digest
+from ovss.protocols.geometry import Geometry, Model, geometry_of
 from ovss.protocols.reading import Tables, find_protocol, list_protocols, read_protocol
 from ovss.protocols.schema import DEFAULTS, FIELDS, LATER, check_fields, check_together
 from ovss.vocabulary.tables import list_vocabularies
@@ -28,43 +27,6 @@ if TYPE_CHECKING:
     from ovss.vocabulary import Vocabulary, Words
 
 __all__ = ["Geometry", "Protocol", "default_protocol", "list_protocols", "load_protocol"]
-
-_MAX_SIZE_RATIO = 2.5
-"""Windows more than this many times larger or smaller than a model's native size make no sense for it."""
-
-
-class _Model(Interface):
-    """What a protocol needs to know of a backbone."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def image_size(self) -> int: ...
-
-    @property
-    def patch_size(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Sizes in pixels for one model.
-
-    Attributes:
-        short_side: The shorter side is resized to this.
-        max_long_side: Unless the longer side would pass this; None: no limit.
-        crop: Side of the centre square that is cut out then; None: no crop.
-        window: Side of the sliding window; None: the whole image at once.
-        stride: Distance of neighbouring windows.
-        size_rule: How the size after resizing is made whole; see `Protocol`.
-    """
-
-    short_side: int
-    max_long_side: int | None
-    crop: int | None
-    window: int | None
-    stride: int | None
-    size_rule: str = "round"
 
 
 @dataclass(frozen=True)
@@ -76,8 +38,9 @@ class Protocol:
         short_side: Length of the shorter side after resizing, in pixels (or native sizes where `relative`).
         max_long_side: Limit of the longer side in pixels; None: no limit.
         crop: Side of a centre crop of image and ground truth, pixels; None: no crop.
-        resize_filter: "opencv-bilinear" (8-bit fixed point, as mmsegmentation), "bilinear" (in float arithmetic) or
-            "pil-bicubic"; the first two do not antialias.
+        resize_filter: "opencv-bilinear" (8-bit fixed point, as mmsegmentation), "bilinear" (in float arithmetic),
+            "pil-bicubic", "pil-bilinear" or "model": that of the transform of the model's weights, which is one of
+            Pillow's two. Pillow's antialias, the first two do not.
         size_rule: How the resized image's size is made whole: "round" (mmsegmentation) or "cut" (torchvision).
         window: Side of the sliding window, in pixels or native sizes; None: the whole image at once.
         stride: Distance of windows, likewise.
@@ -278,36 +241,14 @@ class Protocol:
             words = words.without_background_words()
         return words.with_templates(rules.templates)
 
-    def geometry(self, backbone: _Model) -> Geometry:
-        """Sizes in pixels for a model; windows of relative protocols are rounded to whole patches.
+    def geometry(self, backbone: Model) -> Geometry:
+        """Sizes in pixels for a model, and its filter; windows of relative protocols are rounded to whole patches.
 
         Raises:
-            InputError: The protocol's pixels are far from what the model was made for.
+            InputError: The protocol's pixels are far from what the model was made for, or it asks for the model's
+                filter, which is none that we have.
         """
-        if self.relative:
-            return self._relative_geometry(backbone.image_size, backbone.patch_size)
-        seen = self.window or self.crop or self.short_side
-        ratio = seen / backbone.image_size
-        if not 1 / _MAX_SIZE_RATIO <= ratio <= _MAX_SIZE_RATIO:
-            part = "windows" if self.window else "images"
-            raise InputError(
-                f"protocol '{self.name}' has {part} of {seen} pixels, which makes no sense for {backbone.name}, "
-                f"made for {backbone.image_size}; use protocol 'study', whose sizes follow the model"
-            )
-        window, stride = _whole(self.window), _whole(self.stride)
-        return Geometry(int(self.short_side), self.max_long_side, self.crop, window, stride, self.size_rule)
-
-    def _relative_geometry(self, native: int, patch: int) -> Geometry:
-        short = int(self.short_side * native + 0.5)
-        window = stride = None
-        if self.window is not None and self.stride is not None:
-            window = max(1, int(self.window * native / patch + 0.5)) * patch
-            stride = min(max(1, int(self.stride * native + 0.5)), window)
-        return Geometry(short, self.max_long_side, None, window, stride, self.size_rule)
-
-
-def _whole(length: float | None) -> int | None:
-    return None if length is None else int(length)
+        return geometry_of(self, backbone)
 
 
 def default_protocol(backbone: Any) -> str:

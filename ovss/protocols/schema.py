@@ -8,7 +8,7 @@ from ovss.vocabulary.templates import TEMPLATE_SETS
 
 __all__ = ["DEFAULTS", "LATER"]
 
-_RESIZE_FILTERS = ("opencv-bilinear", "bilinear", "pil-bicubic")
+_RESIZE_FILTERS = ("opencv-bilinear", "bilinear", "pil-bicubic", "pil-bilinear", "model")
 _SIZE_RULES = ("round", "cut")
 _WINDOW_REMAINDERS = ("stretch", "pad")
 _WINDOWS = ("apart", "shared")

@@ -14,7 +14,8 @@ __all__ = ["FACTS"]
 FACTS = (
     *("method", "method_name", "parameters", "support", "set_per_dataset", "model", "pretrained", "weights_hash"),
     *("dataset", "split", "dataset_fingerprint", "reading", "images", "skipped", "protocol", "protocol_hash"),
-    *("vocabulary", "variant", "vocabulary_hash", "device", "dtype", "batch_size", "seed", "code_hash", "key"),
+    *("resize_filter", "vocabulary", "variant", "vocabulary_hash", "device", "dtype", "batch_size", "seed"),
+    *("code_hash", "key"),
     *("ovss", "python", "torch", "torchvision", "open_clip", "numpy", "scikit_learn", "pillow", "notebook"),
 )
 """Columns that say what produced a row, in the order in which they are shown."""

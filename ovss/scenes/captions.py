@@ -27,7 +27,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 """Other words for a class that captions use at random."""
 
 TEMPLATES: tuple[str, ...] = OPENAI
-PLAIN: tuple[str, ...] = (
+_PLAIN: tuple[str, ...] = (
     "{}",
     "a photo of {}",
     "a picture of {}",
@@ -115,14 +115,14 @@ def describe(
     elif not night and light < 0.1:
         text += " by day"
     if template is None:
-        template = PLAIN[int(rng.integers(len(PLAIN)))]
+        template = _PLAIN[int(rng.integers(len(_PLAIN)))]
     return template.format(text)
 
 
 @lru_cache(maxsize=1)
 def known_words() -> frozenset[str]:
     """Every word of the grammar; only these have trained token embeddings, all others are zero vectors."""
-    texts = [*TEMPLATES, *PLAIN, "a an and on in front of at night by day"]
+    texts = [*TEMPLATES, *_PLAIN, "a an and on in front of at night by day"]
     texts += [name for label in range(len(THINGS + STUFF)) for name in names(label)]
     texts += [colour for colours in VARIANTS_OF.values() for colour in colours]
     return frozenset(re.findall(r"[a-z]+", " ".join(texts).lower()))

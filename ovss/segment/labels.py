@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ovss.backbone.devices import constant, tally, to_device, to_host
 from ovss.errors import InputError
 from ovss.protocols import Protocol
 from ovss.segment.pamr import Pamr
@@ -110,15 +111,15 @@ class LabelRule:
 
         Args:
             scores: Cosines, queries in the last dimension.
-            banned: Classes (C,) whose probability is to be zero.
+            banned: Classes (C,) whose probability is to be zero; None: none of them.
             sure: Whether the probability is asked for.
 
         Returns:
             Class indices (...) and probabilities (...) or None.
         """
         allowed = scores
-        owner = torch.tensor(self.query_class, device=scores.device)
-        if banned is not None and banned.any():
+        owner = constant(self.query_class, scores.device)
+        if banned is not None:
             allowed = scores.masked_fill(banned[owner], float("-inf"))
         best, query = allowed.max(dim=-1)
         if not sure:
@@ -139,9 +140,8 @@ class LabelRule:
     def small_classes(self, areas: Float[Tensor, " C"]) -> Tensor:
         """Foreground classes (C,) that the area rule leaves out, from their argmax areas in pixels."""
         assert self.area is not None
-        foreground = torch.ones_like(areas, dtype=torch.bool)
-        foreground[self.background] = False
-        return foreground & (areas <= self.area * areas[foreground].sum())
+        foreground = torch.arange(len(areas), device=areas.device) != self.background
+        return foreground & (areas <= self.area * areas.where(foreground, 0).sum())
 
 
 class Decision(NamedTuple):
@@ -153,8 +153,8 @@ class Decision(NamedTuple):
             that made the pixel background.
     """
 
-    labels: np.ndarray
-    confidence: np.ndarray
+    labels: Int[Tensor, "H W"]
+    confidence: Float[Tensor, "H W"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +179,7 @@ class ScoreMap(ABC):
 
     def offering(self, words: Int[Tensor, " n"]) -> Self:
         """The same scores with other words to choose from; those left out enter neither labels nor softmax."""
-        return replace(self, offered=words.to(self.device))
+        return replace(self, offered=to_device(words, self.device))
 
     def held(self) -> Self:
         """The same scores, for one who asks for them several times: what is dear to make is kept."""
@@ -252,20 +252,24 @@ class ScoreMap(ABC):
 
     def labels(self) -> np.ndarray:
         """Label map (H, W), int64."""
+        return to_host([self.label_map()])[0]
+
+    def label_map(self) -> Int[Tensor, "H W"]:
+        """As `labels`, where the scores are; waits for the device only where the area rule asks what it leaves out."""
         classes, probability = self._ruled(self.rule.threshold is not None)
         if probability is not None and self.rule.threshold is not None:
             classes = classes.masked_fill(probability < self.rule.threshold, self.rule.background)
-        return classes.cpu().numpy()
+        return classes
 
     def decide(self) -> Decision:
-        """The label map, and how sure it is."""
+        """The label map, and how sure it is, where the scores are."""
         classes, confidence = self._ruled(True)
         assert confidence is not None
         if self.rule.threshold is not None:
             unsure = confidence < self.rule.threshold
             classes = classes.masked_fill(unsure, self.rule.background)
             confidence = confidence.masked_fill(unsure, self.rule.threshold)
-        return Decision(classes.cpu().numpy(), confidence.cpu().numpy())
+        return Decision(classes, confidence)
 
     def best(self) -> Int[Tensor, "H W"]:
         """Class of the best word of each pixel, before any rule."""
@@ -275,9 +279,9 @@ class ScoreMap(ABC):
         """Best class of each pixel after the area rule and, where it is asked for, its probability."""
         classes, probability = self._best(None, sure)
         if self.rule.area is not None:
-            areas = torch.bincount(classes.flatten(), minlength=self.rule.classes).double()
+            areas = tally(classes, self.rule.classes).double()
             banned = self.rule.small_classes(areas)
-            if banned.any():
+            if bool(banned.any()):  # a wait is cheaper than labels made twice where once is enough
                 classes, probability = self._best(banned, sure)
         return classes, probability
 
@@ -299,7 +303,7 @@ class ScoreMap(ABC):
     def _best_refined(self, banned: Tensor | None) -> tuple[Tensor, Tensor]:
         """As `_best`, but a chunk of queries at a time over the whole image, because PAMR needs whole maps."""
         chunk = max(1, PAMR_CHUNK // (4 * self.size[0] * self.size[1]))
-        owner = torch.tensor(self.choice.query_class, device=self.device)
+        owner = constant(self.choice.query_class, self.device)
         best = torch.full(self.size, float("-inf"), device=self.device)
         total = best.clone()
         classes = torch.zeros(self.size, dtype=torch.long, device=self.device)
@@ -321,7 +325,7 @@ class ScoreMap(ABC):
         A background class without words of its own has the threshold as its constant score; a class whose words are
         not offered has 0. Needs C * H * W floats.
         """
-        owner = torch.tensor(self.choice.query_class, device=self.device)
+        owner = constant(self.choice.query_class, self.device)
         chances = self.rule.chances(self.cosines(self.words))  # (Q, H, W)
         result = chances.new_zeros(self.rule.classes, *self.size)
         result.scatter_reduce_(0, owner[:, None, None].expand_as(chances), chances, "amax")

@@ -117,6 +117,6 @@ class TrueRegions:
         """What each cell of the windows adds to the mean of each region; the same for all methods of one grid."""
         key = tuple(scores.cells.shape[1:])
         if key not in self._weights:
-            down, across = (matrix.cpu() for matrix in scores.matrices)
+            down, across = scores.matrices
             self._weights[key] = (down.T @ regions @ across).flatten(1)
         return self._weights[key]

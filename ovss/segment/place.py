@@ -9,9 +9,9 @@ a method averages patches in front of its last block or behind it, other classes
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ovss.backbone import Backbone, Companion, JoinedTokens, Tokens
+from ovss.backbone.devices import to_device
 from ovss.methods import Method
 from ovss.segment.scorer import BackbonePass, Scorer
 from ovss.segment.windowed import WindowedImage
@@ -141,7 +142,7 @@ class TrueImage(WindowedImage):
     """An image with its ground truth, which windows are cut from as they are from the pixels.
 
     Attributes:
-        truth: Class of each pixel of `pixels` plus one (H', W'), float32; 0: none.
+        truth: Class of each pixel of `seen` plus one (H', W'), float32; 0: none.
     """
 
     truth: Float[Tensor, "H W"]
@@ -154,14 +155,21 @@ class TrueImage(WindowedImage):
             image: The image.
             labels: Its classes; -1: none.
         """
-        size = (image.pixels.shape[1], image.pixels.shape[2])
+        size = (image.seen.shape[1], image.seen.shape[2])
         truth = F.interpolate((labels + 1).float()[None, None], size=size, mode="nearest-exact")[0, 0]
-        return cls(image.image, image.pixels, image.rows, image.columns, truth)
+        return cls(image.image, image.seen, image.normalise, image.rows, image.columns, truth)
+
+    def on(self, device: torch.device) -> Self:
+        """See `WindowedImage.on`."""
+        return replace(super().on(device), truth=to_device(self.truth, device))
 
     def crop(self, window: int) -> Float[Tensor, "4 h w"]:
         """Pixels of one window with its padding, and their classes plus one as a fourth channel."""
-        pixels = super().crop(window)
-        return torch.cat([pixels, self._cut(self.truth[None], window).to(pixels)])
+        return torch.cat([super().crop(window), self.crop_truth(window)[None]])
+
+    def crop_truth(self, window: int) -> Float[Tensor, "h w"]:
+        """Classes plus one of the pixels of one window; 0 in its padding."""
+        return self._cut(self.truth[None], window)[0]
 
 
 class PlaceScorer(Scorer):
@@ -192,11 +200,10 @@ class PlaceScorer(Scorer):
         super().__init__(backbone, {**methods, **again}, *arguments, **options)
         self._classes = len(self.vocabulary.classes)
 
-    def _encode(self, crops: Sequence[Float[Tensor, "4 h w"]]) -> BackbonePass:
-        one_pass = super()._encode([crop[:3] for crop in crops])
-        truth = torch.stack([crop[3] for crop in crops]).round().long() - 1
+    def _encode(self, images: Sequence[TrueImage], chosen: Sequence[tuple[int, int]]) -> BackbonePass:  # pyright: ignore[reportIncompatibleMethodOverride]
+        truth = torch.stack([images[number].crop_truth(window) for number, window in chosen]).round().long() - 1
         classes = majority(truth, self.backbone.patch_size, self._classes).flatten(1)
-        return one_pass._replace(classes=classes.to(self.backbone.device))
+        return super()._encode(images, chosen)._replace(classes=classes)
 
     def _patch_scores(
         self, method: Method, passes: Sequence[BackbonePass], joined: JoinedTokens | None

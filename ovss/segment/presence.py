@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ovss.backbone import Backbone, Tokens
+from ovss.backbone.devices import constant, tally
 from ovss.methods.base import cls_embedding
 from ovss.segment.labels import LabelRule, ScoreMap
 from ovss.segment.windowed import WindowedImage
@@ -55,7 +56,7 @@ def evident_classes(answers: Float[Tensor, "B Q"], rule: LabelRule) -> Bool[Tens
     """
     chances = rule.chances(answers.T)  # (Q, B)
     words = (chances >= 1 / len(chances)).any(dim=1)
-    owner = torch.tensor(rule.query_class, device=answers.device)
+    owner = constant(rule.query_class, answers.device)
     found = torch.zeros(rule.classes, dtype=torch.bool, device=answers.device)
     found[owner[words]] = True
     return found
@@ -71,8 +72,8 @@ def with_prior(scores: ScoreMap, evident: Bool[Tensor, " C"]) -> ScoreMap:
         evident: See `evident_classes`.
     """
     rule = scores.rule
-    areas = torch.bincount(scores.best().flatten(), minlength=rule.classes)
+    areas = tally(scores.best(), rule.classes)
     kept = evident.to(areas.device) | (areas * rule.classes >= scores.size[0] * scores.size[1])
     if rule.threshold is not None:
         kept[rule.background] = True
-    return scores.offering(kept[torch.tensor(rule.query_class, device=areas.device)].nonzero().flatten())
+    return scores.offering(kept[constant(rule.query_class, areas.device)].nonzero().flatten())

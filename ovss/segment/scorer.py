@@ -13,33 +13,37 @@ from PIL import Image
 from torch import Tensor
 
 from ovss.backbone import Backbone, Companion, JoinedTokens, Tokens
-from ovss.backbone.finite import check_blocks, check_pass
+from ovss.backbone.devices import pinned, to_device, to_host
+from ovss.backbone.finite import Finite, check_blocks
 from ovss.errors import InputError
 from ovss.images import to_rgb
 from ovss.ingredients import WindowScores
 from ovss.methods import Method
 from ovss.protocols import Protocol
+from ovss.segment.checks import check_companion
 from ovss.segment.labels import LabelRule, ScoreMap
 from ovss.segment.pamr import Pamr, input_guide
 from ovss.segment.patch_graph import PatchGraph
 from ovss.segment.presence import evident_classes, image_answer, window_answers, with_prior
 from ovss.segment.propagation import Propagation
 from ovss.segment.stitching import PatchScores, PixelScores
-from ovss.segment.windowed import WindowedImage, seen_image
+from ovss.segment.windowed import WindowedImage, cut_windows, seen_image, whole_patches
 from ovss.segment.windows import axis_windows
 from ovss.vocabulary import Vocabulary, embed_vocabulary
 
-__all__ = ["BackbonePass", "Scorer", "check_companion"]
+__all__ = ["BackbonePass", "Scorer"]
 
 
 class BackbonePass(NamedTuple):
     """One backbone pass: its tokens, the pixels that it saw, height and width of its windows in pixels; beside it what
-    a second network saw there, and the true classes of the patches where they are known (`ovss.segment.place`)."""
+    a second network saw there, how to have the pixels once more, and the true classes of the patches where they are
+    known (`ovss.segment.place`)."""
 
     tokens: Tokens
     seen: Float[Tensor, "B 3 H W"]
     size: tuple[int, int]
     second: Float[Tensor, "B C h w"] | None
+    again: Callable[[], Float[Tensor, "B 3 H W"]]
     classes: Int[Tensor, "B N"] | None = None
 
 
@@ -102,22 +106,26 @@ class Scorer:
             InputError: The resized image is smaller than one patch.
         """
         upright = to_rgb(image)
-        seen = seen_image(upright, self.geometry, self.protocol.resize_filter)
+        seen = seen_image(upright, self.geometry)
         if min(seen.size) < self.backbone.patch_size:
             raise InputError(
                 f"an image of {upright.width}x{upright.height} pixels becomes {seen.width}x{seen.height} under "
                 f"protocol '{self.protocol.name}', less than one patch of {self.backbone.patch_size} pixels"
             )
-        pixels = self.backbone.preprocess(seen)
+        pixels = torch.from_numpy(np.array(seen)).permute(2, 0, 1)
         window, stride = self.geometry.window, self.geometry.stride
         both = lcm(self.backbone.patch_size, self.companion.patch_size if self.companion else 1)
         patch = both if self.protocol.window_remainder == "pad" else None
-        return WindowedImage(
+        found = WindowedImage(
             image=upright if self.geometry.crop is None else seen,
-            pixels=pixels,
+            seen=pinned(pixels, self.backbone.device),
+            normalise=self.backbone.normalise,
             rows=axis_windows(pixels.shape[1], window, stride, patch),
             columns=axis_windows(pixels.shape[2], window, stride, patch),
         )
+        if self.backbone.device.type == "cpu":
+            _ = found.pixels  # here, where images are read ahead of the backbone; a GPU does it by the way
+        return found
 
     def score(self, images: Sequence[WindowedImage]) -> list[dict[str, ScoreMap]]:
         """Score images; windows of equal size share backbone passes, whichever image they come from.
@@ -126,9 +134,23 @@ class Scorer:
 
         Returns:
             For each image a `ScoreMap` per method label.
+
+        Raises:
+            InputError: A value of a pass is not finite, or the windows do not fit the memory of the device.
         """
+        found, finite = self.start(images)
+        finite.check()
+        return found
+
+    def start(self, images: Sequence[WindowedImage]) -> tuple[list[dict[str, ScoreMap]], Finite]:
+        """As `score`, but whether all values are finite is left to the caller to check, with what is fetched anyway.
+
+        Images cross to the device here. Nothing waits for it but methods that name regions, and the rule of presence.
+        """
+        images = [image.on(self.backbone.device) for image in images]
+        finite = Finite()
         if self.protocol.windows == "shared" or self.protocol.lposs_iterations:
-            return [self._score_together(image) for image in images]
+            return [self._score_together(image, finite) for image in images], finite
         groups: dict[tuple[int, int, bool], list[tuple[int, int]]] = {}
         for number, image in enumerate(images):
             kind = (image.rows.window, image.columns.window, image.overlapping)
@@ -138,13 +160,27 @@ class Scorer:
         for (_, _, overlapping), members in groups.items():
             for start in range(0, len(members), self.batch_size):
                 chosen = members[start : start + self.batch_size]
-                one_pass = self._encode([images[number].crop(window) for number, window in chosen])
+                one_pass = self._encode(images, chosen)
                 for (number, _), answer in zip(chosen, self._answers([one_pass]), strict=False):
                     answers[number].append(answer)
-                for label, scores in self._score_windows([one_pass], overlapping).items():
+                for label, scores in self._score_windows([one_pass], overlapping, finite).items():
                     for (number, _), one in zip(chosen, scores, strict=True):
                         found[number][label].append(one)
-        return [self._score_maps(*parts) for parts in zip(images, found, answers, strict=True)]
+        parts = zip(images, found, answers, strict=True)
+        return [self._score_maps(*one, finite) for one in parts], finite
+
+    def label(self, images: Sequence[WindowedImage]) -> list[dict[str, tuple[ScoreMap, np.ndarray]]]:
+        """Score maps and label maps of images by method label; label maps of all of them come back at once.
+
+        Raises:
+            InputError: As `score`.
+        """
+        found, finite = self.start(images)
+        labels = [scores.label_map() for maps in found for scores in maps.values()]
+        arrays = to_host([*labels, *finite.answers])
+        finite.check(arrays[len(labels) :])
+        given = iter(arrays)
+        return [{label: (scores, next(given)) for label, scores in maps.items()} for maps in found]
 
     def _answers(self, passes: Sequence[BackbonePass]) -> list[Float[Tensor, " Q"]]:
         """What the model says of each window, where the protocol asks for it."""
@@ -152,32 +188,40 @@ class Scorer:
             return []
         return [answer for one in passes for answer in window_answers(one.tokens, self.text)]
 
-    def _score_together(self, image: WindowedImage) -> dict[str, ScoreMap]:
-        crops = [image.crop(window) for window in range(len(image.offsets))]
-        passes = [self._encode(crops[i : i + self.batch_size]) for i in range(0, len(crops), self.batch_size)]
+    def _score_together(self, image: WindowedImage, finite: Finite) -> dict[str, ScoreMap]:
+        windows = [(0, window) for window in range(len(image.offsets))]
+        starts = range(0, len(windows), self.batch_size)
+        passes = [self._encode([image], windows[start : start + self.batch_size]) for start in starts]
         joined = JoinedTokens([one.tokens for one in passes], image.offsets)
-        scores = self._score_windows(passes, image.overlapping, joined)
-        return self._score_maps(image, scores, self._answers(passes))
+        scores = self._score_windows(passes, image.overlapping, finite, joined)
+        return self._score_maps(image, scores, self._answers(passes), finite)
 
-    def _encode(self, crops: Sequence[Float[Tensor, "3 H W"]]) -> BackbonePass:
-        windows, patch = torch.stack(list(crops)), self.backbone.patch_size
+    def _encode(self, images: Sequence[WindowedImage], chosen: Sequence[tuple[int, int]]) -> BackbonePass:
+        windows, patch = cut_windows(images, chosen), self.backbone.patch_size
         height, width = windows.shape[-2:]
-        seen = windows[..., : height // patch * patch, : width // patch * patch]
+        seen = whole_patches(windows, patch)
         try:
             tokens = self.backbone.encode_tokens(seen, layers=self.layers, position=self.protocol.position)
             second = None if self.companion is None else self.companion.features(seen, self.backbone)
         except torch.OutOfMemoryError as error:
             raise InputError(self._too_large(len(windows), height, width)) from error
-        return BackbonePass(tokens, seen, (height, width), second)
+        return BackbonePass(
+            tokens, seen, (height, width), second, lambda: whole_patches(cut_windows(images, chosen), patch)
+        )
 
     def _score_windows(
-        self, passes: Sequence[BackbonePass], overlapping: bool, joined: JoinedTokens | None = None
+        self,
+        passes: Sequence[BackbonePass],
+        overlapping: bool,
+        finite: Finite,
+        joined: JoinedTokens | None = None,
     ) -> dict[str, list[Tensor | WindowScores]]:
         """Query scores of each window per method: of patches, or of pixels where the method refines them.
 
         Args:
             passes: The backbone passes of the windows.
             overlapping: Whether windows overlap.
+            finite: Is asked about every pass.
             joined: All windows of one image, where they are scored together.
         """
         position = self.protocol.position
@@ -197,13 +241,14 @@ class Scorer:
             scores = {label: graph.propagate(found, steps) for label, found in scores.items()}
         result: dict[str, list[Tensor | WindowScores]] = {label: [] for label in self.methods}
         first = 0
-        for tokens, seen, size, *_ in passes:
+        for tokens, seen, size, _, again, _ in passes:
             part = {label: found[first : first + tokens.batch] for label, found in scores.items()}
             first += tokens.batch
-            check_pass(tokens, part, seen, position)
+            finite.ask(tokens, part, again, position)
             for label, method in self.methods.items():
                 found: Sequence[Tensor | WindowScores] = list(part[label])
                 if method.refines:
+                    finite.check()  # who looks for regions may fail on other values in its own way
                     owner = self.vocabulary.query_class
                     found = method.refine_windows(part[label], tokens, size, owner, overlapping)
                 result[label] += found
@@ -262,7 +307,8 @@ class Scorer:
 
     def _guide(self, image: WindowedImage) -> Float[Tensor, "3 H W"]:
         if self.protocol.pamr_guide == "original":
-            return self.backbone.preprocess(image.image)
+            pixels = torch.from_numpy(np.array(image.image)).permute(2, 0, 1)
+            return self.backbone.normalise(to_device(pixels, self.backbone.device))
         return input_guide(image.pixels, image.size)
 
     def _score_maps(
@@ -270,10 +316,12 @@ class Scorer:
         image: WindowedImage,
         windows: Mapping[str, Sequence[Tensor | WindowScores]],
         answers: Sequence[Float[Tensor, " Q"]],
+        finite: Finite,
     ) -> dict[str, ScoreMap]:
         maps = {label: self._score_map(image, windows[label]) for label in self.methods}
         if self.protocol.presence == "none":
             return maps
+        finite.check()  # of other values no word would be evident
         whole = image_answer(self.backbone, image, self.text, self.protocol.position)
         evident = evident_classes(torch.cat([torch.stack(list(answers)), whole]), self.rule)
         return {label: with_prior(scores, evident) for label, scores in maps.items()}
@@ -300,16 +348,3 @@ class Scorer:
         stacked = torch.stack([window for window in windows if isinstance(window, Tensor)])  # (rows * columns, Q, h, w)
         grid = stacked.unflatten(0, (len(image.rows.starts), len(image.columns.starts)))
         return PatchScores(cells=grid.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2), **shared)
-
-
-def check_companion(companion: Companion | None, methods: Mapping[str, Method], protocol: Protocol) -> None:
-    """Refuse a second network that nobody would look at, and the lack of one.
-
-    Raises:
-        InputError: Neither a method nor the protocol uses it, or the protocol needs one.
-    """
-    if protocol.lposs_features == "companion":
-        if companion is None:
-            raise InputError(f"protocol '{protocol.name}' has lposs_features = \"companion\"; give a companion")
-    elif companion is not None and not any(method.uses_companion for method in methods.values()):
-        raise InputError(f"companion '{companion.name}' is used by none of {', '.join(methods)}; proxyclip uses one")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from ovss.backbone.devices import to_host
 from ovss.errors import InputError, printable
 from ovss.files import atomic_write
 from ovss.images.colours import class_colours, overlay
@@ -65,7 +66,7 @@ class Segmentation:
 
         Computed when first asked for; needs C * H * W floats.
         """
-        return self._score_map.probabilities().cpu().numpy()
+        return to_host([self._score_map.probabilities()])[0]
 
     @property
     def shares(self) -> dict[str, float]:

@@ -19,6 +19,7 @@ from ovss.methods import Method
 from ovss.methods.registry import parse_method
 from ovss.methods.tuned import under_protocol
 from ovss.protocols import Protocol, default_protocol, load_protocol
+from ovss.segment.checks import check_methods
 from ovss.segment.scorer import Scorer
 from ovss.segment.segmentation import Segmentation
 from ovss.segment.windowed import WindowedImage
@@ -81,6 +82,7 @@ class Segmenter:
         made = parse_method(method) if isinstance(method, str) else method
         self.method = under_protocol(made, self.protocol)
         methods = {self.method.label: self.method}
+        check_methods(backbone, methods)
         self._scorer = Scorer(
             backbone, methods, self.vocabulary, self.protocol, batch_size=batch_size, companion=companion
         )
@@ -155,10 +157,10 @@ class Segmenter:
 
     def _segmented(self, ready: Sequence[tuple[Path | None, WindowedImage]]) -> Iterator[Segmentation]:
         if ready:
-            all_scores = self._scorer.score([image for _, image in ready])
-            for (source, image), scores in zip(ready, all_scores, strict=True):
-                found = scores[self.method.label]
-                yield Segmentation(found.labels(), self.classes, image.image, self.method.label, found, source)
+            name = self.method.label
+            for (source, image), found in zip(ready, self._scorer.label([image for _, image in ready]), strict=True):
+                scores, labels = found[name]
+                yield Segmentation(labels, self.classes, image.image, name, scores, source)
 
     def __repr__(self) -> str:
         words = ", ".join(map(printable, self.classes[:6])) + (", ..." if len(self.classes) > 6 else "")

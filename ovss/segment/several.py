@@ -10,6 +10,7 @@ from ovss.backbone import Backbone
 from ovss.images import load_image
 from ovss.methods import Method
 from ovss.methods.tuned import under_protocol
+from ovss.segment.checks import check_methods
 from ovss.segment.scorer import Scorer
 from ovss.segment.segmentation import Segmentation
 from ovss.segment.segmenter import Segmenter
@@ -54,6 +55,7 @@ class SeveralSegmenters:
         self.classes = first.classes
         made = [under_protocol(method, first.protocol) for method in methods.values()]
         self.methods = {method.label: method for method in made}
+        check_methods(backbone, self.methods)
         self._scorer = Scorer(
             backbone, self.methods, first.vocabulary, first.protocol, batch_size=batch_size, companion=companion
         )
@@ -66,8 +68,8 @@ class SeveralSegmenters:
         """
         source = Path(image) if isinstance(image, str | Path) else None
         prepared = self._scorer.prepare(load_image(image) if isinstance(image, str | Path) else image)
-        found = self._scorer.score([prepared])[0]
+        found = self._scorer.label([prepared])[0]
         return [
-            Segmentation(scores.labels(), self.classes, prepared.image, label, scores, source)
-            for label, scores in found.items()
+            Segmentation(labels, self.classes, prepared.image, label, scores, source)
+            for label, (scores, labels) in found.items()
         ]

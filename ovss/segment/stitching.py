@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ovss.backbone.devices import to_device
 from ovss.ingredients import WindowScores, WindowStitcher
 from ovss.segment.labels import STRIP, ScoreMap, Words
 from ovss.segment.windows import Windows1D, stitch_matrix
@@ -39,20 +41,19 @@ class PatchScores(ScoreMap):
         """Where the scores are."""
         return self.cells.device
 
-    @cached_property
-    def _row_matrix(self) -> Float[Tensor, "H h"]:
-        cells = self.cells.shape[1] // len(self.rows.starts)
-        return stitch_matrix(self.rows, cells, self.size[0]).to(self.device)
+    @property
+    def _along_rows(self) -> "_Along":
+        return _Along(self.rows, self.cells.shape[1] // len(self.rows.starts), self.size[0])
 
-    @cached_property
-    def _column_matrix(self) -> Float[Tensor, "W w"]:
-        cells = self.cells.shape[2] // len(self.columns.starts)
-        return stitch_matrix(self.columns, cells, self.size[1]).to(self.device)
+    @property
+    def _along_columns(self) -> "_Along":
+        return _Along(self.columns, self.cells.shape[2] // len(self.columns.starts), self.size[1])
 
     @property
     def matrices(self) -> tuple[Float[Tensor, "H h"], Float[Tensor, "W w"]]:
-        """Stitching along the height and along the width, from the cells of all windows to the label map."""
-        return self._row_matrix, self._column_matrix
+        """Stitching along the height and along the width, from the cells of all windows to the label map, on the
+        processor."""
+        return stitch_matrix(*self._along_rows), stitch_matrix(*self._along_columns)
 
     @cached_property
     def _offered_cells(self) -> Float[Tensor, "h w Q"]:
@@ -65,33 +66,50 @@ class PatchScores(ScoreMap):
             return STRIP
         return max(STRIP, _BLOCK // (self.size[1] * self._offered_cells.shape[2]))
 
-    @cached_property
-    def _column_blocks(self) -> list[tuple[Float[Tensor, "columns n"], Int[Tensor, " n"]]]:
-        """Weights of some columns of the label map at a time, and the columns of cells that these are made from."""
-        width = max(1, _BLOCK // (self.block_rows * self._offered_cells.shape[2]))
-        parts = self._column_matrix.split(width)
-        near = [part.any(dim=0).nonzero().squeeze(1) for part in parts]
-        return [(part[:, used], used) for part, used in zip(parts, near, strict=True)]
-
     def blocks(self, top: int) -> Iterator[Float[Tensor, "rows columns Q"]]:
         """Stitched scores with the queries last, few enough columns at a time that a block stays in the cache."""
         if self.propagation is not None:
             yield from super().blocks(top)
             return
-        weights = self._row_matrix[top : top + self.block_rows]
-        used = weights.any(dim=0).nonzero().squeeze(1)
-        weights, cells = weights[:, used], self._offered_cells[used]  # (rows, n), (n, w, Q)
-        for columns, near in self._column_blocks:
+        weights, used = _stitching_parts(self._along_rows, self.block_rows, self.device)[top // self.block_rows]
+        cells = self._offered_cells[used]  # (n, w, Q)
+        width = max(1, _BLOCK // (self.block_rows * cells.shape[2]))
+        for columns, near in _stitching_parts(self._along_columns, width, self.device):
             widened = columns @ cells[:, near]  # (n, columns, Q)
             yield (weights @ widened.flatten(1)).unflatten(1, (len(columns), -1))
 
     def stitched(self, top: int, queries: Words = slice(None)) -> Float[Tensor, "strip Q W"]:
         """Stitched scores of some rows of the label map."""
-        weights = self._row_matrix[top : top + STRIP]
-        used = weights.any(dim=0).nonzero().squeeze(1)
-        widened = self.cells[queries][:, used] @ self._column_matrix.T  # (Q, used, W)
-        strip = weights[:, used] @ widened.transpose(0, 1).flatten(1)  # (strip, Q * W)
+        weights, used = _stitching_parts(self._along_rows, STRIP, self.device)[top // STRIP]
+        widened = self.cells[queries][:, used] @ _matrix_on(self._along_columns, self.device).T  # (Q, used, W)
+        strip = weights @ widened.transpose(0, 1).flatten(1)  # (strip, Q * W)
         return strip.unflatten(1, (-1, self.size[1]))
+
+
+class _Along(NamedTuple):
+    """Stitching along one axis; see `stitch_matrix`."""
+
+    axis: Windows1D
+    cells: int
+    target: int
+
+
+@lru_cache(maxsize=64)
+def _matrix_on(along: _Along, device: torch.device) -> Float[Tensor, "target windows_cells"]:
+    return to_device(stitch_matrix(*along), device)
+
+
+@lru_cache(maxsize=64)
+def _stitching_parts(
+    along: _Along, length: int, device: torch.device
+) -> list[tuple[Float[Tensor, "length n"], Int[Tensor, " n"]]]:
+    """Weights of `length` pixels of the label map at a time, and the cells that these are made from.
+
+    They follow from sizes alone, so that nobody has to ask the device which weights are not zero.
+    """
+    parts = stitch_matrix(*along).split(length)
+    near = [part.any(dim=0).nonzero().squeeze(1) for part in parts]
+    return [(to_device(part[:, used], device), to_device(used, device)) for part, used in zip(parts, near, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,8 @@ from ovss.ingredients.interpolation import bilinear_matrix
 
 __all__ = ["Windows1D", "border_pairs", "resize_image", "resized_size"]
 
+_PILLOW = {"pil-bicubic": Image.Resampling.BICUBIC, "pil-bilinear": Image.Resampling.BILINEAR}
+
 
 class Windows1D(NamedTuple):
     """Windows along one axis of an image."""
@@ -96,17 +98,22 @@ def resize_image(image: Image.Image, size: tuple[int, int], resize_filter: str) 
         image: RGB image.
         size: New (width, height) in pixels.
         resize_filter: "opencv-bilinear" (mmsegmentation's pipelines, bit for bit), "bilinear" (the same in float
-            arithmetic; neither antialiases), or "pil-bicubic" (CLIP's own transform).
+            arithmetic; neither antialiases), "pil-bicubic" (CLIP's own transform) or "pil-bilinear".
 
     Returns:
         8-bit RGB image of that size; the same object when nothing changes.
+
+    Raises:
+        InputError: No such filter.
     """
     if image.size == size:
         return image
-    if resize_filter == "pil-bicubic":
-        return image.resize(size, Image.Resampling.BICUBIC)
+    if resize_filter in _PILLOW:
+        return image.resize(size, _PILLOW[resize_filter])
     if resize_filter == "opencv-bilinear":
         return Image.fromarray(opencv_bilinear(np.asarray(image), size))
+    if resize_filter != "bilinear":
+        raise InputError(f"'{resize_filter}' is no filter; `Protocol.geometry` says which one a model has")
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0).float()  # (1, 3, H, W)
     resized = F.interpolate(pixels, size=(size[1], size[0]), mode="bilinear", align_corners=False)
     return Image.fromarray(resized[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy())

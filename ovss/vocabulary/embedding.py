@@ -40,8 +40,8 @@ def embed_vocabulary(backbone: Backbone, vocabulary: Vocabulary, *, progress: bo
         Unit rows in float32, on the backbone's device.
 
     Raises:
-        InputError: A query is too long for the model, an embedding is not finite, or the cache folder cannot be
-            written.
+        InputError: A query is too long for the model, texts do not fit the memory of the device, an embedding is not
+            finite, or the cache folder cannot be written.
     """
     unknown = backbone.unknown_words(vocabulary.queries)
     if unknown:
@@ -78,7 +78,13 @@ def tensor_digest(rows: Tensor) -> str:
 def _embed(backbone: Backbone, query: str, templates: Sequence[str]) -> Float[Tensor, " E"]:
     """One word in batches of its own, so that its bits do not depend on the words beside it."""
     texts = [template.replace("{}", query) for template in templates]
-    parts = [backbone.encode_text(texts[i : i + _TEXTS]).float() for i in range(0, len(texts), _TEXTS)]
+    try:
+        parts = [backbone.encode_text(texts[i : i + _TEXTS]).float() for i in range(0, len(texts), _TEXTS)]
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"{min(len(texts), _TEXTS)} texts at a time do not fit the memory of {backbone.device} with "
+            f"{backbone.name}; try float16 or the CPU"
+        ) from error
     row = F.normalize(F.normalize(torch.cat(parts), dim=-1).mean(dim=0), dim=-1).cpu()
     check_text(backbone, [query], texts[:1], row[None])
     return row

@@ -78,6 +78,11 @@ class Child:
             finally:
                 os._exit(code)  # Whatever happens: what goes on after it would be a second parent.
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has come to its end."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
     def wait(self, seconds: float = SECONDS) -> Ended:
         """Wait for the end.
 
@@ -100,7 +105,7 @@ class Child:
     def wait_or_kill(self, seconds: float, number: signal.Signals) -> Ended:
         """Wait for the end, and send the signal to the child alone where it has not come after some seconds."""
         while time.monotonic() < self.started + seconds:
-            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            if self.ended:
                 break
             time.sleep(0.002)
         else:

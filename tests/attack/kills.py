@@ -18,10 +18,11 @@ SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
 class Evaluation:
-    """A run of `ovss evaluate` and what it leaves."""
+    """A run of `ovss evaluate` and what it leaves; a cluster keeps no scores."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keep_scores: bool = True) -> None:
         self.folder = folder
+        self.options = ["--keep-scores", "float32"] if keep_scores else []
         os.environ["OVSS_CACHE"] = str(folder / "cache")
         ended = self.start("reference").wait()
         assert ended.code == 0, ended.err
@@ -31,10 +32,11 @@ class Evaluation:
         self.seconds = time.monotonic() - started
         self.expected = contents(folder / "reference")
 
-    def start(self, name: str, largest: int | None = None, log: str = "") -> Child:
+    def start(self, name: str, largest: int | None = None, log: str = "", cluster: str | None = None) -> Child:
         """Begin the run, or go on with it, in a folder of that name."""
         words = ["evaluate", "--data", "scenes", "--methods", "clip,naclip", "--limit", 8, "--shard-size", 2]
-        words += ["--keep-scores", "float32", "--device", "cpu", "--out", self.folder / name]
+        words += [*self.options, "--device", "cpu", "--out", self.folder / name]
+        words += [] if cluster is None else ["--cluster", cluster]
         return command(words, self.folder / f"log-{name}{log}", largest)
 
     def check(self, name: str, what: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
+import clusters
 import corruption
 import hostile
 import kills
@@ -59,6 +60,7 @@ ATTACKS: dict[str, tuple[Callable[[Path, int, int], Counter[str]], int]] = {
     "hostile inputs": (hostile.attack, 2000),
     "full disk": (kills.full_disk, 40),
     "two runs in one folder": (kills.two_runs, 10),
+    "cluster faults": (clusters.attack, 15),
     "markup": (markup.attack, 200),
 }
 """Each attack with the number of things that the whole of it does."""

@@ -7,7 +7,7 @@ from evaluation_helpers import METHODS, quick_protocol
 from safetensors.torch import load_file, save_file
 
 import ovss
-from ovss.backbone.finite import check_pass
+from ovss.backbone.finite import Finite
 from ovss.cli import main
 from ovss.errors import InputError
 from ovss.methods import default_methods
@@ -101,8 +101,11 @@ def test_a_method_whose_own_scores_are_not_finite_is_named(checkpoint):
     windows = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32))
     tokens = backbone.encode_tokens(windows)
     good = ovss.create_method("clip").patch_scores(tokens, torch.eye(backbone.embed_dim)[:2])
-    check_pass(tokens, {"good": good}, windows, "scale")
+    finite = Finite()
+    finite.ask(tokens, {"good": good}, lambda: windows, "scale")
+    finite.check()
     bad = good.clone()
     bad[0, 1, 2, 3] = float("nan")
+    finite.ask(tokens, {"good": good, "bad": bad}, lambda: windows, "scale")
     with pytest.raises(InputError, match="method 'bad' makes scores that are not finite"):
-        check_pass(tokens, {"good": good, "bad": bad}, windows, "scale")
+        finite.check()

@@ -4,7 +4,7 @@ import huggingface_hub.constants
 import open_clip
 import pytest
 
-from ovss.backbone import load_backbone
+from ovss.backbone import load_backbone, loading
 from ovss.backbone.names import hub_names, resolve_name
 from ovss.errors import InputError
 
@@ -142,7 +142,12 @@ def test_wrong_weights_are_named(pretrained, message):
             "somebody/a-clip",
             None,
             r"cannot be loaded \(.+\); fetch open_clip_config.json and open_clip_model.safetensors of somebody/a-clip "
-            r"on another machine and give their folder: model='local-dir:/path/to/folder'",
+            r"on another machine and give their folder: model='local-dir:/path/to/folder'$",
+        ),
+        (
+            "laion/CLIP-ViT-B-16-laion2B-s34B",
+            None,
+            r"model='local-dir:/path/to/folder'\. Did you mean 'laion/CLIP-ViT-B-16-laion2B-s34B-b88K'\?$",
         ),
     ],
 )
@@ -153,15 +158,25 @@ def test_without_a_network_one_line_says_what_to_fetch_and_how_to_give_it(monkey
     assert "\n" not in str(error.value)
 
 
+def test_a_tokenizer_of_the_hub_is_named_with_the_weights_that_need_it(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    name = "ViT-B-16-SigLIP2"
+    webli = loading._Source("webli", open_clip.get_pretrained_cfg(name, "webli"), None)
+    files = "open_clip_model.safetensors of timm/ViT-B-16-SigLIP2 on another machine, beside it tokenizer.json and"
+    with pytest.raises(InputError, match=rf"{files} tokenizer_config.json of timm/ViT-B-16-SigLIP2, and give the file"):
+        loading._download(name, webli, name)
+
+
 def test_a_copy_of_a_repository_is_loaded_from_its_folder(base, tmp_path):
     import json
 
     from safetensors.torch import save_file
 
-    preprocess = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    preprocess = {"mean": [0.5] * 3, "std": 0.25, "interpolation": "bilinear"}
     config = {"model_cfg": open_clip.get_model_config("small-quickgelu"), "preprocess_cfg": preprocess}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     save_file(base.model.state_dict(), tmp_path / "open_clip_model.safetensors")
     loaded = load_backbone(str(tmp_path))
     assert loaded.weights_hash == base.weights_hash
-    assert loaded.mean == (0.5, 0.5, 0.5)
+    assert (loaded.mean, loaded.std) == ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    assert loaded.resize_filter == "pil-bilinear"

@@ -1,5 +1,7 @@
 """`ovss list models` says of every configuration of open_clip what open_clip itself says."""
 
+import json
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +11,7 @@ from models_page import PAGE, page
 
 from ovss import tiny
 from ovss.backbone import describe_model
-from ovss.backbone.names import hub_names
+from ovss.backbone.names import hub_names, register_tiny
 from ovss.cli import main
 from ovss.cli.models import known_models
 from ovss.errors import InputError
@@ -31,6 +33,7 @@ def test_every_configuration_is_listed_with_its_tags_repositories_and_activation
         for item in model.weights:
             settings = open_clip.get_pretrained_cfg(base, item.tag) or open_clip.get_pretrained_cfg(name, item.tag)
             assert item.activation == ("QuickGELU" if settings.get("quick_gelu") else "GELU"), (name, item.tag)
+            assert item.resize_filter == f"pil-{settings['interpolation']}", (name, item.tag)
             assert set(item.repositories) == repositories.get((base, item.tag), set()), (name, item.tag)
             assert item.data
 
@@ -40,6 +43,7 @@ def test_sizes_in_the_list_are_those_of_the_room_that_reads_models():
         facts = describe_model(name)
         assert facts.refused == model.refused
         assert facts.patch_size == int(model.facts["patch"])
+        assert facts.resize_filter == model.resize_filter
 
 
 def test_the_list_shows_each_model_or_why_it_is_not_taken(capsys):
@@ -78,6 +82,16 @@ def test_the_doctor_finds_that_a_model_is_read_as_it_reads_itself(name, capsys):
     shown = capsys.readouterr().out
     assert shown.count("[OK]") == 3
     assert "at most 1e-05" in shown
+
+
+def test_the_doctor_reads_a_copy_of_a_repository_with_its_own_weights(tmp_path, capsys):
+    config = open_clip.get_model_config(register_tiny())
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    shutil.copy(tiny.WEIGHTS, tmp_path / "open_clip_model.safetensors")
+    assert main(["doctor", "--model", f"local-dir:{tmp_path}"]) == 0
+    assert "its own weights, float32" in capsys.readouterr().out
+    assert main(["doctor", "--model", "local-dir:/nowhere"]) == 2
+    assert "it must hold open_clip_config.json" in capsys.readouterr().err
 
 
 @pytest.mark.slow

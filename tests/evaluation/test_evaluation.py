@@ -152,17 +152,17 @@ def test_cropping_protocols_crop_the_ground_truth_as_the_image(backbone, data):
     )
     evaluation = run(backbone, data, protocol=protocol)
     counts = evaluation.counts("clip")
-    void = [int((crop_truth(s.labels, Geometry(64, None, 64, None, None)) == 255).sum()) for s in data]
+    void = [int((crop_truth(s.labels, Geometry(64, None, 64, None, None, "pil-bicubic")) == 255).sum()) for s in data]
     assert counts[:, 1].sum(1).tolist() == [64 * 64 - pixels for pixels in void]
 
 
 def test_nearest_crop_equals_pil():
     labels = np.random.default_rng(0).integers(0, 200, (61, 90))
-    found = crop_truth(labels, Geometry(40, None, 40, None, None))
+    found = crop_truth(labels, Geometry(40, None, 40, None, None, "pil-bicubic"))
     resized = Image.fromarray(labels.astype(np.uint8)).resize((59, 40), Image.Resampling.NEAREST)
     left = round((59 - 40) / 2)
     assert np.array_equal(found, np.asarray(resized)[:, left : left + 40])
-    wide = crop_truth(labels + 1000, Geometry(40, None, 40, None, None))
+    wide = crop_truth(labels + 1000, Geometry(40, None, 40, None, None, "pil-bicubic"))
     assert np.array_equal(wide, found + 1000)
 
 

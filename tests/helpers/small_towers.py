@@ -94,13 +94,15 @@ def _register(name: str, kind: type, options: dict[str, Any]) -> str:
     return entry
 
 
-def small_model(name: str, image_size: tuple[int, int] = (48, 64), seed: int = 0) -> Any:
+def small_model(
+    name: str, image_size: tuple[int, int] = (48, 64), seed: int = 0, *, patch: int = 8, depth: int = 4
+) -> Any:
     """A model of a family, shaken."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if name in NATIVE:
             vision: Any = CLIPVisionCfg(
-                layers=4, width=48, head_width=12, patch_size=8, image_size=image_size, **NATIVE[name]
+                layers=depth, width=48, head_width=12, patch_size=patch, image_size=image_size, **NATIVE[name]
             )
             if name == "coca":
                 decoder: Any = {"width": 16, "heads": 2, "layers": 1, "vocab_size": 300, "context_length": 64}
@@ -110,7 +112,8 @@ def small_model(name: str, image_size: tuple[int, int] = (48, 64), seed: int = 0
                 model = CustomTextCLIP(EMBED, vision, TEXT)
         else:
             kind, options, pool, projection = TRUNKS[name]
-            entry = _register(name, kind, options | {"num_classes": 0})
+            options = options | {"num_classes": 0, "img_size": image_size, "patch_size": patch, "depth": depth}
+            entry = _register(f"{name}_{'x'.join(map(str, (*image_size, patch, depth)))}", kind, options)
             width = options["embed_dim"] if projection == "none" else EMBED
             vision = {"timm_model_name": entry, "timm_pool": pool, "timm_proj": projection, "image_size": image_size}
             model = CustomTextCLIP(width, vision, TEXT)

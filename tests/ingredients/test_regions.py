@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import ovss.ingredients.regions
 from ovss.ingredients import RegionMeans, RegionVotes, WindowScores, name_by_mean, name_by_vote
+from ovss.ingredients.regions import best_query
 
 
 def seeded(*shape: int) -> torch.Tensor:
@@ -30,6 +31,16 @@ def test_queries_of_one_class_vote_together():
     together = name_by_vote(scores, region, [0, 1, 1])
     assert set(together.argmax(0).flatten().tolist()) == {1, 2}
     torch.testing.assert_close(together[:, 0, 0], torch.tensor([0.2, 0.1, 0.9]))
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 7), (40, 6, 9), (3, 20), (4, 0)])
+def test_the_best_query_is_the_first_of_equal_ones(shape):
+    scores = seeded(*shape).mul(3).round()  # few values, so that there are ties
+    scores = scores.masked_fill(scores == 1, -torch.inf)
+    top, query = best_query(scores)
+    by_hand = torch.tensor([column.index(max(column)) for column in scores.flatten(1).T.tolist()], dtype=torch.long)
+    assert torch.equal(query.flatten(), by_hand)
+    assert torch.equal(top, scores.gather(0, query[None])[0])
 
 
 def test_a_tie_cannot_undo_the_vote():

@@ -87,3 +87,18 @@ def test_neighbours_in_the_batch_are_not_seen():
         method = create_method(name, **parameters)
         for one, other in zip(outputs(method, first, text), outputs(method, second, text), strict=True):
             assert (one[0] - other[0]).abs().max() < 1e-5, method.label
+
+
+def test_what_methods_share_on_a_pass_changes_none_of_them():
+    model = backbone(12, 2)
+    pixels = torch.randn(2, 3, 4 * PATCH, 5 * PATCH, generator=torch.Generator().manual_seed(0))
+    methods = [create_method(name, **parameters) for name, parameters in VARIANTS]
+
+    def fresh():
+        return model.encode_tokens(pixels)
+
+    alone = [method.patch_embeddings(fresh()) for method in methods]
+    for order in (range(len(methods)), reversed(range(len(methods)))):
+        tokens = fresh()
+        for number in order:
+            assert torch.equal(methods[number].patch_embeddings(tokens), alone[number]), methods[number].label

@@ -7,6 +7,7 @@ import torch
 from method_matrix import COLUMNS, GIVEN, PAGE, page
 from small_towers import FAMILIES, small_tower
 
+import ovss
 from ovss.analysis import (
     anomaly_statistics,
     attention_of,
@@ -19,7 +20,8 @@ from ovss.analysis import (
 )
 from ovss.analysis.mixing import METHODS
 from ovss.errors import InputError
-from ovss.methods import create_method
+from ovss.methods import create_method, resolve_methods
+from ovss.segment.several import SeveralSegmenters
 
 WITHOUT_CLS = ("vit_map", "vit_average", "pe_core_without_cls")
 
@@ -114,3 +116,18 @@ def test_measurements_run_on_every_family(family):
     full = torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, dim=-1)
     assert torch.allclose(row.flatten(), full[0, 1, tokens.prefix + 34, tokens.prefix :], atol=1e-5)
     assert between_patches(full, tokens.prefix).shape[-1] == 80
+
+
+@pytest.mark.parametrize(("name", "reason"), [("cliptrase", "clears its regions"), ("scclip", "adds the class token")])
+def test_a_refused_model_is_refused_before_words_are_embedded(monkeypatch, name, reason):
+    backbone = small_tower("vit_map")
+    monkeypatch.setattr(backbone, "encode_text", lambda texts: pytest.fail("words were embedded first"))
+    protocol = ovss.load_protocol("study", templates=["a {}."])
+    for refused in (
+        lambda: ovss.Segmenter(backbone, name, "grass; sky", protocol=protocol),
+        lambda: SeveralSegmenters(backbone, resolve_methods(["clip", name]), "grass; sky", protocol=protocol),
+        lambda: ovss.evaluate(backbone, ["clip", name], ovss.load_dataset("scenes", length=1), protocol=protocol),
+    ):
+        with pytest.raises(InputError, match=rf"{name} {reason}.* vit_map has none"):
+            refused()
+    assert ovss.Segmenter(backbone, "naclip", "grass; sky", protocol=protocol).method.name == "naclip"

@@ -26,7 +26,7 @@ def test_the_quickstart_runs_unchanged_on_another_tower(
     papermill.execute_notebook(
         str(NOTEBOOK),
         str(out),
-        {"model": model, "pretrained": "random", "images": 2},
+        {"model": model, "pretrained": "random"},
         cwd=str(NOTEBOOK.parent),
         progress_bar=False,
         kernel_name="python3",

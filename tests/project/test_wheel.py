@@ -93,6 +93,10 @@ def test_every_file_of_the_package_and_every_notebook_is_installed_byte_for_byte
     assert {path for path in there if path.suffix != ".pyc"} == set(expected.values())
 
 
+def test_a_wheel_is_not_built_in_the_folder_it_comes_from(sdist, installed):
+    assert not (sdist / "build").exists()
+
+
 def test_the_installed_code_has_the_hash_of_the_clone_so_that_records_fit_both(installed, elsewhere):
     ask = f"import ovss; print(ovss.__file__); from ovss.provenance import code_hash; print(code_hash(*{MAKERS}))"
     file, made = run("-c", ask, cwd=elsewhere, path=installed).split()

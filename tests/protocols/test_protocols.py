@@ -27,6 +27,7 @@ class Model:
     is_tiny: bool = False
 
 
+FILTER = "opencv-bilinear"
 B16, L14, B32 = Model(), Model("ViT-L-14", 224, 14), Model("ViT-B-32", 224, 32)
 L336, TINY = Model("ViT-L-14-336", 336, 14), Model("tiny", 64, 8, True)
 
@@ -158,13 +159,13 @@ def test_a_change_in_any_data_set_changes_the_hash(tmp_path):
 @pytest.mark.parametrize(
     ("model", "dataset", "expected"),
     [
-        (B16, "voc20", Geometry(336, 2048, None, 224, 112)),
-        (L14, "voc20", Geometry(336, 2048, None, 224, 112)),
-        (B32, "voc20", Geometry(336, 2048, None, 224, 112)),
-        (TINY, "scenes", Geometry(96, 2048, None, 64, 32)),
-        (L336, "voc20", Geometry(504, 2048, None, 336, 168)),
-        (B16, "cityscapes", Geometry(560, 2048, None, 224, 112)),
-        (TINY, "cityscapes", Geometry(160, 2048, None, 64, 32)),
+        (B16, "voc20", Geometry(336, 2048, None, 224, 112, FILTER)),
+        (L14, "voc20", Geometry(336, 2048, None, 224, 112, FILTER)),
+        (B32, "voc20", Geometry(336, 2048, None, 224, 112, FILTER)),
+        (TINY, "scenes", Geometry(96, 2048, None, 64, 32, FILTER)),
+        (L336, "voc20", Geometry(504, 2048, None, 336, 168, FILTER)),
+        (B16, "cityscapes", Geometry(560, 2048, None, 224, 112, FILTER)),
+        (TINY, "cityscapes", Geometry(160, 2048, None, 64, 32, FILTER)),
     ],
 )
 def test_study_follows_the_models_native_size(model, dataset, expected):
@@ -207,7 +208,7 @@ def test_the_default_is_study_for_the_embedded_model_only():
         (MINIMAL.replace("336", "nan"), "short_side = nan must be"),
         (
             MINIMAL.replace("bilinear", "bicubic"),
-            "resize_filter = 'bicubic' must be one of opencv-bilinear, bilinear, pil-bicubic",
+            "resize_filter = 'bicubic' must be one of opencv-bilinear, bilinear, pil-bicubic, pil-bilinear, model",
         ),
         (MINIMAL.replace('"openai"', '["no hole"]'), "templates = .* must be .*each with one {}"),
         (MINIMAL.replace('variant = "sclip"', ""), "mine.toml': key 'variant' is missing"),

@@ -27,3 +27,27 @@ def test_windows_that_do_not_fit_the_gpu_name_the_batch_size_to_try(monkeypatch,
     assert "\n" not in str(error.value)
     if fits:
         ovss.Segmenter(backbone, "clip", "grass; sky", protocol=protocol, batch_size=fits)(image)
+
+
+def full(*_, **__):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+
+@pytest.mark.parametrize(("dtype", "advice"), [("float32", "try float16, another"), ("bfloat16", "try another")])
+def test_weights_that_do_not_fit_the_gpu_are_named_with_their_number(monkeypatch, dtype, advice):
+    move = torch.nn.Module.to
+    # Only the call that names device and number format moves the finished model.
+    monkeypatch.setattr(
+        torch.nn.Module, "to", lambda self, *to, **how: (full if len(to) == 2 else move)(self, *to, **how)
+    )
+    message = rf"the 4 million weights of tiny \({dtype}\) do not fit the memory of cpu; {advice} device or a smaller"
+    with pytest.raises(InputError, match=message):
+        ovss.load_backbone("tiny", device="cpu", dtype=dtype)
+
+
+def test_texts_that_do_not_fit_the_gpu_are_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("OVSS_CACHE", str(tmp_path))
+    backbone = ovss.load_backbone("tiny", device="cpu", dtype="float32")
+    monkeypatch.setattr(backbone, "encode_text", full)
+    with pytest.raises(InputError, match="80 texts at a time do not fit the memory of cpu with tiny; try float16 or"):
+        ovss.Segmenter(backbone, "clip", "grass; sky")(Image.new("RGB", (64, 64)))

@@ -112,9 +112,9 @@ def test_the_crop_of_image_and_ground_truth_is_that_of_clips_own_transform(width
     generator = np.random.default_rng(width * height)
     image = Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
     labels = generator.integers(0, 256, (height, width), dtype=np.uint8)
-    geometry = Geometry(side, None, side, None, None, "cut")
+    geometry = Geometry(side, None, side, None, None, "pil-bicubic", "cut")
     oracle = Compose([Resize(side, InterpolationMode.BICUBIC), CenterCrop(side)])
-    np.testing.assert_array_equal(np.array(seen_image(image, geometry, "pil-bicubic")), np.array(oracle(image)))
+    np.testing.assert_array_equal(np.array(seen_image(image, geometry)), np.array(oracle(image)))
     nearest = Compose([Resize(side, InterpolationMode.NEAREST), CenterCrop(side)])
     np.testing.assert_array_equal(crop_truth(labels, geometry), np.array(nearest(Image.fromarray(labels))))
 
@@ -138,6 +138,11 @@ def test_bilinear_resizing_does_not_antialias():
     positions = [(x + 0.5) * 8 / 3 - 0.5 for x in range(3)]
     values = [255 * ((1 - p % 1) if int(p) % 2 == 0 else p % 1) for p in positions]
     assert [third.getpixel((x, 0))[0] for x in range(3)] == pytest.approx(values, abs=0.51)
+
+
+def test_a_word_that_is_no_filter_resizes_nothing():
+    with pytest.raises(InputError, match="'model' is no filter"):
+        resize_image(Image.new("RGB", (5, 5)), (4, 4), "model")
 
 
 def test_nothing_is_resampled_when_the_size_fits():

@@ -52,7 +52,7 @@ class Edit:
         return x
 
 
-class EditedBlock(Block):
+class _EditedBlock(Block):
     """A block of the model, seen through an edit."""
 
     def __init__(self, inner: Block, layer: int, edit: Edit) -> None:
@@ -110,7 +110,7 @@ class EditedBackbone(Backbone):
 
     def block(self, layer: int, grid: tuple[int, int] | None = None) -> Block:
         """See `Backbone.block`."""
-        return EditedBlock(super().block(layer, grid), layer, self._edit)
+        return _EditedBlock(super().block(layer, grid), layer, self._edit)
 
     def run_block(
         self, layer: int, x: Tensor, grid: tuple[int, int], intervene: object = None, qkv: QKV | None = None

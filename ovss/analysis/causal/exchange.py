@@ -20,10 +20,10 @@ from ovss.methods import Method
 
 __all__ = ["exchanged", "followed_image"]
 
-WHAT = ("attention", "values")
+_WHAT = ("attention", "values")
 
 
-class Exchange(Edit):
+class _Exchange(Edit):
     """Some blocks take queries and keys, or values, from another pass of as many images."""
 
     edits_qkv = True
@@ -54,8 +54,8 @@ def exchanged(tokens: Tokens, other: Tokens, what: str, blocks: Iterable[int] | 
     Raises:
         InputError: Another word, a block that is not there, passes of unequal sizes.
     """
-    if what not in WHAT:
-        raise InputError(f"what='{what}' must be one of {', '.join(WHAT)}")
+    if what not in _WHAT:
+        raise InputError(f"what='{what}' must be one of {', '.join(_WHAT)}")
     if (tokens.batch, tokens.grid) != (other.batch, other.grid):
         raise InputError(
             f"{tokens.batch} images on a grid of {tokens.grid} cannot take from {other.batch} on {other.grid}"
@@ -63,7 +63,7 @@ def exchanged(tokens: Tokens, other: Tokens, what: str, blocks: Iterable[int] | 
     chosen = choose_blocks(tokens, [tokens.depth] if blocks is None else blocks)
     if not chosen:
         raise InputError("blocks names no block")
-    return EditedBackbone(tokens.backbone, Exchange(other, what, chosen)).continued(tokens)
+    return EditedBackbone(tokens.backbone, _Exchange(other, what, chosen)).continued(tokens)
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ KINDS = {"head": "heads", "attention": "attention", "ffn": "ffn"}
 _STATES = ("tokens", "channel")
 _SETS = ("tokens", "neurons")
 """Kinds of parts that are named by several numbers."""
-HOW = ("zero", "mean", "swap")
+_HOW = ("zero", "mean", "swap")
 _TEXT = re.compile(
     r"block (?P<block>\d+) (?:head (?P<head>\d+)|(?P<kind>attention|ffn)|channel (?P<channel>\d+)"
     r"|neurons (?P<neurons>\d+(?:,\d+)*)|tokens (?P<tokens>none|\d+(?:,\d+)*))(?: (?P<how>[a-z]+))?"
@@ -61,7 +61,7 @@ class Part:
         known = (*KINDS, "neurons", *_STATES)
         if self.kind not in known:
             raise InputError(f"part of kind '{self.kind}' is unknown; it is one of {', '.join(known)}")
-        allowed = (*HOW, "clip") if self.kind == "channel" else HOW
+        allowed = (*_HOW, "clip") if self.kind == "channel" else _HOW
         if self.how not in allowed:
             raise InputError(f"how='{self.how}' of a part of kind '{self.kind}' must be one of {', '.join(allowed)}")
         given = {"head": self.head is not None, "channel": self.channel is not None}

@@ -16,8 +16,9 @@ from ovss.analysis.causal.means import Means
 from ovss.analysis.causal.parts import Part
 from ovss.backbone import Backbone, Tokens
 from ovss.errors import InputError
+from ovss.evaluation.counting import count
 from ovss.evaluation.job import Job
-from ovss.evaluation.pipeline import count, crop_truth
+from ovss.evaluation.pipeline import crop_truth
 from ovss.evaluation.records import Record as Counts
 from ovss.evaluation.records import Shard, Store
 from ovss.files import digest
