@@ -160,7 +160,7 @@ def _unpacked(stored: np.ndarray) -> np.ndarray:
     if stored.ndim == 1:
         content = stored.tobytes()
         columns, rest = int.from_bytes(content[:2], "little"), lzma.decompress(content[2:], **_LZMA)
-        planes = np.frombuffer(rest, dtype=np.uint8).reshape(columns, 4, -1)
+        planes = np.frombuffer(rest, dtype=np.uint8).reshape(columns, 4, len(rest) // max(1, 4 * columns))
     else:
         planes = stored
     packed = np.ascontiguousarray(planes.transpose(2, 0, 1))
