@@ -163,6 +163,8 @@ def _unpacked(stored: np.ndarray) -> np.ndarray:
         planes = np.frombuffer(rest, dtype=np.uint8).reshape(columns, 4, len(rest) // max(1, 4 * columns))
     else:
         planes = stored
+    if not planes.size:
+        return np.empty((planes.shape[2], planes.shape[0]), dtype=np.int64)
     packed = np.ascontiguousarray(planes.transpose(2, 0, 1))
     return packed.reshape(len(packed), -1).view("<i4").reshape(len(packed), planes.shape[0]).astype(np.int64)
 
