@@ -23,7 +23,7 @@ TEXTS = [
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TARGETS = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M)
 _BLOCK = re.compile(r"^```([a-z]+)\n(.+?)^```$", flags=re.M | re.S)
-_FILE = re.compile(r"# ([a-z]+\.[a-z]+)\n")
+_FILE = re.compile(r"# ([a-z_]+\.[a-z]+)\n")
 
 
 def blocks(path: Path, language: str) -> list[str]:

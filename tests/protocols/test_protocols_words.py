@@ -71,14 +71,16 @@ def short(name):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Label maps as `evaluate` counts them: image to the maps of its methods, in order."""
-    seen, original = {}, pipeline.count
+    """Label maps as `evaluate` counts them: for each image, in order, the maps of its methods."""
+    seen, original = [], pipeline.count_tensors
 
-    def watched(prediction, truth, job, id):
-        seen.setdefault(id, []).append(prediction)
-        return original(prediction, truth, job, id)
+    def watched(labels, truth, classes):
+        if not seen or len(seen[-1]) == len(METHODS):
+            seen.append([])
+        seen[-1].append(labels.numpy().copy())
+        return original(labels, truth, classes)
 
-    monkeypatch.setattr(pipeline, "count", watched)
+    monkeypatch.setattr(pipeline, "count_tensors", watched)
     return seen
 
 
@@ -91,8 +93,8 @@ def assert_segmenter_agrees(model, classes, data, protocol, counted, **options):
         assert segmenter.vocabulary.hash == evaluation.facts["vocabulary_hash"]
         assert segmenter.protocol.hash == evaluation.facts["protocol_hash"]
         assert segmenter.method.parameters == evaluation.methods[method]["parameters"]
-        for sample in data:
-            assert np.array_equal(segmenter(sample.image).labels, counted[sample.id][number]), (method, sample.id)
+        for sample, maps in zip(data, counted, strict=True):
+            assert np.array_equal(segmenter(sample.image).labels, maps[number]), (method, sample.id)
     return evaluation
 
 
