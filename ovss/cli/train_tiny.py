@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ovss.cli.common import described, note_to_stderr
-from ovss.training.recipe import QUICK, Recipe
+from ovss.training.recipe import QUICK, SECOND, Recipe
 
 __all__ = ["add_command"]
 
@@ -19,9 +19,17 @@ def add_command(commands: Any) -> None:
         "--out", type=Path, default=Path("runs/tiny"), metavar="DIR", help="folder to write (default: %(default)s)"
     )
     parser.add_argument("--resume", action="store_true", help="resume the interrupted run in DIR")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="FILE",
+        help="weights of a finished run: the second run is made (see docs/tiny-search.md)",
+    )
     parser.add_argument("--seed", type=int, help="initial weights and views (default: 0)")
     parser.add_argument(
-        "--views", type=int, help=f"length of the run (default: {Recipe().views}; quick: {QUICK.views})"
+        "--views",
+        type=int,
+        help=f"length of the run (default: {Recipe().views}; quick: {QUICK.views}; second: {SECOND.views})",
     )
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="processes, 1 or 2 (default: %(default)s)")
     parser.set_defaults(run=_run)
@@ -31,9 +39,15 @@ def _run(arguments: argparse.Namespace) -> int:
     """Train; returns 0, or 130 when the run was interrupted."""
     from ovss.training.train import load_recipe, run_training
 
-    base = load_recipe(arguments.out) if arguments.resume else QUICK if arguments.quick else Recipe()
+    asked = SECOND if arguments.start else QUICK if arguments.quick else Recipe()
+    base = load_recipe(arguments.out) if arguments.resume else asked
     given = {name: value for name in ("seed", "views") if (value := getattr(arguments, name)) is not None}
     done = run_training(
-        replace(base, **given), arguments.out, threads=arguments.threads, resume=arguments.resume, report=note_to_stderr
+        replace(base, **given),
+        arguments.out,
+        threads=arguments.threads,
+        resume=arguments.resume,
+        start=arguments.start,
+        report=note_to_stderr,
     )
     return 0 if done else 130

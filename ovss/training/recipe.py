@@ -7,7 +7,7 @@ from typing import Any
 
 from ovss.errors import InputError
 
-__all__ = ["QUICK", "Recipe"]
+__all__ = ["QUICK", "SECOND", "Recipe"]
 
 SHARDS = 2
 """Each step averages the gradients of this many independent contrastive batches, on as many processes or fewer."""
@@ -67,6 +67,9 @@ class Recipe:
             one. It takes away what all patches have in common, so that cosines tell them apart.
         quiet: Weight of a third loss: 1 minus the mean cosine between the CLS tokens of a batch, in the same blocks. It
             leaves the reading of the image to the last block, so that CLS carries little before.
+        start: SHA-256 of the weights that the run starts from; None: random ones.
+        kept: Blocks of the vision tower, from the first on, that begin with the weights of the start; those after
+            them begin at random.
         evaluate_every: Views between two evaluations (and checkpoints).
         evaluate_scenes: Scenes of the validation split per evaluation.
         examine_scenes: Scenes of the fresh split for the final record.
@@ -85,6 +88,8 @@ class Recipe:
     weight_decay: float = 0.05
     spread: float = 0.0
     quiet: float = 0.0
+    start: str | None = None
+    kept: int = 8
     evaluate_every: int = 32_000
     evaluate_scenes: int = 40
     examine_scenes: int = 500
@@ -129,6 +134,19 @@ class Recipe:
         view["blocks"] = tuple(tuple(block) for block in view["blocks"])
         return cls(**{**values, "view": ViewRecipe(**view)})
 
+
+SECOND = Recipe(
+    views=64_000,
+    pool=16_384,
+    full=0.15,
+    spread=0.8,
+    quiet=3.0,
+    kept=3,
+    evaluate_every=16_000,
+    view=ViewRecipe(local=0.0, waiting=0.8),
+)
+"""A second run, on the weights of the first: whole views, blocks 4 to 8 anew, patches that differ, a quiet CLS. What it
+does to the order of the methods stands in docs/tiny-search.md; the shipped weights are those of the first run."""
 
 QUICK = Recipe(views=40_000, pool=6_000, evaluate_every=12_800, examine_scenes=60)
 """The whole loop within five minutes on two free cores."""

@@ -70,7 +70,9 @@ def _examination(backbone: Backbone, scenes: int = 500, per_thing: int = 25) -> 
     }
 
 
-def write_record(trainer: Trainer, rows: list[dict[str, float]], weights: Path, path: Path) -> None:
+def write_record(
+    trainer: Trainer, rows: list[dict[str, float]], weights: Path, path: Path, first: Path | None = None
+) -> None:
     """Examine a trained model and write its record as JSON.
 
     Args:
@@ -78,6 +80,7 @@ def write_record(trainer: Trainer, rows: list[dict[str, float]], weights: Path, 
         rows: Training curve.
         weights: The exported file, whose SHA-256 the record names.
         path: Where to write.
+        first: Record of the run whose weights this one started from, of which the training becomes part of this one.
     """
     record = {
         "weights": {"sha256": file_digest(weights), "bytes": weights.stat().st_size},
@@ -89,6 +92,7 @@ def write_record(trainer: Trainer, rows: list[dict[str, float]], weights: Path, 
             "views_per_second": round(trainer.views / max(trainer.seconds, 1e-9)),
             "final_loss": rows[-1]["loss"],
         },
+        **({"first_training": json.loads(first.read_text())["training"]} if first and first.exists() else {}),
         "hardware": {"cores": os.cpu_count(), "machine": platform.machine(), "gpu": None},
         "versions": {
             "python": platform.python_version(),

@@ -9,6 +9,7 @@ from typing import Any
 import open_clip
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor, nn
 
@@ -52,6 +53,23 @@ class Trainee(nn.Module):
             small.weight[0] = 0
         self.clip.token_embedding = small
 
+    def take(self, weights: Path, kept: int) -> None:
+        """Begin with the weights of a finished run.
+
+        Args:
+            weights: What `export` wrote.
+            kept: Blocks of the vision tower, from the first on, that are taken; those after them stay as they are.
+        """
+        state = {name: value.float() for name, value in load_file(weights).items()}
+        state["token_embedding.weight"] = state["token_embedding.weight"][self.tokens.ids]
+        own = self.clip.state_dict()
+        fresh = tuple(f"visual.transformer.resblocks.{layer}." for layer in range(kept, len(self._blocks)))
+        self.clip.load_state_dict(state | {name: own[name] for name in own if name.startswith(fresh)}, strict=False)
+
+    @property
+    def _blocks(self) -> Any:
+        return self.clip.visual.transformer.resblocks
+
     def encode_views(self, images: Tensor, keep: Tensor | None, waiting: int = 0) -> Tensor:
         """Image embeddings, not normalised.
 
@@ -77,7 +95,7 @@ class Trainee(nn.Module):
         cls = (visual.class_embedding + visual.positional_embedding[0]).expand(len(x), 1, -1)
         x = visual.ln_pre(torch.cat([cls, x], 1))
         cls = x[:, :1]
-        blocks, patches, views = visual.transformer.resblocks, [], []
+        blocks, patches, views = self._blocks, [], []
         for number, block in enumerate(blocks, start=1):
             x = block(x)
             if number <= waiting:

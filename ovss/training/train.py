@@ -19,7 +19,7 @@ import torch.multiprocessing as mp
 
 from ovss import tiny
 from ovss.errors import InputError, Terminated
-from ovss.files import atomic_write, cache_dir
+from ovss.files import atomic_write, cache_dir, file_digest
 from ovss.training.data import Pool
 from ovss.training.recipe import SHARDS, Recipe
 from ovss.training.trainer import CHECKPOINT, Trainer
@@ -34,7 +34,13 @@ Report = Callable[[str], None]
 
 
 def run_training(
-    recipe: Recipe, folder: Path, *, threads: int = 2, resume: bool = False, report: Report | None = None
+    recipe: Recipe,
+    folder: Path,
+    *,
+    threads: int = 2,
+    resume: bool = False,
+    start: Path | None = None,
+    report: Report | None = None,
 ) -> bool:
     """Train, or resume training, until the recipe is done or the process is interrupted (SIGINT, SIGTERM).
 
@@ -46,26 +52,43 @@ def run_training(
         folder: Where to write; created if missing.
         threads: Single-threaded processes to use, 1 or 2; the weights do not depend on it.
         resume: Resume from the checkpoint in `folder`; its recipe must be `recipe`, up to the number of views.
+        start: Weights of a finished run to start from, for a recipe whose `start` is their hash or open; its record
+            `tiny.json` beside them becomes part of the record. None: random weights.
         report: Called with a line of progress now and then.
 
     Returns:
         True when the recipe is done, False when the run was interrupted and can be resumed.
 
     Raises:
-        InputError: `threads` out of range, a checkpoint that is missing, unwanted or of another recipe.
+        InputError: `threads` out of range, a checkpoint that is missing, unwanted or of another recipe, weights to
+            start from that are missing or others than the recipe's.
         Terminated: SIGTERM ended the run, which can be resumed.
     """
     if not 1 <= threads <= SHARDS:
         raise InputError(f"threads {threads} must be between 1 and {SHARDS}")
+    recipe = _started(recipe, start)
     folder.mkdir(parents=True, exist_ok=True)
     _check_folder(recipe, folder, resume)
     own_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with tempfile.TemporaryDirectory() as meeting, _helpers(threads, recipe, folder, meeting):
-            return _train(0, threads, recipe, folder, f"{meeting}/group", report or (lambda line: None))
+        with tempfile.TemporaryDirectory() as meeting, _helpers(threads, recipe, folder, meeting, start):
+            return _train(0, threads, recipe, folder, f"{meeting}/group", start, report or (lambda line: None))
     finally:
         torch.set_num_threads(own_threads)
+
+
+def _started(recipe: Recipe, start: Path | None) -> Recipe:
+    if start is None:
+        if recipe.start is not None:
+            raise InputError(f"the recipe starts from weights {recipe.start[:12]}; their file is not given")
+        return recipe
+    if not start.exists():
+        raise InputError(f"'{start}' does not exist; there are no weights to start from")
+    found = file_digest(start)
+    if recipe.start not in (None, found):
+        raise InputError(f"'{start}' has the hash {found[:12]}, but the recipe starts from {str(recipe.start)[:12]}")
+    return replace(recipe, start=found)
 
 
 def _check_folder(recipe: Recipe, folder: Path, resume: bool) -> None:
@@ -89,10 +112,10 @@ def load_recipe(folder: Path) -> Recipe:
 
 
 @contextmanager
-def _helpers(threads: int, recipe: Recipe, folder: Path, meeting: str) -> Iterator[None]:
+def _helpers(threads: int, recipe: Recipe, folder: Path, meeting: str, start: Path | None) -> Iterator[None]:
     """The other processes of a run; they end with it, also when it fails."""
     context = mp.get_context("spawn")
-    arguments = (threads, recipe, folder, f"{meeting}/group")
+    arguments = (threads, recipe, folder, f"{meeting}/group", start)
     processes = [context.Process(target=_help, args=(rank, *arguments), daemon=True) for rank in range(1, threads)]
     for process in processes:
         process.start()
@@ -106,20 +129,22 @@ def _helpers(threads: int, recipe: Recipe, folder: Path, meeting: str) -> Iterat
                 process.kill()
 
 
-def _help(rank: int, world: int, recipe: Recipe, folder: Path, meeting: str) -> None:
+def _help(rank: int, world: int, recipe: Recipe, folder: Path, meeting: str, start: Path | None) -> None:
     # A signal may reach every process of a run; only the first one decides after which step all of them stop.
     for number in _STOPS:
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
-    _train(rank, world, recipe, folder, meeting, lambda line: None)
+    _train(rank, world, recipe, folder, meeting, start, lambda line: None)
 
 
-def _train(rank: int, world: int, recipe: Recipe, folder: Path, meeting: str, report: Report) -> bool:
+def _train(
+    rank: int, world: int, recipe: Recipe, folder: Path, meeting: str, start: Path | None, report: Report
+) -> bool:
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
     try:
         pool = _render(rank, world, recipe, report)
-        trainer = Trainer(recipe, pool, rank, world)
+        trainer = Trainer(recipe, pool, rank, world, start)
         rows: list[dict[str, float]] = []
         if (folder / CHECKPOINT).exists():
             rows = trainer.load(torch.load(folder / CHECKPOINT, weights_only=True))
@@ -127,7 +152,7 @@ def _train(rank: int, world: int, recipe: Recipe, folder: Path, meeting: str, re
             dist.barrier()
         done = _loop(trainer, rows, folder, report)
         if done and rank == 0:
-            _finish(trainer, rows, folder, report)
+            _finish(trainer, rows, folder, start, report)
         return done
     finally:
         if world > 1:
@@ -221,11 +246,11 @@ def _write_curve(rows: list[dict[str, float]], path: Path) -> None:
         file.write(text.getvalue())
 
 
-def _finish(trainer: Trainer, rows: list[dict[str, float]], folder: Path, report: Report) -> None:
+def _finish(trainer: Trainer, rows: list[dict[str, float]], folder: Path, start: Path | None, report: Report) -> None:
     from ovss.training.record import write_record
 
     recipe = trainer.recipe
     metadata = {"architecture": "ovss-tiny", "seed": str(recipe.seed), "views": str(trainer.views)}
     trainer.trainee.export(folder / WEIGHTS, metadata)
-    write_record(trainer, rows, folder / WEIGHTS, folder / RECORD)
+    write_record(trainer, rows, folder / WEIGHTS, folder / RECORD, start and start.with_name(RECORD))
     report(f"weights, record and curve are in {folder}")

@@ -39,11 +39,14 @@ class Trainer:
         pool: Loaded pool of scenes.
         rank: Number of this process.
         world: Number of processes, at most the number of shards.
+        start: Weights that the run starts from, the file that the recipe names by its hash; None: random ones.
     """
 
-    def __init__(self, recipe: Recipe, pool: Pool, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, recipe: Recipe, pool: Pool, rank: int = 0, world: int = 1, start: Path | None = None) -> None:
         self.recipe, self.pool, self.rank, self.world = recipe, pool, rank, world
         self.trainee = Trainee(recipe.seed)
+        if start is not None:
+            self.trainee.take(start, recipe.kept)
         self.step = 0
         self.seconds = 0.0
         named = dict(self.trainee.clip.named_parameters())

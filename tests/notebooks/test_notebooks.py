@@ -17,6 +17,7 @@ import numpy as np
 import papermill
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbval_digits import same_text
 from paths import ROOT
 from PIL import Image
 from walkthroughs import METADATA, execute, lint, main, normalise, walkthroughs, write
@@ -83,23 +84,40 @@ def test_every_walkthrough_takes_the_common_parameters(path: Path) -> None:
     assert set(papermill.inspect_notebook(str(path))) >= COMMON
 
 
+@pytest.mark.parametrize(
+    ("printed", "same"),
+    [
+        ("from a to b: +8.5 [-7.6, 24.5], words win", True),
+        ("from a to b: +8.5 [-7.6, 24.4], words win", False),
+        ("from a to b: +8.5 [-7.6, 24.50], words win", False),
+        ("from a to b: +8.5 [-7.6, 24.6], a draw", False),
+        ("from a to c: +8.5 [-7.6, 24.6], words win", False),
+        ("from a to b: +8.5 [7.6, 24.6], words win", False),
+    ],
+)
+def test_only_the_last_digit_of_a_decimal_may_differ(printed: str, same: bool) -> None:
+    assert same_text("from a to b: +8.5 [-7.6, 24.6], words win", printed) is same
+    assert same_text("9.95 of 21 images", "10.05 of 21 images") is False
+    assert same_text("   9.9 of 21 images", "  10.0 of 21 images")
+    assert not same_text("21 images", "22 images")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_outputs_are_those_that_were_committed(path: Path) -> None:
     config = ROOT / "tests" / "nbval.cfg"
     command = [sys.executable, "-m", "pytest", "-q", "--nbval", "--nbval-sanitize-with", str(config), str(path)]
     command += [
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        "--rootdir",
-        str(ROOT),
-        "-c",
-        os.devnull,
+        *("-p", "nbval_digits"),
+        *("-p", "no:cacheprovider"),
+        *("-p", "no:xdist"),
+        *("--rootdir", str(ROOT)),
+        *("-c", os.devnull),
         "--nbval-cell-timeout=300",
     ]
-    result = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
+    paths = os.pathsep.join(filter(None, [str(ROOT / "tests" / "helpers"), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": paths}
+    result = subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-3000:]
 
 

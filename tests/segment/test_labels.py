@@ -67,6 +67,20 @@ def test_labels_are_the_published_rules_word_for_word(threshold, area, owners):
     assert np.array_equal(field_of(scores, rule).labels(), slow_labels(scores, rule))
 
 
+@pytest.mark.parametrize("queries", [5, 63, 64, 200])
+def test_of_equal_words_the_first_one_wins_however_many_there_are(queries):
+    generator = torch.Generator().manual_seed(queries)
+    scores = torch.randint(0, 4, (6, 7, queries), generator=generator).float()
+    scores[2, 3, queries // 2] = float("nan")
+    rule = dataclasses.replace(PLAIN, query_class=tuple(range(queries)), classes=queries)
+    labels, chance = rule.label(scores)
+    rows = scores.flatten(0, 1).tolist()
+    expected = [next((i for i, x in enumerate(row) if x != x), row.index(max(row))) for row in rows]
+    assert labels.flatten().tolist() == expected
+    exact = scores.double().mul(rule.scale).softmax(-1).amax(-1)
+    torch.testing.assert_close(chance.double(), exact, atol=1e-6, rtol=0, equal_nan=True)
+
+
 def test_a_class_of_many_words_keeps_the_probability_of_its_best_word_only():
     scores = torch.tensor([0.3, 0.3, 0.29, 0.29, 0.29]).view(5, 1, 1)
     rule = dataclasses.replace(PLAIN, query_class=(0, 1, 2, 2, 2))

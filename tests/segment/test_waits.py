@@ -37,7 +37,7 @@ ON_HOST = {
     "segment/segmentation.py": "exports, from arrays",
     "segment/segmenter.py": "a tensor that the user gave",
     "segment/stitching.py": "tables of sizes",
-    "segment/labels.py": "words that the rule of presence picked",
+    "segment/labels.py": "words that the rule of presence picked, and arrays on the processor",
     "segment/windows.py": "an image on the processor",
 }
 

@@ -118,6 +118,30 @@ def test_two_processes_give_the_weights_of_one(tmp_path, uninterrupted):
     assert same_weights(weights(tmp_path), weights(uninterrupted))
 
 
+def test_a_second_run_takes_the_first_blocks_and_the_words_from_its_start(tmp_path, uninterrupted, pool):
+    start = uninterrupted / "tiny.safetensors"
+    taken = Trainer(replace(MINUTE_RUN, kept=3), pool, start=start).trainee.full_state()
+    fresh = Trainer(MINUTE_RUN, pool).trainee.full_state()
+    for name in weights(uninterrupted):
+        block = name.removeprefix("visual.transformer.resblocks.").split(".")[0]
+        other = fresh if block.isdigit() and int(block) >= 3 else weights(uninterrupted)
+        assert torch.equal(taken[name], other[name]), name
+    assert run_training(replace(MINUTE_RUN, kept=3), tmp_path, threads=1, start=start)
+    record = json.loads((tmp_path / "tiny.json").read_text())
+    assert record["training"]["recipe"]["start"] == file_digest(start)
+    assert record["first_training"] == json.loads((uninterrupted / "tiny.json").read_text())["training"]
+
+
+def test_a_start_that_is_missing_or_another_is_refused(tmp_path, uninterrupted):
+    start = uninterrupted / "tiny.safetensors"
+    with pytest.raises(InputError, match="no weights to start from"):
+        run_training(MINUTE_RUN, tmp_path / "a", start=tmp_path / "none")
+    with pytest.raises(InputError, match=f"has the hash {file_digest(start)[:12]}, but the recipe starts from 000"):
+        run_training(replace(MINUTE_RUN, start="0" * 64), tmp_path / "b", start=start)
+    with pytest.raises(InputError, match="file is not given"):
+        run_training(replace(MINUTE_RUN, start="0" * 64), tmp_path / "c")
+
+
 def test_another_seed_gives_other_weights(pool):
     a, b = (Trainer(Recipe(pool=256, seed=seed), pool).trainee.full_state() for seed in (0, 1))
     assert not torch.equal(a["visual.proj"], b["visual.proj"])
