@@ -64,7 +64,7 @@ each bin is 10^(1/4) times nearer to 1 than the one before, so that the order of
 STARTS = np.array([*range(0, 29, 2)])
 """First bin of each group."""
 _MIDDLE = (UPPER + np.concatenate([[0.0], UPPER[:-1]])) / 2
-_FINENESS = 16
+_FINENESS = 4
 """Units of a pixel's confidence that sums are recorded in."""
 _WIDTHS = {"oracles": 5, "errors": 2 + len(ERRORS), "calibration": 5}
 """Numbers in a row, without the image."""

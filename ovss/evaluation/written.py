@@ -26,7 +26,7 @@ def run_files(evaluation: "Evaluation") -> dict[str, bytes]:
     }
     if len(differences):
         texts["differences.csv"] = to_csv(differences, decimals=5)
-    texts |= {f"{name}.csv": to_csv(getattr(evaluation, name)(), decimals=5) for name in evaluation.extras}
+    texts |= {f"{name}.csv": to_csv(getattr(evaluation, name)()) for name in evaluation.extras}
     files = {name: text.encode() for name, text in texts.items()}
     files["per_image.parquet"] = evaluation.per_image().to_parquet(index=False)
     run = {

@@ -11,7 +11,7 @@ from PIL import Image
 
 import ovss
 from ovss.errors import InputError
-from ovss.evaluation.records import Record, Shard, Store, make_shards
+from ovss.evaluation.records import Record, Shard, Store, _unpacked, make_shards
 from ovss.evaluation.results import Evaluation
 
 
@@ -178,3 +178,26 @@ def test_a_record_survives_its_file_and_refuses_another_run(tmp_path):
     assert np.array_equal(again.counts("m"), counts)
     with pytest.raises(InputError, match="it is of another run"):
         Store("f" * 16 + "0" * 48, tmp_path).get(Shard(0, 3))
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 6), (1, 5), (700, 8)])
+def test_rows_of_extras_come_back_as_they_were(shape):
+    rows = np.random.default_rng(0).integers(-(2**31), 2**31, shape)
+    record = Record(("a",), ("clip",), 2, np.zeros((0, 6), dtype=np.int64), extras={"errors": rows})
+    content = record.to_bytes("key", Shard(0, 1))
+    np.testing.assert_array_equal(Record.from_bytes(content, "key", Shard(0, 1)).extras["errors"], rows)
+    assert content == record.to_bytes("key", Shard(0, 1))
+
+
+def test_a_number_of_an_extra_that_does_not_fit_is_refused():
+    record = Record(("a",), ("clip",), 2, np.zeros((0, 6), dtype=np.int64), extras={"errors": np.array([[2**31]])})
+    with pytest.raises(ValueError, match="does not fit 32 bits"):
+        record.to_bytes("key", Shard(0, 1))
+
+
+def test_extras_of_older_records_are_planes_of_bytes():
+    rows = np.array([[1, -2, 300], [4, 70000, 6]])
+    planes = np.stack(
+        [[[(int(value) >> 8 * byte) & 255 for value in column] for byte in range(4)] for column in rows.T]
+    )
+    np.testing.assert_array_equal(_unpacked(planes.astype(np.uint8)), rows)
