@@ -170,10 +170,26 @@ def _value(node: ast.AST, module: _Module) -> Any:
 
 
 def _read_class(node: ast.ClassDef, module: _Module) -> Description:
-    if [_name(base) for base in node.bases] != ["Method"]:
-        raise _NotLiteralError(f"{node.name} inherits from another class than Method")
+    values, rows = _read_body(node, module)
+    paper = _paper_defaults() | _call(values["paper"], module, "Paper", ())
+    own_pass, shares = (key in values and _value(values[key], module) for key in ("own_pass", "shares_windows"))
+    summary = " ".join((ast.get_docstring(node) or "").split())
+    return Description(_value(values["name"], module), summary, paper, own_pass, shares, tuple(rows))
+
+
+def _read_body(node: ast.ClassDef, module: _Module) -> tuple[dict[str, ast.AST], list[Hyperparameter]]:
+    """Class variables of a class itself, and hyperparameters, those of the class it stands on first."""
+    if len(node.bases) != 1:
+        raise _NotLiteralError(f"{node.name} inherits from several classes")
+    base, rows = _name(node.bases[0]), []
+    if base != "Method":
+        found, home = _find(base, module)
+        if not isinstance(found, ast.ClassDef):
+            raise _NotLiteralError(f"{node.name} inherits from {base}, which is no class")
+        variables, rows = _read_body(found, home)
+        if variables:
+            raise _NotLiteralError(f"{node.name} inherits {', '.join(variables)} from {base}")
     values: dict[str, ast.AST] = {}
-    rows = []
     for line in node.body:
         if isinstance(line, ast.AnnAssign) and line.value is not None:
             if ast.unparse(line.annotation).startswith("ClassVar"):
@@ -182,10 +198,7 @@ def _read_class(node: ast.ClassDef, module: _Module) -> Description:
                 given = _call(line.value, module, "parameter", _PARAMETER)
                 row = {"domain": None, **given, "name": _name(line.target), "type": ast.unparse(line.annotation)}
                 rows.append(Hyperparameter(**row))
-    paper = _paper_defaults() | _call(values["paper"], module, "Paper", ())
-    own_pass, shares = (key in values and _value(values[key], module) for key in ("own_pass", "shares_windows"))
-    summary = " ".join((ast.get_docstring(node) or "").split())
-    return Description(_value(values["name"], module), summary, paper, own_pass, shares, tuple(rows))
+    return values, rows
 
 
 def _call(node: ast.AST, module: _Module, function: str, order: tuple[str, ...]) -> dict[str, Any]:
