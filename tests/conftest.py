@@ -14,13 +14,16 @@ os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
 
 BESIDE_QUICK = {"attack", "browser", "notebooks", "training"}
 """Folders of tests that drive a browser, run whole notebooks or train a model; all of them count as slow."""
+LONG = ("test_notebooks_full_size.py", "test_notebooks.py", "test_templates.py", "test_stitching.py")
+"""Files that take minutes; they come first, so that no worker ends the day alone with one of them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the folders that `make quick` leaves out."""
+    """Mark the folders that `make quick` leaves out, and put the longest files first."""
     for item in items:
         if item.path.parent.name in BESIDE_QUICK:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)
