@@ -138,7 +138,7 @@ def test_prefix_tokens_come_first_and_patches_row_by_row(family):
     assert tokens.hidden(0).shape == (2, backbone.prefix + 35, 48)
     assert tokens.patches(4).shape == (2, 35, 48)
     assert tokens.dense().shape == (2, 35, backbone.embed_dim)
-    assert torch.equal(tokens.dense(), tokens.read_out(tokens.hidden(4))[:, backbone.prefix :])
+    torch.testing.assert_close(tokens.dense(), tokens.read_out(tokens.hidden(4))[:, backbone.prefix :])
     blank = pixels(40, 56) * 0
     blank[:, :, 8:16, 16:24] = 3.0  # row 1, column 2
     changed = backbone.encode_tokens(blank, layers=[0]).patches(0) - backbone.encode_tokens(blank * 0, [0]).patches(0)
