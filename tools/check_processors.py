@@ -34,8 +34,8 @@ BESIDE = {"attack", "browser", "cli", "helpers", "project", "provenance", "repor
 """Folders of tests whose results do not depend on numbers; walkthroughs do, they print them."""
 TOO_LONG = "notebooks_full_size or notebooks_towers"
 """Walkthroughs on models of full size take hours without vectors and print no number that is compared."""
-OF_WEIGHTS = "checkpoint_files_load or copy_of_a_repository or random_weights_take_the_settings"
-"""Tests that weights are those of their file, to the bit, which noise in them denies."""
+OF_WEIGHTS = "checkpoint_files_load or copy_of_a_repository or random_weights_take_the_settings or share_no_record"
+"""Tests that weights are those of their file or of one model in memory, to the bit, which noise in them denies."""
 
 
 def main() -> int:
