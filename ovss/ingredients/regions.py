@@ -225,10 +225,10 @@ def find_regions(
     Returns:
         Region number of each pixel, on the processor, or None when all patches are noise.
     """
-    return regions_of(rows[None], grid, size, eps, min_samples)[0]
+    return _regions_of(rows[None], grid, size, eps, min_samples)[0]
 
 
-def regions_of(
+def _regions_of(
     rows: Float[Tensor, "B N N"], grid: tuple[int, int], size: tuple[int, int], eps: float, min_samples: int
 ) -> list[Int[Tensor, "H W"] | None]:
     """`find_regions` of several images of one size; waits three times for the device, however many they are."""
@@ -296,7 +296,7 @@ class RegionNaming:
         min_samples = min_samples if self.min_samples is None else self.min_samples
         regions = tokens.shared(
             ("regions", self.denoise, eps, min_samples, size),
-            lambda: regions_of(self.correlation(tokens), tokens.grid, size, eps, min_samples),
+            lambda: _regions_of(self.correlation(tokens), tokens.grid, size, eps, min_samples),
         )
         named: list[WindowScores] = []
         for region, window in zip(regions, scores, strict=True):

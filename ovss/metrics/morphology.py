@@ -11,6 +11,17 @@ import numpy as np
 
 from ovss.errors import InputError
 
+__all__ = [
+    "VOID",
+    "NumberedTruth",
+    "grow_by_disc",
+    "grow_by_square",
+    "interior_band",
+    "numbered",
+    "per_class",
+    "width_in_pixels",
+]
+
 VOID = 0
 """Value of void pixels in the maps of `numbered`; class c is c + 1."""
 
@@ -101,7 +112,7 @@ def width_in_pixels(share: float, shape: tuple[int, ...]) -> int:
     return round(share * float(np.sqrt(height**2 + width**2)))
 
 
-def in_window(labels: np.ndarray, radius: int, combine: np.ufunc) -> np.ndarray:
+def _in_window(labels: np.ndarray, radius: int, combine: np.ufunc) -> np.ndarray:
     """`combine` (minimum, maximum) over the square of 2 radius + 1 pixels around each pixel, cut at the image border.
 
     Windows double in length at each step, so the cost grows with the logarithm of the radius.
@@ -126,7 +137,7 @@ def in_window(labels: np.ndarray, radius: int, combine: np.ufunc) -> np.ndarray:
 
 def interior_band(labels: np.ndarray, width: int) -> np.ndarray:
     """Pixels that see another label within the square window: the interior bands of all classes at once."""
-    return in_window(labels, width, np.minimum) != in_window(labels, width, np.maximum)
+    return _in_window(labels, width, np.minimum) != _in_window(labels, width, np.maximum)
 
 
 def grow_by_disc(mask: np.ndarray, width: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from ovss.backbone import Backbone, Companion
+from ovss.backbone.finite import check_blocks
 from ovss.errors import InputError
 from ovss.methods import Method
 from ovss.protocols import Protocol
@@ -32,7 +33,7 @@ def check_methods(backbone: Backbone, methods: Mapping[str, Method]) -> None:
     Words are embedded before the first image is seen, which can take minutes; what is refused is refused before that.
 
     Raises:
-        InputError: A method refuses the model.
+        InputError: A method refuses the model, or a value of the pass is not finite.
     """
     if backbone.class_token:
         return
@@ -47,4 +48,5 @@ def check_methods(backbone: Backbone, methods: Mapping[str, Method]) -> None:
         except InputError:
             raise
         except Exception:
-            continue  # not a refusal; images say what it is, and in which block it begins
+            check_blocks(backbone, noise, "scale")  # who looks for regions may fail on NaN in its own way
+            raise

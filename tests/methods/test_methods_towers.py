@@ -21,6 +21,7 @@ from ovss.analysis import (
 from ovss.analysis.mixing import METHODS
 from ovss.errors import InputError
 from ovss.methods import create_method, resolve_methods
+from ovss.segment.checks import check_methods
 from ovss.segment.several import SeveralSegmenters
 
 WITHOUT_CLS = ("vit_map", "vit_average", "pe_core_without_cls")
@@ -131,3 +132,14 @@ def test_a_refused_model_is_refused_before_words_are_embedded(monkeypatch, name,
         with pytest.raises(InputError, match=rf"{name} {reason}.* vit_map has none"):
             refused()
     assert ovss.Segmenter(backbone, "naclip", "grass; sky", protocol=protocol).method.name == "naclip"
+
+
+def test_an_error_of_a_method_in_that_look_is_not_swallowed(monkeypatch):
+    backbone = small_tower("vit_map")
+    method = create_method("naclip")
+    monkeypatch.setattr(type(method), "patch_embeddings", lambda self, tokens: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        check_methods(backbone, {"naclip": method})
+    backbone.block(2).module.mlp.fc1.weight.data[0, 0] = float("nan")
+    with pytest.raises(InputError, match=r"hidden states of vit_map .* hold NaN or infinity from block 2"):
+        check_methods(backbone, {"naclip": method})
